@@ -231,11 +231,13 @@ impl Activation {
         }
     }
 
-    /// An upper bound of `|f'|`: how much an error of the sum can grow on its way through the function.
-    pub(crate) fn lipschitz(&self, slope: f64) -> f64 {
+    /// An upper bound of `|f'|`, near the result `value`: how much an error of the sum can grow on its way through the function.
+    pub(crate) fn lipschitz(&self, slope: f64, value: f64) -> f64 {
         let alpha = |alpha: f32| f64::from(alpha).abs().max(1.0);
         match *self {
             Activation::LeakyRelu { alpha: a } | Activation::Elu { alpha: a } => alpha(a),
+            // The exponential of a negative scale grows with the sum, and its slope with it.
+            Activation::Celu { alpha } if alpha < 0.0 => 1.0 + (value / f64::from(alpha)).abs(),
             Activation::Prelu => slope.abs().max(1.0),
             Activation::Selu { alpha: a, gamma } => f64::from(gamma).abs() * alpha(a),
             Activation::HardSigmoid { alpha: a, .. } => f64::from(a).abs(),

@@ -45,7 +45,7 @@ pub struct Geometry {
     pub input: [u32; 3],
     /// Output size.
     pub output: [u32; 3],
-    /// Taps, or the window; of an adaptive pooling the largest window.
+    /// Taps, or the window; of an adaptive pooling a bound of its windows.
     pub kernel: [u32; 3],
     /// Step of the kernel over the (dilated) input.
     pub stride: [u32; 3],
@@ -128,7 +128,7 @@ impl Axis {
             AxisPadding::Explicit { begin, end } => (begin, end),
             AxisPadding::Same { odd_at_end } => {
                 let outputs = self.input.div_ceil(self.stride);
-                let reach = ((outputs - 1) * self.stride).checked_add(extent).unwrap_or(u64::MAX);
+                let reach = ((outputs - 1) * self.stride).saturating_add(extent);
                 split_odd(reach.saturating_sub(self.input), odd_at_end)
             }
         };
@@ -160,7 +160,8 @@ impl Axis {
         let extent = self.extent()?;
         let (begin, end) = self.padding(extent)?;
         let padded = self.input + begin + end;
-        let reach = if ceil_mode { padded + (self.stride - 1) } else { padded };
+        // A stride that saturates steps over everything: one output either way.
+        let reach = if ceil_mode { padded.saturating_add(self.stride - 1) } else { padded };
         if reach < extent {
             return Err(self.too_large(extent, begin, end));
         }
@@ -177,7 +178,7 @@ impl Axis {
         let extent = self.extent()?;
         let stretched = (self.input - 1).checked_mul(self.stride).and_then(|v| v.checked_add(1)).unwrap_or(u64::MAX);
         to_u32("stride", &format!("axis {}: input {} at stride {}", self.index, self.input, self.stride), stretched)?;
-        let full = stretched + extent - 1 + output_padding;
+        let full = (stretched + extent - 1).saturating_add(output_padding);
         to_u32("stride", &format!("axis {}: the output before cropping", self.index), full)?;
         let (begin, end, output) = match self.padding {
             AxisPadding::Explicit { begin, end } => {
@@ -246,9 +247,11 @@ impl Geometry {
         };
         let too_large = |error: Error| Error::invalid(field, format!("the output is too large: {}", error.message()));
         output.elements_of(field).map_err(too_large)?;
-        if let Layer::Conv(desc) = layer {
-            TensorDesc::f32(&desc.weight_shape()?).elements_of("weight")?;
-        }
+        match layer {
+            Layer::Conv(desc) => TensorDesc::f32(&desc.weight_shape()?).elements_of("weight")?,
+            // Padding lets a window be as large on each axis as a tensor may be as a whole.
+            Layer::Pool(_) => TensorDesc::f32(&self.kernel.map(|size| size as usize)).elements_of("kernel")?,
+        };
         Ok(())
     }
 
@@ -477,7 +480,7 @@ fn pool(desc: &PoolDesc, input: &TensorDesc, rank: usize) -> Result<Geometry> {
         }
         if let PoolWindow::Adaptive(size) = desc.window {
             same_rank("output_size", size, rank)?;
-            at_least_one("output_size", size.as_slice(), "output size")?;
+            at_least_one("output_size", size.as_slice(), "size")?;
             geometry.adaptive = true;
             for (index, &size) in size.as_slice().iter().enumerate() {
                 geometry.output[3 - rank + index] = to_u32("output_size", "the output size", size as u64)?;

@@ -1,18 +1,62 @@
-//! wgconv
-pub mod activation;
-pub mod desc;
-pub mod error;
-pub mod geometry;
-pub mod problem;
-pub mod spatial;
-pub mod tensor_desc;
-pub mod weights;
+//! A GPU convolution engine on wgpu and WGSL, verified against a CPU reference.
+//!
+//! A layer is described ([`ConvDesc`], [`PoolDesc`]), put beside its input as a [`Problem`], checked and computed into a
+//! [`Geometry`], planned by an [`Algorithm`] within [`DeviceLimits`] into a [`Plan`] of WGSL kernels, and run by an [`Engine`]:
+//!
+//! ```no_run
+//! use wgconv::{Activation, ConvDesc, Engine, EngineDesc, Epilogue, TensorDesc, Weights};
+//!
+//! # let (image, w, b) = (vec![0.0; 3 * 224 * 224], vec![0.0; 64 * 3 * 7 * 7], vec![0.0; 64]);
+//! let engine = Engine::new(&EngineDesc::default())?;
+//! let x = engine.upload(&image, &TensorDesc::f32(&[1, 3, 224, 224]))?;
+//! let stem = ConvDesc {
+//!     stride: [2, 2].into(),
+//!     padding: [3, 3].into(),
+//!     epilogue: Epilogue { bias: true, activation: Activation::Relu, ..Default::default() },
+//!     ..ConvDesc::new(3, 64, [7, 7])
+//! };
+//! let stem = engine.conv(&stem, x.desc(), Weights { kernel: &w, bias: Some(&b), ..Default::default() })?;
+//! let y: Vec<f32> = stem.run(&x)?.to_vec()?;
+//! # Ok::<(), wgconv::Error>(())
+//! ```
+//!
+//! Everything up to the plan is pure: it needs no GPU, and [`mod@reference`] computes every operation in f64 to judge the kernels by.
+//! [`mod@verify`] does so for one layer on one device. Whatever a caller passes ends in a result or in an [`Error`], never in a panic.
+
+#![warn(missing_docs)]
+
+mod activation;
+mod algorithm;
+mod desc;
+mod engine;
+mod error;
+mod geometry;
+mod gpu;
+pub mod kernel;
+mod layer;
+mod limits;
+mod problem;
+pub mod reference;
+mod spatial;
+mod tensor;
+mod tensor_desc;
+pub mod verify;
+mod weights;
 
 pub use activation::Activation;
+pub use algorithm::{
+    Algorithm, Candidates, DepthwiseTile, GemmTile, Packing, Plan, Refusal, Step, SubgroupTile, Tolerance, Work,
+};
 pub use desc::{ConvDesc, Epilogue, IndexOrder, Padding, PaddingMode, PoolDesc, PoolKind, PoolWindow, Residual};
+pub use engine::{Engine, EngineDesc, Explanation, Specialise};
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::Geometry;
+pub use gpu::AdapterSummary;
+pub use layer::{Conv, ConvInputs, Pool, Timing};
+pub use limits::{DeviceClass, DeviceLimits};
 pub use problem::{Layer, Problem};
 pub use spatial::Spatial;
+pub use tensor::{Element, Tensor};
 pub use tensor_desc::{DType, TensorDesc};
 pub use weights::{BatchNorm, Folded, Weights};
+pub use wgpu;

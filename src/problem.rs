@@ -12,7 +12,7 @@
 //! | token | meaning | left out: |
 //! |---|---|---|
 //! | `1x64x56x56` | input shape | never |
-//! | `i64` | `in_channels`, where it is not the input's | the input's |
+//! | `in64` | `in_channels`, where it is not the input's | the input's |
 //! | `o64` | `out_channels` | never (conv) |
 //! | `k3x3` | kernel or window | never, but for global and adaptive pools |
 //! | `to7x7` | output size of an adaptive pool | |
@@ -117,7 +117,7 @@ impl fmt::Display for Problem {
 fn fmt_conv(f: &mut fmt::Formatter<'_>, desc: &ConvDesc, input: &TensorDesc) -> fmt::Result {
     let default = ConvDesc::new(desc.in_channels, desc.out_channels, desc.kernel);
     if input.shape().get(1) != Some(&desc.in_channels) {
-        write!(f, " i{}", desc.in_channels)?;
+        write!(f, " in{}", desc.in_channels)?;
     }
     write!(f, " o{} k{}", desc.out_channels, desc.kernel)?;
     if desc.stride != default.stride {
@@ -337,7 +337,8 @@ impl Tokens {
         let digits = token.find(|c: char| c.is_ascii_digit()).unwrap_or(token.len());
         let (name, value) = token.split_at(digits);
         match name {
-            "i" => set(&mut self.in_channels, token, one("in_channels", value)?),
+            // Not `i`: 32 channels would read as the element type.
+            "in" => set(&mut self.in_channels, token, one("in_channels", value)?),
             "o" => set(&mut self.out_channels, token, one("out_channels", value)?),
             "g" => set(&mut self.groups, token, one("groups", value)?),
             "k" => set(&mut self.kernel, token, spatial("kernel", value)?),
@@ -445,7 +446,7 @@ impl Tokens {
     /// Refuses tokens that the operation does not know.
     fn nothing_left(&self, op: &str) -> Result<()> {
         let left = [
-            ("i", self.in_channels.is_some()),
+            ("in", self.in_channels.is_some()),
             ("o", self.out_channels.is_some()),
             ("k", self.kernel.is_some()),
             ("to", self.output_size.is_some()),

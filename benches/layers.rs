@@ -1,0 +1,77 @@
+//! One convolution or pooling of each algorithm on the device, and the host's cost of planning.
+//!
+//! `cargo bench` measures on the adapter that `WGPU_ADAPTER_NAME` names, or the best there is. Times include submitting and waiting
+//! but neither upload nor read-back. Compare only figures of one run on one machine.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use wgconv::{Algorithm, DeviceLimits, Engine, EngineDesc, Layer, Problem, Weights};
+
+/// A layer for each algorithm; each is also measured by the other algorithms that take it.
+const LINES: &[&str] = &[
+    "conv 1x64x28x28 o64 k3x3 p1x1 f32 bias relu",
+    "conv 1x128x28x28 o64 k1x1 f32 bias relu",
+    "conv 1x96x28x28 o96 k3x3 p1x1 g96 f32 bias relu6",
+    "max_pool 1x64x56x56 k3x3 s2x2 p1x1 f32",
+    "global_avg_pool 1x256x14x14 f32",
+];
+
+fn layers(criterion: &mut Criterion) {
+    let engine = Engine::new(&EngineDesc::default()).unwrap_or_else(|error| panic!("the benches need a GPU adapter: {error}"));
+    eprintln!("adapter: {}", engine.adapter());
+    for line in LINES {
+        let problem: Problem = line.parse().expect("a sound line");
+        let mut group = criterion.benchmark_group(*line);
+        group.sample_size(10);
+        let mut seen = Vec::new();
+        for algorithm in engine.candidates(&problem).expect("a sound layer").algorithms {
+            if seen.contains(&algorithm.name()) {
+                continue;
+            }
+            seen.push(algorithm.name());
+            let plan = engine.plan(&problem, &algorithm).expect("a candidate");
+            group.throughput(Throughput::Elements(plan.work().flop));
+            let run = prepare(&engine, &problem, &algorithm);
+            group.bench_function(BenchmarkId::from_parameter(algorithm), |bencher| bencher.iter(&run));
+        }
+    }
+}
+
+/// A closure that runs the layer once and waits.
+fn prepare(engine: &Engine, problem: &Problem, algorithm: &Algorithm) -> Box<dyn Fn()> {
+    let data = vec![0.5; problem.input.elements().expect("a sound shape")];
+    let x = engine.upload(&data, &problem.input).expect("room for the input");
+    let engine = engine.clone();
+    match &problem.layer {
+        Layer::Conv(desc) => {
+            let kernel = vec![0.5; desc.weight_shape().expect("sound groups").iter().product()];
+            let bias = vec![0.5; desc.out_channels];
+            let weights = Weights { kernel: &kernel, bias: desc.epilogue.bias.then_some(&bias[..]), ..Default::default() };
+            let conv = engine.conv_with(desc, &problem.input, weights, algorithm).expect("a candidate");
+            Box::new(move || {
+                conv.run(&x).and_then(|_| engine.wait()).expect("the layer runs");
+            })
+        }
+        Layer::Pool(desc) => {
+            let pool = engine.pool_with(desc, &problem.input, algorithm).expect("a candidate");
+            Box::new(move || {
+                pool.run(&x).and_then(|_| engine.wait()).expect("the layer runs");
+            })
+        }
+    }
+}
+
+fn planning(criterion: &mut Criterion) {
+    let limits = DeviceLimits { subgroup: Some(32), f16: true, ..Default::default() };
+    let problem: Problem = LINES[0].parse().expect("a sound line");
+    let best = Algorithm::candidates(&problem, &limits).expect("a sound layer").algorithms[0];
+    let mut group = criterion.benchmark_group("host");
+    group.bench_function("parse a problem line", |bencher| bencher.iter(|| LINES[0].parse::<Problem>()));
+    group.bench_function("candidates", |bencher| bencher.iter(|| Algorithm::candidates(&problem, &limits)));
+    group.bench_function("plan", |bencher| bencher.iter(|| best.plan(&problem, &limits)));
+    group.bench_function("plan and write the WGSL", |bencher| {
+        bencher.iter(|| best.plan(&problem, &limits).map(|plan| plan.steps[0].kernel.wgsl()))
+    });
+}
+
+criterion_group!(benches, planning, layers);
+criterion_main!(benches);

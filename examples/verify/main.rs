@@ -1,0 +1,134 @@
+//! Verifies the library against itself and against others: `cargo run --release --example verify -- --help`.
+//!
+//! - `problems FILE..`: every problem line by every algorithm on f32 and f16;
+//! - `golden DIR`: layers with the values of another implementation, by the reference and by every algorithm;
+//! - `configs FILE`: layers that are wrong, or look it, and what each must give.
+//!
+//! The last line is `N passed, N failed, N skipped`. Exit status: 1 where anything failed, 2 for arguments that cannot be used.
+
+mod config;
+mod configs;
+mod device;
+mod golden;
+mod json;
+mod naive;
+mod operands;
+mod problems;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use device::{Device, Only};
+use report::Report;
+
+/// Verify convolution and pooling layers on the CPU reference and on a GPU.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Judge only this algorithm: a name such as `gemm`, or one with its tile such as `gemm(64x64x16,8x4)`.
+    #[arg(long, global = true, value_name = "NAME")]
+    algorithm: Option<Only>,
+
+    /// Judge every tile of an algorithm, not only the one that is the best guess.
+    #[arg(long, global = true)]
+    every_tile: bool,
+
+    /// Use the adapter whose name contains this, in any case: `llvmpipe`.
+    #[arg(long, global = true, value_name = "NAME")]
+    adapter: Option<String>,
+
+    /// Seed of the operands of problem lines.
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+
+    /// Write the results to this file too.
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check problem lines, such as `conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu`, by every algorithm on f32 and f16.
+    Problems {
+        /// Text files with one line for each problem; `-` for the standard input.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Compare with the values of another implementation.
+    Golden {
+        /// A directory of .safetensors files, in the format of tests/golden/README.md.
+        directory: PathBuf,
+    },
+    /// Check that what is wrong is refused, and that what only looks wrong is not.
+    Configs {
+        /// A file in the format of tests/configs/invalid.json.
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    match run(Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether nothing failed; an error is about the arguments.
+fn run(arguments: Arguments) -> Result<bool, String> {
+    let Arguments { command, algorithm, every_tile, adapter, seed, json } = arguments;
+    // Whatever is wrong with the files is said before a device is opened.
+    let device = || Device::open(adapter, algorithm, every_tile);
+    match command {
+        Command::Problems { files } => {
+            let lines = problems::lines(&files)?;
+            let mut report = Report::new(lines.len());
+            let device = open(device(), &mut report, true);
+            if let Some(device) = &device {
+                problems::run(&lines, device, seed, &mut report);
+            }
+            report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref())
+        }
+        Command::Golden { directory } => {
+            let files = golden::files(&directory)?;
+            let mut report = Report::new(files.len());
+            let device = open(device(), &mut report, true);
+            golden::run(&files, device.as_ref(), &mut report);
+            report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref())
+        }
+        Command::Configs { file } => {
+            let about = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+            let text = std::fs::read_to_string(&file).map_err(|error| about(&error))?;
+            let value = serde_json::from_str(&text).map_err(|error| about(&error))?;
+            let cases = configs::cases(&value).map_err(|error| about(&error))?;
+            let mut report = Report::new(cases.len());
+            let device = open(device(), &mut report, false);
+            configs::run(&cases, device.as_ref(), &mut report);
+            report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref())
+        }
+    }
+}
+
+/// The device, or its absence listed: as a failure where the verdicts need one.
+fn open(device: wgconv::Result<Device>, report: &mut Report, needed: bool) -> Option<Device> {
+    match device {
+        Ok(device) => Some(device),
+        Err(error) => {
+            if needed {
+                report.fail("device", &error.to_string());
+            } else {
+                report.note("device", &error.to_string());
+            }
+            None
+        }
+    }
+}

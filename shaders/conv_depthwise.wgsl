@@ -1,0 +1,80 @@
+// Depthwise convolution (one input channel to a group, any number of output channels for it): each invocation computes
+// TILE_Y x TILE_X outputs of one channel in registers and loads each input row once for all of them.
+// Outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart, so that the inputs of neighbours are a whole number
+// (SHARE = stride / gcd) of dilations apart and are shared whatever the dilation is.
+// Expects g, KERNEL_*, TILE_*, SPREAD_*, SHARE_*, source(), inside(), store(), workgroup_index(), WORKGROUP.
+// input: [batch, in_channels, z, y, x], weights: [out_channels, taps], output: [batch, out_channels, z, y, x].
+
+const SPAN_X: i32 = (TILE_X - 1) * SHARE_X + KERNEL_X; // inputs of a row that an invocation's outputs see
+const SPAN_Y: i32 = (TILE_Y - 1) * SHARE_Y + KERNEL_Y; // rows that they see
+
+fn block_count(outputs: i32, block: i32) -> i32 {
+    return (outputs + block - 1) / block;
+}
+
+// The first output of a block on an axis: blocks take turns within a run of tile * spread outputs.
+fn block_start(block: i32, tile: i32, spread: i32) -> i32 {
+    return (block / spread) * tile * spread + block % spread;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
+    let blocks_y = block_count(g.output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
+    let blocks_x = block_count(g.output.z, TILE_X * SPREAD_X) * SPREAD_X;
+    let row = index / blocks_x;
+    let slice = row / blocks_y;
+    let plane = slice / g.output.x;
+    let out_z = slice - plane * g.output.x;
+    let out_y = block_start(row - slice * blocks_y, TILE_Y, SPREAD_Y);
+    let out_x = block_start(index - row * blocks_x, TILE_X, SPREAD_X);
+    let item = plane / g.out_channels;
+    let channel = plane - item * g.out_channels;
+    if (index < 0 || item >= g.batch) {
+        return;
+    }
+    let inputs = (item * g.in_channels + channel / g.group_out) * g.input_plane;
+    let at_y = out_y * g.stride.y - g.pad_begin.y;
+    let at_x = out_x * g.stride.z - g.pad_begin.z;
+
+    var sums: array<f32, TILE_Y * TILE_X>; // [TILE_Y, TILE_X]
+    for (var tap_z = 0; tap_z < KERNEL_Z; tap_z += 1) {
+        let z = source(out_z * g.stride.x - g.pad_begin.x + tap_z * g.dilation.x, g.input.x);
+        let taps = (channel * KERNEL_Z + tap_z) * KERNEL_Y * KERNEL_X;
+        for (var span_y = 0; span_y < SPAN_Y; span_y += 1) {
+            let y = source(at_y + span_y * g.dilation.y, g.input.y);
+            let whole = inside(z, g.input.x) && inside(y, g.input.y);
+            let input_row = inputs + (z * g.input.y + y) * g.input.z;
+            var values: array<f32, SPAN_X>;
+            for (var span_x = 0; span_x < SPAN_X; span_x += 1) {
+                let x = source(at_x + span_x * g.dilation.z, g.input.z);
+                let met = whole && inside(x, g.input.z);
+                values[span_x] = select(0.0, f32(input[select(0, input_row + x, met)]), met);
+            }
+            for (var tile_y = 0; tile_y < TILE_Y; tile_y += 1) {
+                let tap_y = span_y - tile_y * SHARE_Y;
+                if (tap_y >= 0 && tap_y < KERNEL_Y) {
+                    for (var tap_x = 0; tap_x < KERNEL_X; tap_x += 1) {
+                        let weight = f32(weights[taps + tap_y * KERNEL_X + tap_x]);
+                        for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+                            sums[tile_y * TILE_X + tile_x] = fma(weight, values[tile_x * SHARE_X + tap_x], sums[tile_y * TILE_X + tile_x]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (var tile_y = 0; tile_y < TILE_Y; tile_y += 1) {
+        for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+            let y = out_y + tile_y * SPREAD_Y;
+            let x = out_x + tile_x * SPREAD_X;
+            if (y < g.output.y && x < g.output.z) {
+                store(sums[tile_y * TILE_X + tile_x], channel, ((plane * g.output.x + out_z) * g.output.y + y) * g.output.z + x);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+// The operands of a convolution as a matrix product, for one phase of one group: C[m, n] = sum over k of A[m, k] B[k, n].
+//   m: output channel of the group; n: batch item and output position; k: tap and input channel, walked in tiles of BLOCK_K
+//   channels of one tap, so that a tile's taps and bounds are the same for all its rows and cost nothing per element.
+// B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
+// Expects g, source.wgsl, BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+
+var<private> block_n: i32;                       // which block of columns
+var<private> block_m: i32;                       // which block of output channels
+var<private> group: i32;
+var<private> phase: vec3<i32>;
+var<private> first: vec3<i32>;                   // first tap of the phase
+var<private> counts: vec3<i32>;                  // taps of the phase
+var<private> panel: i32;                         // the current tile's panel of weights
+var<private> rows: i32;                          // rows of the current tile that are channels
+var<private> column_plane: array<i32, COLUMNS>;  // batch item * in_channels + first channel of the group; -1: no such column
+var<private> column_at: array<vec3<i32>, COLUMNS>;
+var<private> column_input: array<i32, COLUMNS>;  // input of the current tile's row 0; -1 where there is none
+
+fn blocks_m() -> i32 {
+    return (g.group_out + BLOCK_M - 1) / BLOCK_M;
+}
+
+fn blocks_n() -> i32 {
+    return (g.columns + BLOCK_N - 1) / BLOCK_N;
+}
+
+fn blocks_k() -> i32 {
+    return (g.group_in + BLOCK_K - 1) / BLOCK_K;
+}
+
+// Finds the tile of C with this index; false behind the last one.
+fn locate(tile: i32) -> bool {
+    let bands = tile / blocks_n();
+    block_n = tile - bands * blocks_n();
+    let groups = bands / blocks_m();
+    block_m = bands - groups * blocks_m();
+    let phases = groups / g.groups;
+    group = groups - phases * g.groups;
+    let phase_rows = phases / g.phases.z;
+    let phase_planes = phase_rows / g.phases.y;
+    phase = vec3<i32>(phase_planes, phase_rows - phase_planes * g.phases.y, phases - phase_rows * g.phases.z);
+    first = vec3<i32>(first_tap(phase.x, 0), first_tap(phase.y, 1), first_tap(phase.z, 2));
+    counts = vec3<i32>(tap_count(first.x, 0), tap_count(first.y, 1), tap_count(first.z, 2));
+    return tile >= 0 && phase_planes < g.phases.x;
+}
+
+// Splits a column into batch item and position among the phase's outputs.
+fn column_position(n: i32) -> vec4<i32> {
+    let row = n / g.phase_output.z;
+    let plane = row / g.phase_output.y;
+    let item = plane / g.phase_output.x;
+    return vec4<i32>(plane - item * g.phase_output.x, row - plane * g.phase_output.y, n - row * g.phase_output.z, item);
+}
+
+// Prepares column n of C to be loaded as the invocation's column j.
+fn set_column(j: i32, n: i32) {
+    let position = column_position(n);
+    column_at[j] = position.xyz * g.stride;
+    column_plane[j] = select(-1, position.w * g.in_channels + group * g.group_in, n < g.columns);
+}
+
+fn k_tiles() -> i32 {
+    return counts.x * counts.y * counts.z * blocks_k();
+}
+
+fn begin_k_tile(tile: i32) {
+    let tap_index = tile / blocks_k();
+    let block_k = tile - tap_index * blocks_k();
+    let tap_row = tap_index / counts.z;
+    let tap_plane = tap_row / counts.y;
+    let tap = first + vec3<i32>(tap_plane, tap_row - tap_plane * counts.y, tap_index - tap_row * counts.z) * g.tap_step;
+    panel = ((tap.x * g.kernel.y + tap.y) * g.kernel.z + tap.z) * blocks_k() + block_k;
+    rows = g.group_in - block_k * BLOCK_K;
+    let offset = vec3<i32>(tap_source(phase.x, tap.x, 0), tap_source(phase.y, tap.y, 1), tap_source(phase.z, tap.z, 2));
+    for (var j = 0; j < COLUMNS; j += 1) {
+        let at = column_at[j] + offset;
+        let z = source(at.x, g.input.x);
+        let y = source(at.y, g.input.y);
+        let x = source(at.z, g.input.z);
+        let met = inside(z, g.input.x) && inside(y, g.input.y) && inside(x, g.input.z) && column_plane[j] >= 0;
+        let address = (column_plane[j] + block_k * BLOCK_K) * g.input_plane + (z * g.input.y + y) * g.input.z + x;
+        column_input[j] = select(-1, address, met);
+    }
+}
+
+fn load_b(row: i32, j: i32) -> f32 {
+    let met = column_input[j] >= 0 && row < rows;
+    return select(0.0, f32(input[select(0, column_input[j] + row * g.input_plane, met)]), met);
+}
+
+// The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.
+fn panel_start() -> i32 {
+    return ((group * blocks_m() + block_m) * g.taps * blocks_k() + panel) * (BLOCK_K * BLOCK_M / 4);
+}
+
+// The output of column n in the group's first channel, or -1 where the column does not exist.
+fn column_output(n: i32) -> i32 {
+    let position = column_position(n);
+    let at = position.xyz * g.input_dilation + phase;
+    let exists = n < g.columns && all(at < g.output);
+    let plane = position.w * g.out_channels + group * g.group_out;
+    return select(-1, plane * g.output_plane + (at.x * g.output.y + at.y) * g.output.z + at.z, exists);
+}

@@ -1,0 +1,79 @@
+// The loop of a tiled matrix product through workgroup memory. A workgroup computes BLOCK_M x BLOCK_N of C in steps of BLOCK_K;
+// an invocation computes THREAD_M x THREAD_N of them in registers. It knows no convolution: its operands come from locate(),
+// set_column(), k_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), its results go to store().
+// Expects also WORKGROUP, COLUMNS, workgroup_index(), and weights: array<vec4<Elem>> in panels [BLOCK_K, BLOCK_M].
+
+const VECTORS_M: i32 = BLOCK_M / 4;               // vec4s of a row of tile_a
+const VECTORS: i32 = THREAD_M / 4;                // vec4s of an invocation's rows
+const THREADS_N: i32 = BLOCK_N / THREAD_N;        // invocations along n
+const LOADERS: i32 = min(WORKGROUP, BLOCK_N);     // invocations along n while loading
+const LOADED_ROWS: i32 = WORKGROUP / LOADERS;     // rows that are loaded at a time
+
+const_assert THREAD_M % 4 == 0 && BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N == 0;
+const_assert WORKGROUP == (BLOCK_M / THREAD_M) * THREADS_N;
+const_assert WORKGROUP % LOADERS == 0 && BLOCK_N == LOADERS * COLUMNS && BLOCK_K % LOADED_ROWS == 0;
+
+var<workgroup> tile_a: array<vec4<f32>, BLOCK_K * VECTORS_M>; // [BLOCK_K, BLOCK_M / 4]
+var<workgroup> tile_b: array<f32, BLOCK_K * BLOCK_N>;         // [BLOCK_K, BLOCK_N]
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) local_index: u32,
+) {
+    if (!locate(workgroup_index(id, count))) {
+        return;
+    }
+    let local = i32(local_index);
+    let loader_row = local / LOADERS;
+    let loader_column = local - loader_row * LOADERS;
+    let thread_m = local / THREADS_N;
+    let thread_n = local - thread_m * THREADS_N;
+    for (var j = 0; j < COLUMNS; j += 1) {
+        set_column(j, block_n * BLOCK_N + loader_column + j * LOADERS);
+    }
+
+    var sums: array<vec4<f32>, VECTORS * THREAD_N>; // [THREAD_M / 4, THREAD_N]
+    let tiles = k_tiles();
+    for (var tile = 0; tile < tiles; tile += 1) {
+        begin_k_tile(tile);
+        let panel_at = panel_start();
+        for (var at = local; at < BLOCK_K * VECTORS_M; at += WORKGROUP) {
+            tile_a[at] = vec4<f32>(weights[panel_at + at]);
+        }
+        for (var row = loader_row; row < BLOCK_K; row += LOADED_ROWS) {
+            for (var j = 0; j < COLUMNS; j += 1) {
+                tile_b[row * BLOCK_N + loader_column + j * LOADERS] = load_b(row, j);
+            }
+        }
+        workgroupBarrier();
+        for (var k = 0; k < BLOCK_K; k += 1) {
+            var a: array<vec4<f32>, VECTORS>;
+            for (var i = 0; i < VECTORS; i += 1) {
+                a[i] = tile_a[k * VECTORS_M + thread_m * VECTORS + i];
+            }
+            for (var j = 0; j < THREAD_N; j += 1) {
+                // Columns of an invocation lie THREADS_N apart, so that neighbours read neighbouring words.
+                let b = vec4<f32>(tile_b[k * BLOCK_N + thread_n + j * THREADS_N]);
+                for (var i = 0; i < VECTORS; i += 1) {
+                    sums[i * THREAD_N + j] = fma(a[i], b, sums[i * THREAD_N + j]);
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+
+    let first_m = block_m * BLOCK_M + thread_m * THREAD_M;
+    for (var j = 0; j < THREAD_N; j += 1) {
+        let start = column_output(block_n * BLOCK_N + thread_n + j * THREADS_N);
+        if (start >= 0) {
+            for (var i = 0; i < THREAD_M; i += 1) {
+                let m = first_m + i;
+                if (m < g.group_out) {
+                    store(sums[(i / 4) * THREAD_N + j][i % 4], group * g.group_out + m, start + m * g.output_plane);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+// The operands of a plain matrix product, C[m, n] = sum over k of A[m, k] B[k, n], for a group of a convolution whose kernel is
+// one tap at stride 1: B is the input itself, so that no index arithmetic is left in the loop. The planner brings fully connected
+// layers to this form. Same functions as conv_gemm_operands.wgsl.
+// Expects g, BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+
+var<private> block_n: i32;                       // which block of columns
+var<private> block_m: i32;                       // which block of output channels
+var<private> group: i32;
+var<private> panel: i32;                         // the current tile's panel of weights
+var<private> rows: i32;                          // rows of the current tile that are channels
+var<private> column_start: array<i32, COLUMNS>;  // input of the group's first channel; -1: no such column
+var<private> column_input: array<i32, COLUMNS>;  // input of the current tile's row 0
+
+fn blocks_m() -> i32 {
+    return (g.group_out + BLOCK_M - 1) / BLOCK_M;
+}
+
+fn blocks_n() -> i32 {
+    return (g.columns + BLOCK_N - 1) / BLOCK_N;
+}
+
+fn k_tiles() -> i32 {
+    return (g.group_in + BLOCK_K - 1) / BLOCK_K;
+}
+
+fn locate(tile: i32) -> bool {
+    let bands = tile / blocks_n();
+    block_n = tile - bands * blocks_n();
+    group = bands / blocks_m();
+    block_m = bands - group * blocks_m();
+    return tile >= 0 && group < g.groups;
+}
+
+fn set_column(j: i32, n: i32) {
+    let item = n / g.input_plane;
+    let start = (item * g.in_channels + group * g.group_in) * g.input_plane + n - item * g.input_plane;
+    column_start[j] = select(-1, start, n < g.columns);
+}
+
+fn begin_k_tile(tile: i32) {
+    panel = tile;
+    rows = g.group_in - tile * BLOCK_K;
+    for (var j = 0; j < COLUMNS; j += 1) {
+        column_input[j] = column_start[j] + tile * BLOCK_K * g.input_plane;
+    }
+}
+
+fn load_b(row: i32, j: i32) -> f32 {
+    let met = column_start[j] >= 0 && row < rows;
+    return select(0.0, f32(input[select(0, column_input[j] + row * g.input_plane, met)]), met);
+}
+
+fn panel_start() -> i32 {
+    return ((group * blocks_m() + block_m) * k_tiles() + panel) * (BLOCK_K * BLOCK_M / 4);
+}
+
+fn column_output(n: i32) -> i32 {
+    let item = n / g.output_plane;
+    let start = (item * g.out_channels + group * g.group_out) * g.output_plane + n - item * g.output_plane;
+    return select(-1, start, n < g.columns);
+}

@@ -1,0 +1,32 @@
+// Pooling: each invocation walks the window of one output.
+// Expects Elem, pool_window.wgsl, WORKGROUP, workgroup_index(), and store_index(), which does nothing where nobody wants indices.
+// input: [batch, channels, z, y, x], output: [batch, channels, z, y, x].
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
+    if (index >= g.outputs || index < 0) {
+        return;
+    }
+    let row = index / g.output.z;
+    let slice = row / g.output.y;
+    let plane = slice / g.output.x;
+    let w = window(vec3<i32>(slice - plane * g.output.x, row - slice * g.output.y, index - row * g.output.z));
+
+    var result = Partial(0.0, -1);
+    for (var z = 0; z < w.size.x; z += 1) {
+        for (var y = 0; y < w.size.y; y += 1) {
+            var at = ((w.first.x + z * w.step.x) * g.input.y + w.first.y + y * w.step.y) * g.input.z + w.first.z;
+            for (var x = 0; x < w.size.z; x += 1) {
+                result = combine(result, element(f32(input[plane * g.input_plane + at]), at));
+                at += w.step.z;
+            }
+        }
+    }
+    output[index] = Elem(finish(result.value, w.positions));
+    store_index(index, plane, result.at);
+}

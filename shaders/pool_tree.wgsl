@@ -1,0 +1,50 @@
+// Pooling over large windows: a workgroup computes one output. Each invocation combines every WORKGROUP-th element, then halves of
+// the workgroup combine with each other, always in the same order, so that the result repeats to the bit.
+// Expects Elem, pool_window.wgsl, WORKGROUP (a power of two), workgroup_index(), store_index().
+
+var<workgroup> values: array<f32, WORKGROUP>;
+var<workgroup> positions: array<i32, WORKGROUP>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) local_index: u32,
+) {
+    let index = workgroup_index(id, count);
+    if (index >= g.outputs || index < 0) {
+        return;
+    }
+    let local = i32(local_index);
+    let row = index / g.output.z;
+    let slice = row / g.output.y;
+    let plane = slice / g.output.x;
+    let w = window(vec3<i32>(slice - plane * g.output.x, row - slice * g.output.y, index - row * g.output.z));
+    let elements = w.size.x * w.size.y * w.size.z;
+
+    var result = Partial(0.0, -1);
+    for (var number = local; number < elements; number += WORKGROUP) {
+        let window_row = number / w.size.z;
+        let window_slice = window_row / w.size.y;
+        let z = w.first.x + window_slice * w.step.x;
+        let y = w.first.y + (window_row - window_slice * w.size.y) * w.step.y;
+        let x = w.first.z + (number - window_row * w.size.z) * w.step.z;
+        let at = (z * g.input.y + y) * g.input.z + x;
+        result = combine(result, element(f32(input[plane * g.input_plane + at]), at));
+    }
+    values[local] = result.value;
+    positions[local] = result.at;
+    for (var half = WORKGROUP / 2; half > 0; half /= 2) {
+        workgroupBarrier();
+        if (local < half) {
+            let other = Partial(values[local + half], positions[local + half]);
+            result = combine(result, other);
+            values[local] = result.value;
+            positions[local] = result.at;
+        }
+    }
+    if (local == 0) {
+        output[index] = Elem(finish(result.value, w.positions));
+        store_index(index, plane, result.at);
+    }
+}

@@ -1,0 +1,40 @@
+//! Convolution by its definition: the fallback that takes everything, and on the device the oracle of the rest.
+
+use super::cost::Costs;
+use super::plan::{Packing, Step, fold};
+use super::{Context, Parts};
+use crate::error::Result;
+use crate::kernel::{Kernel, Slot};
+use crate::problem::Layer;
+
+/// Invocations of a workgroup.
+const WORKGROUP: u32 = 64;
+
+pub(super) fn supports(context: &Context) -> Result<(), String> {
+    match context.problem.layer {
+        Layer::Conv(_) => Ok(()),
+        Layer::Pool(_) => Err("the layer is not a convolution".into()),
+    }
+}
+
+/// Estimated time.
+pub(super) fn cost(context: &Context) -> f64 {
+    let costs = Costs::of(context.limits.class);
+    let phases: f64 = context.geometry.phases().iter().map(|&count| f64::from(count)).product();
+    let products = context.geometry.reduction() as f64 / phases;
+    // Two loads for each product, and about one more load's worth of address arithmetic.
+    let per_thread = products * (3.0 * costs.load + costs.fma);
+    let workgroups = context.geometry.output_elements().div_ceil(u64::from(WORKGROUP));
+    costs.total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
+}
+
+pub(super) fn plan(context: &Context) -> Result<Parts> {
+    let kernel = Kernel::new(format!("conv_direct {}", context.dtype()), context.dtype(), WORKGROUP)
+        .binding("input", "array<Elem>", Slot::Input)
+        .binding("weights", "array<Elem>", Slot::Weights)
+        .with_geometry(context.geometry, context.mode)
+        .with_epilogue(context.epilogue())
+        .fragment(include_str!("../../shaders/conv_direct.wgsl"));
+    let grid = fold(context.geometry.output_elements().div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
+    Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })
+}

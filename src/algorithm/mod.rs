@@ -1,0 +1,301 @@
+//! [`Algorithm`]: the ways to compute a layer. A choice is a value that prints, parses, and plans.
+//!
+//! Each way is one file with the same functions: `supports` (or the reason why not), `tiles` (the cheapest guess first) and
+//! `plan`. A new one is a variant here, an arm in each `match` that the compiler then asks for, and a shader.
+
+mod cost;
+mod depthwise;
+mod direct;
+mod gemm;
+mod pack;
+mod plan;
+mod pool;
+mod subgroup;
+mod tolerance;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use depthwise::DepthwiseTile;
+pub use gemm::GemmTile;
+pub use plan::{Packing, Plan, Step, Work};
+pub use subgroup::SubgroupTile;
+pub use tolerance::Tolerance;
+
+use crate::desc::Epilogue;
+use crate::error::{Error, Result};
+use crate::geometry::Geometry;
+use crate::kernel::GeometryMode;
+use crate::limits::DeviceLimits;
+use crate::problem::{Layer, Problem};
+use crate::tensor_desc::DType;
+use gemm::Operands;
+
+/// A way to compute a layer, with its tile.
+///
+/// # Examples
+/// ```
+/// use wgconv::Algorithm;
+/// let algorithm: Algorithm = "gemm(64x64x16,8x4)".parse()?;
+/// assert_eq!(algorithm.name(), "gemm");
+/// assert_eq!(algorithm.to_string(), "gemm(64x64x16,8x4)");
+/// # Ok::<(), wgconv::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// One invocation for each output, by the definition: any convolution.
+    Direct,
+    /// Implicit matrix product through workgroup memory and register tiles: any convolution.
+    Gemm(GemmTile),
+    /// Implicit matrix product through subgroup broadcasts: any convolution, where the subgroup size is known.
+    SubgroupGemm(SubgroupTile),
+    /// Plain matrix product through workgroup memory: 1x1 convolutions and fully connected layers.
+    Matmul(GemmTile),
+    /// Plain matrix product through subgroup broadcasts.
+    SubgroupMatmul(SubgroupTile),
+    /// Register patches over the rows of a channel: one input channel to a group.
+    Depthwise(DepthwiseTile),
+    /// One invocation for each output: any pooling.
+    Pool,
+    /// One workgroup for each output, which it sums as a tree: poolings over large windows.
+    PoolTree,
+}
+
+/// Why an algorithm does not take a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The algorithm's [name](Algorithm::name).
+    pub algorithm: &'static str,
+    /// The reason.
+    pub reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.algorithm, self.reason)
+    }
+}
+
+/// Everything that can compute a layer on a device, and why the rest cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidates {
+    /// Best guess first.
+    pub algorithms: Vec<Algorithm>,
+    /// One for each algorithm that takes no tile of this layer.
+    pub refusals: Vec<Refusal>,
+}
+
+/// What a plan is made from.
+struct Context<'a> {
+    problem: &'a Problem,
+    geometry: &'a Geometry,
+    limits: &'a DeviceLimits,
+    mode: GeometryMode,
+}
+
+impl Context<'_> {
+    fn dtype(&self) -> DType {
+        self.problem.input.dtype()
+    }
+
+    /// The epilogue of a convolution.
+    fn epilogue(&self) -> &Epilogue {
+        match &self.problem.layer {
+            Layer::Conv(desc) => &desc.epilogue,
+            Layer::Pool(_) => unreachable!("a pooling has no epilogue, and no convolution kernel takes it"),
+        }
+    }
+}
+
+/// The part of a plan that an algorithm makes.
+struct Parts {
+    steps: Vec<Step>,
+    packing: Packing,
+    workspace: Vec<u64>,
+}
+
+/// The variants without their tiles.
+const FAMILIES: [&str; 8] = ["direct", "gemm", "subgroup_gemm", "matmul", "subgroup_matmul", "depthwise", "pool", "pool_tree"];
+
+impl Algorithm {
+    /// The name without the tile.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Algorithm::Direct => "direct",
+            Algorithm::Gemm(_) => "gemm",
+            Algorithm::SubgroupGemm(_) => "subgroup_gemm",
+            Algorithm::Matmul(_) => "matmul",
+            Algorithm::SubgroupMatmul(_) => "subgroup_matmul",
+            Algorithm::Depthwise(_) => "depthwise",
+            Algorithm::Pool => "pool",
+            Algorithm::PoolTree => "pool_tree",
+        }
+    }
+
+    /// The names of all algorithms.
+    pub fn names() -> &'static [&'static str] {
+        &FAMILIES
+    }
+
+    /// What can compute a layer on a device, the best guess first, and why the rest cannot.
+    ///
+    /// # Errors
+    /// Those of [`Geometry::new`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where nothing can.
+    pub fn candidates(problem: &Problem, limits: &DeviceLimits) -> Result<Candidates> {
+        let geometry = Geometry::new(problem)?;
+        let context = Context { problem, geometry: &geometry, limits, mode: GeometryMode::Uniform };
+        let mut accepted: Vec<(f64, Algorithm)> = Vec::new();
+        let mut refusals = Vec::new();
+        let mut unplanned = None;
+        for name in FAMILIES {
+            let mut reason = None;
+            match family(&context, name) {
+                Err(refused) => reason = Some(refused),
+                Ok(tiles) => {
+                    let before = accepted.len();
+                    for (cost, algorithm) in tiles {
+                        match algorithm.plan(problem, limits) {
+                            Ok(_) => accepted.push((cost, algorithm)),
+                            Err(error) => {
+                                reason = Some(error.to_string());
+                                unplanned = Some(error);
+                            }
+                        }
+                    }
+                    if accepted.len() > before {
+                        reason = None;
+                    }
+                }
+            }
+            refusals.extend(reason.map(|reason| Refusal { algorithm: name, reason }));
+        }
+        let algorithms: Vec<_> = cost::cheapest_first(accepted.into_iter()).into_iter().map(|(_, algorithm)| algorithm).collect();
+        match unplanned {
+            Some(error) if algorithms.is_empty() => Err(error),
+            _ => Ok(Candidates { algorithms, refusals }),
+        }
+    }
+
+    /// The plan of a layer by this algorithm on a device.
+    ///
+    /// # Errors
+    /// Those of [`Geometry::new`]; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the algorithm does not take the
+    /// layer or the plan passes a limit.
+    pub fn plan(&self, problem: &Problem, limits: &DeviceLimits) -> Result<Plan> {
+        self.plan_as(problem, limits, GeometryMode::Uniform)
+    }
+
+    /// [`plan`](Self::plan), with the layer's sizes as a uniform buffer or as constants of the kernels' text.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn plan_as(&self, problem: &Problem, limits: &DeviceLimits, mode: GeometryMode) -> Result<Plan> {
+        let geometry = Geometry::new(problem)?;
+        let context = Context { problem, geometry: &geometry, limits, mode };
+        self.supports(&context)
+            .map_err(|reason| Error::unsupported("algorithm", format!("{self} does not take `{problem}`: {reason}")))?;
+        let Parts { steps, packing, workspace } = match self {
+            Algorithm::Direct => direct::plan(&context),
+            Algorithm::Gemm(tile) => gemm::plan(&context, Operands::Implicit, tile),
+            Algorithm::SubgroupGemm(tile) => subgroup::plan(&context, Operands::Implicit, tile),
+            Algorithm::Matmul(tile) => gemm::plan(&context, Operands::Plain, tile),
+            Algorithm::SubgroupMatmul(tile) => subgroup::plan(&context, Operands::Plain, tile),
+            Algorithm::Depthwise(tile) => depthwise::plan(&context, tile),
+            Algorithm::Pool => pool::plan(&context, false),
+            Algorithm::PoolTree => pool::plan(&context, true),
+        }?;
+        let plan = Plan { problem: problem.clone(), algorithm: *self, steps, packing, workspace, geometry };
+        plan.check(limits)?;
+        Ok(plan)
+    }
+
+    fn supports(&self, context: &Context) -> Result<(), String> {
+        match self {
+            Algorithm::Direct => direct::supports(context),
+            Algorithm::Gemm(_) => gemm::supports(context, Operands::Implicit),
+            Algorithm::Matmul(_) => gemm::supports(context, Operands::Plain),
+            Algorithm::SubgroupGemm(tile) => {
+                subgroup::supports(context, Operands::Implicit).and_then(|()| tile.check_lanes(context.limits))
+            }
+            Algorithm::SubgroupMatmul(tile) => {
+                subgroup::supports(context, Operands::Plain).and_then(|()| tile.check_lanes(context.limits))
+            }
+            Algorithm::Depthwise(_) => depthwise::supports(context),
+            Algorithm::Pool => pool::supports(context),
+            Algorithm::PoolTree => pool::supports_tree(context),
+        }
+    }
+
+    /// The weights of a convolution, in the user's order, laid out for this plan's kernels.
+    pub(crate) fn pack_weights(plan: &Plan, weights: &[f32]) -> Vec<f32> {
+        pack::pack(&plan.geometry, plan.packing, weights)
+    }
+}
+
+/// The tiles of one family with their estimated times, or why it does not take the layer.
+fn family(context: &Context, name: &'static str) -> Result<Vec<(f64, Algorithm)>, String> {
+    fn all<T>(tiles: Vec<(f64, T)>, algorithm: fn(T) -> Algorithm) -> Vec<(f64, Algorithm)> {
+        tiles.into_iter().map(|(cost, tile)| (cost, algorithm(tile))).collect()
+    }
+    let tiles = match name {
+        "direct" => direct::supports(context).map(|()| vec![(direct::cost(context), Algorithm::Direct)])?,
+        "gemm" => gemm::supports(context, Operands::Implicit)
+            .map(|()| all(gemm::tiles(context, Operands::Implicit), Algorithm::Gemm))?,
+        "matmul" => {
+            gemm::supports(context, Operands::Plain).map(|()| all(gemm::tiles(context, Operands::Plain), Algorithm::Matmul))?
+        }
+        "subgroup_gemm" => subgroup::supports(context, Operands::Implicit)
+            .map(|()| all(subgroup::tiles(context, Operands::Implicit), Algorithm::SubgroupGemm))?,
+        "subgroup_matmul" => subgroup::supports(context, Operands::Plain)
+            .map(|()| all(subgroup::tiles(context, Operands::Plain), Algorithm::SubgroupMatmul))?,
+        "depthwise" => depthwise::supports(context).map(|()| all(depthwise::tiles(context), Algorithm::Depthwise))?,
+        "pool" => pool::supports(context).map(|()| vec![(pool::cost(context), Algorithm::Pool)])?,
+        "pool_tree" => pool::supports_tree(context).map(|()| vec![(pool::tree_cost(context), Algorithm::PoolTree)])?,
+        _ => unreachable!("FAMILIES lists no other"),
+    };
+    if tiles.is_empty() {
+        return Err("no tile fits the device's limits".into());
+    }
+    Ok(tiles)
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Algorithm::Direct | Algorithm::Pool | Algorithm::PoolTree => Ok(()),
+            Algorithm::Gemm(tile) | Algorithm::Matmul(tile) => write!(f, "({tile})"),
+            Algorithm::SubgroupGemm(tile) | Algorithm::SubgroupMatmul(tile) => write!(f, "({tile})"),
+            Algorithm::Depthwise(tile) => write!(f, "({tile})"),
+        }
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = Error;
+
+    /// Parses what `Display` prints.
+    fn from_str(text: &str) -> Result<Self> {
+        let bad =
+            || Error::invalid("algorithm", format!("`{text}` is not an algorithm with a sound tile: {}", FAMILIES.join(", ")));
+        let (name, tile) = match text.split_once('(') {
+            None => (text, ""),
+            Some((name, rest)) => (name, rest.strip_suffix(')').ok_or_else(bad)?),
+        };
+        let numbers: Result<Vec<u32>, _> = tile.split(['x', ',']).filter(|_| !tile.is_empty()).map(str::parse).collect();
+        let numbers = numbers.map_err(|_| bad())?;
+        let algorithm = match name {
+            "direct" if numbers.is_empty() => Some(Algorithm::Direct),
+            "pool" if numbers.is_empty() => Some(Algorithm::Pool),
+            "pool_tree" if numbers.is_empty() => Some(Algorithm::PoolTree),
+            "gemm" => GemmTile::from_numbers(&numbers).map(Algorithm::Gemm),
+            "matmul" => GemmTile::from_numbers(&numbers).map(Algorithm::Matmul),
+            "subgroup_gemm" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupGemm),
+            "subgroup_matmul" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupMatmul),
+            "depthwise" => DepthwiseTile::from_numbers(&numbers).map(Algorithm::Depthwise),
+            _ => None,
+        };
+        algorithm.ok_or_else(bad)
+    }
+}

@@ -1,0 +1,220 @@
+//! [`Plan`]: what running a layer means, as data: kernels, grids, packed weights, workspace. The engine executes it.
+
+use std::fmt;
+
+use super::Algorithm;
+use crate::error::{Error, Result};
+use crate::geometry::Geometry;
+use crate::kernel::{Kernel, Slot};
+use crate::limits::DeviceLimits;
+use crate::problem::{Layer, Problem};
+use crate::tensor_desc::{DType, TensorDesc};
+
+/// One dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// What runs.
+    pub kernel: Kernel,
+    /// Workgroups on each dimension.
+    pub grid: [u32; 3],
+}
+
+/// How the weights are laid out for the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// No weights.
+    None,
+    /// `[out_channels, in/groups, taps]`, as convolution sees them: a transposed kernel flipped and turned.
+    Rows,
+    /// Panels for a tiled matrix product: `[group, block of m, tap, block of k][block_k, block_m]`, zeros where they run over.
+    Panels {
+        /// Output channels of a panel.
+        block_m: u32,
+        /// Input channels of a panel.
+        block_k: u32,
+        /// Whether the taps of a channel count as channels of their own: the order that a fully connected layer reads.
+        flat: bool,
+    },
+}
+
+/// A layer's dispatches and everything they need.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The layer.
+    pub problem: Problem,
+    /// Its numbers.
+    pub geometry: Geometry,
+    /// What was chosen.
+    pub algorithm: Algorithm,
+    /// The dispatches, in order; each sees what the ones before it wrote.
+    pub steps: Vec<Step>,
+    /// The layout of the weights.
+    pub packing: Packing,
+    /// Bytes of each buffer that the dispatches use among themselves.
+    pub workspace: Vec<u64>,
+}
+
+/// The numbers that say how hard a layer is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Floating-point operations: two for each product of an input and a weight.
+    pub flop: u64,
+    /// Bytes of input, weights, residual and output, each counted once.
+    pub bytes: u64,
+}
+
+impl Work {
+    /// Operations for each byte: what decides whether arithmetic or memory is the limit.
+    pub fn intensity(&self) -> f64 {
+        self.flop as f64 / self.bytes.max(1) as f64
+    }
+}
+
+impl Plan {
+    /// The output's shape and type.
+    pub fn output_desc(&self) -> TensorDesc {
+        TensorDesc::new(&self.geometry.output_shape(), self.problem.input.dtype())
+    }
+
+    /// Elements of the packed weights, padding included.
+    pub fn packed_elements(&self) -> u64 {
+        packed_elements(&self.geometry, self.packing)
+    }
+
+    /// What the layer asks for, whatever the algorithm.
+    pub fn work(&self) -> Work {
+        let geometry = &self.geometry;
+        let element = self.problem.input.dtype().bytes() as u64;
+        let (flop, weights, outputs) = match &self.problem.layer {
+            Layer::Conv(desc) => {
+                let residual = u64::from(desc.epilogue.residual != crate::Residual::None);
+                (geometry.flop(), geometry.weight_elements(), geometry.output_elements() * (1 + residual))
+            }
+            // One operation for each element of each window.
+            Layer::Pool(_) => (geometry.output_elements() * geometry.taps(), 0, geometry.output_elements()),
+        };
+        Work { flop, bytes: (geometry.input_elements() + weights + outputs) * element }
+    }
+
+    /// Checks the plan against the limits of a device that no kernel checks itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the number asked for and the limit.
+    pub(crate) fn check(&self, limits: &DeviceLimits) -> Result<()> {
+        let dtype = self.problem.input.dtype();
+        if dtype == DType::F16 && !limits.f16 {
+            return Err(Error::unsupported(
+                "input",
+                "has elements of type f16, but the adapter has no 16-bit floats (SHADER_F16)",
+            ));
+        }
+        let element = dtype.bytes() as u64;
+        let sizes = [
+            ("input", self.geometry.input_elements() * element),
+            ("weight", self.packed_elements() * element),
+            ("output", self.geometry.output_elements() * element),
+        ];
+        let workspaces = self.workspace.iter().map(|&bytes| ("workspace", bytes));
+        for (field, bytes) in sizes.into_iter().chain(workspaces) {
+            let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
+            if bytes > limit {
+                return Err(Error::unsupported(
+                    field,
+                    format!("needs a binding of {bytes} bytes, but the device's largest has {limit} bytes"),
+                ));
+            }
+        }
+        self.steps.iter().try_for_each(|step| step.check(limits))
+    }
+}
+
+impl Step {
+    fn check(&self, limits: &DeviceLimits) -> Result<()> {
+        let Kernel { label, invocations, workgroup_bytes, bindings, .. } = &self.kernel;
+        let storage = bindings.iter().filter(|binding| binding.slot != Slot::Geometry).count() as u32;
+        let needs = [
+            ("invocations", u64::from(*invocations), limits.workgroup_invocations),
+            ("bytes of workgroup memory", u64::from(*workgroup_bytes), limits.workgroup_bytes),
+            ("storage buffers", u64::from(storage), limits.storage_buffers),
+            ("workgroups on a dimension", u64::from(self.grid.into_iter().max().unwrap_or(0)), limits.workgroups),
+        ];
+        match needs.iter().find(|(_, needed, limit)| *needed > u64::from(*limit)) {
+            None => Ok(()),
+            Some((what, needed, limit)) => {
+                Err(Error::unsupported("algorithm", format!("{label} needs {needed} {what}, but the device has {limit}")))
+            }
+        }
+    }
+}
+
+/// Elements of packed weights.
+pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
+    match packing {
+        Packing::None => 0,
+        Packing::Rows => geometry.weight_elements(),
+        Packing::Panels { block_m, block_k, flat } => {
+            let up = |value: u64, block: u32| value.div_ceil(u64::from(block)) * u64::from(block);
+            let rows = if flat {
+                up(geometry.reduction(), block_k)
+            } else {
+                geometry.taps() * up(u64::from(geometry.group_in()), block_k)
+            };
+            u64::from(geometry.groups) * up(u64::from(geometry.group_out()), block_m) * rows
+        }
+    }
+}
+
+/// Folds a one-dimensional grid over three dimensions of at most `limit` workgroups each.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where even three dimensions are too few.
+pub(crate) fn fold(total: u64, limit: u32) -> Result<[u32; 3]> {
+    let limit = u64::from(limit);
+    let z = total.div_ceil(limit * limit);
+    let y = total.div_ceil(z.max(1)).div_ceil(limit);
+    let x = total.div_ceil(z.max(1)).div_ceil(y.max(1));
+    let grid = [x, y, z].map(|count| u32::try_from(count.max(1)).ok().filter(|&count| u64::from(count) <= limit));
+    match grid {
+        [Some(x), Some(y), Some(z)] => Ok([x, y, z]),
+        _ => Err(Error::unsupported(
+            "output",
+            format!("needs {total} workgroups, but a dispatch has at most {limit} on each dimension"),
+        )),
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let work = self.work();
+        writeln!(f, "problem    {}", self.problem)?;
+        writeln!(f, "output     {}", self.output_desc())?;
+        writeln!(f, "algorithm  {}", self.algorithm)?;
+        for Step { kernel, grid: [x, y, z] } in &self.steps {
+            let memory = kernel.workgroup_bytes;
+            writeln!(
+                f,
+                "dispatch   {}: {x}x{y}x{z} workgroups of {}, {memory} bytes of workgroup memory",
+                kernel.label, kernel.invocations
+            )?;
+        }
+        writeln!(f, "workspace  {} bytes", self.workspace.iter().sum::<u64>())?;
+        writeln!(f, "weights    {} bytes packed", self.packed_elements() * self.problem.input.dtype().bytes() as u64)?;
+        write!(f, "work       {} FLOP, {} bytes, {:.1} FLOP/byte", work.flop, work.bytes, work.intensity())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folded_grid_covers_every_workgroup_within_the_limit() {
+        for total in [0, 1, 64, 65_535, 65_536, 70_000, 1 << 24, (1 << 31) - 1] {
+            let grid = fold(total, 65_535).unwrap();
+            assert!(grid.iter().all(|&count| (1..=65_535).contains(&count)));
+            let product: u64 = grid.iter().map(|&count| u64::from(count)).product();
+            assert!(product >= total && product < total + total / 60_000 + 65_536, "{total} as {grid:?}");
+        }
+        assert!(fold(28, 3).is_err());
+    }
+}

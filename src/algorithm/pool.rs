@@ -1,0 +1,99 @@
+//! Pooling: one invocation for each output, or, where windows are large, one workgroup.
+
+use super::cost::Costs;
+use super::plan::{Packing, Step, fold};
+use super::{Context, Parts};
+use crate::desc::{IndexOrder, PoolDesc, PoolKind};
+use crate::error::{Error, Result};
+use crate::kernel::{Kernel, Slot};
+use crate::problem::Layer;
+
+/// Invocations of a workgroup.
+const WORKGROUP: u32 = 64;
+
+/// The most outputs on an axis of an adaptive pooling: the kernel multiplies two numbers below this in 32 bits.
+const MAX_ADAPTIVE: u32 = 65_535;
+
+pub(super) fn supports(context: &Context) -> Result<(), String> {
+    let Layer::Pool(_) = context.problem.layer else { return Err("the layer is not a pooling".into()) };
+    if context.geometry.adaptive && context.geometry.output.iter().any(|&size| size > MAX_ADAPTIVE) {
+        return Err(format!("an adaptive pooling has at most {MAX_ADAPTIVE} outputs on an axis"));
+    }
+    Ok(())
+}
+
+pub(super) fn supports_tree(context: &Context) -> Result<(), String> {
+    supports(context)?;
+    let taps = context.geometry.taps();
+    if taps < u64::from(WORKGROUP) {
+        return Err(format!("a window of {taps} elements leaves most of a workgroup's {WORKGROUP} invocations idle"));
+    }
+    Ok(())
+}
+
+/// Estimated time of one invocation for each output.
+pub(super) fn cost(context: &Context) -> f64 {
+    let costs = Costs::of(context.limits.class);
+    let per_thread = context.geometry.taps() as f64 * (1.5 * costs.load) + 4.0 * costs.load;
+    let workgroups = context.geometry.output_elements().div_ceil(u64::from(WORKGROUP));
+    costs.total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
+}
+
+/// Estimated time of one workgroup for each output.
+pub(super) fn tree_cost(context: &Context) -> f64 {
+    let costs = Costs::of(context.limits.class);
+    let elements = context.geometry.taps().div_ceil(u64::from(WORKGROUP)) as f64;
+    let steps = f64::from(WORKGROUP.ilog2());
+    // Each element's coordinates come from its number by division.
+    let per_thread = elements * (4.0 * costs.load) + steps * (costs.barrier + 3.0 * costs.shared) + 4.0 * costs.load;
+    costs.total(context.limits, context.geometry.output_elements(), f64::from(WORKGROUP), per_thread)
+}
+
+pub(super) fn plan(context: &Context, tree: bool) -> Result<Parts> {
+    let Layer::Pool(PoolDesc { kind, .. }) = context.problem.layer else { unreachable!("the layer was accepted") };
+    let geometry = context.geometry;
+    let (number, count_padding, divisor, norm) = match kind {
+        PoolKind::Max { .. } => (0, false, 0, 1.0),
+        PoolKind::Average { count_include_pad, divisor_override } => (1, count_include_pad, divisor_override.unwrap_or(0), 1.0),
+        PoolKind::Lp { p } => (2, false, 0, p),
+    };
+    let divisor = i32::try_from(divisor)
+        .map_err(|_| Error::unsupported("divisor_override", format!("is {divisor}, more than 2^31 - 1")))?;
+    let indices = match kind {
+        PoolKind::Max { indices } => indices,
+        _ => None,
+    };
+    let order = match indices {
+        None | Some(IndexOrder::Plane) => 0,
+        Some(IndexOrder::Tensor) => 1,
+        Some(IndexOrder::TensorColumnMajor) => 2,
+    };
+    let [end_z, end_y, end_x] = geometry.pad_end;
+    let name = if tree { "pool_tree" } else { "pool" };
+    let mut kernel = Kernel::new(format!("{name} {}", context.dtype()), context.dtype(), WORKGROUP)
+        .constant("KIND", number)
+        .constant("DIVISOR", divisor)
+        .constant("INDEX_ORDER", order)
+        .flag("COUNT_PADDING", count_padding)
+        .flag("ADAPTIVE", geometry.adaptive)
+        .float("NORM", norm)
+        .binding("input", "array<Elem>", Slot::Input)
+        .binding("output", "array<Elem>", Slot::Output)
+        .with_geometry(geometry, context.mode)
+        .fragment(format!("const PAD_END: vec3<i32> = vec3<i32>({end_z}, {end_y}, {end_x});"))
+        .fragment(include_str!("../../shaders/lib/pool_window.wgsl"))
+        .fragment(if tree { include_str!("../../shaders/pool_tree.wgsl") } else { include_str!("../../shaders/pool.wgsl") });
+    kernel = match indices {
+        None => kernel.fragment("fn store_index(index: i32, plane: i32, at: i32) {}"),
+        Some(_) => kernel
+            .binding("indices", "array<i32>", Slot::Indices)
+            .fragment("fn store_index(index: i32, plane: i32, at: i32) {\n    indices[index] = index_of(plane, at);\n}"),
+    };
+    if tree {
+        kernel.workgroup_bytes = 8 * WORKGROUP;
+    }
+    let outputs = geometry.output_elements();
+    let workgroups = if tree { outputs } else { outputs.div_ceil(u64::from(WORKGROUP)) };
+    let grid = fold(workgroups, context.limits.workgroups)?;
+    Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::None, workspace: Vec::new() })
+}

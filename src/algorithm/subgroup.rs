@@ -1,0 +1,194 @@
+//! Convolution as a matrix product through subgroup broadcasts: `subgroup_gemm` and `subgroup_matmul`.
+//!
+//! Each lane owns `thread_n` output positions and all `block_m` output channels of its subgroup. One load of a lane brings four
+//! *different* weights; [`subgroupBroadcast`](https://www.w3.org/TR/WGSL/#subgroup-builtin-functions) with a constant lane hands
+//! them round. There is no workgroup memory and no barrier: where loads are dear and broadcasts cheap, as on lavapipe, this is
+//! twice as fast as the product through workgroup memory.
+//!
+//! The lanes are part of the text, so a device must give every kernel the same, known subgroup size.
+
+use std::fmt::{self, Write as _};
+
+use super::cost::{Costs, cheapest_first};
+use super::gemm::{self, Operands};
+use super::plan::{Step, fold};
+use super::{Context, Parts};
+use crate::error::Result;
+use crate::geometry::Geometry;
+use crate::limits::DeviceLimits;
+
+/// The tile of a matrix product through subgroup broadcasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SubgroupTile {
+    /// Output channels of a subgroup, a multiple of 4.
+    pub block_m: u32,
+    /// Output positions of a lane.
+    pub thread_n: u32,
+    /// Lanes of a subgroup; the kernel is wrong on any other size.
+    pub lanes: u32,
+}
+
+/// Subgroups of a workgroup: enough that starting a workgroup costs little.
+const SUBGROUPS: u32 = 4;
+
+/// Output channels and positions of a lane.
+const TILES: [[u32; 2]; 7] = [[32, 2], [16, 4], [32, 1], [16, 2], [8, 4], [4, 4], [4, 1]];
+
+impl fmt::Display for SubgroupTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{},{}", self.block_m, self.thread_n, self.lanes)
+    }
+}
+
+impl SubgroupTile {
+    pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
+        let &[block_m, thread_n, lanes] = numbers else { return None };
+        let sound = block_m > 0 && block_m % 4 == 0 && (1..=16).contains(&thread_n) && (4..=128).contains(&lanes);
+        (sound && (lanes * 4) % block_m == 0).then_some(Self { block_m, thread_n, lanes })
+    }
+
+    /// Whether the device's subgroups are those that the tile was made for.
+    pub(super) fn check_lanes(&self, limits: &DeviceLimits) -> Result<(), String> {
+        match limits.subgroup {
+            Some(lanes) if lanes == self.lanes => Ok(()),
+            lanes => Err(format!("the tile is for subgroups of {}, but the device has {lanes:?}", self.lanes)),
+        }
+    }
+
+    /// Output positions of a subgroup.
+    fn block_n(&self) -> u32 {
+        self.thread_n * self.lanes
+    }
+
+    /// Rows of the weights that one load of a whole subgroup brings.
+    fn chunk(&self) -> u32 {
+        self.lanes * 4 / self.block_m
+    }
+
+    /// Input channels of one step: up to eight chunks, as many as do not pad the channels any further.
+    fn block_k(&self, geometry: &Geometry) -> u32 {
+        let chunks = geometry.group_in().div_ceil(self.chunk());
+        let blocks = [8, 4, 2].into_iter().find(|blocks| chunks.is_multiple_of(*blocks)).unwrap_or(1);
+        self.chunk() * blocks
+    }
+}
+
+pub(super) fn supports(context: &Context, operands: Operands) -> Result<(), String> {
+    gemm::supports(context, operands)?;
+    let Some(lanes) = context.limits.subgroup else {
+        return Err("the device does not give every kernel the same, known subgroup size".into());
+    };
+    if tiles(context, operands).is_empty() {
+        return Err(format!("there is no tile for subgroups of {lanes}"));
+    }
+    Ok(())
+}
+
+pub(super) fn tiles(context: &Context, operands: Operands) -> Vec<(f64, SubgroupTile)> {
+    let (Ok(geometry), Some(lanes)) = (operands.geometry(context.geometry), context.limits.subgroup) else { return Vec::new() };
+    let fits = lanes * SUBGROUPS <= context.limits.workgroup_invocations;
+    let tiles = TILES.iter().filter_map(|&[block_m, thread_n]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]));
+    cheapest_first(tiles.filter(|_| fits).map(|tile| (cost(&geometry, context.limits, &tile), tile)))
+}
+
+/// Estimated time.
+fn cost(geometry: &Geometry, limits: &DeviceLimits, tile: &SubgroupTile) -> f64 {
+    let costs = Costs::of(limits.class);
+    let [block_m, thread_n, chunk] = [tile.block_m, tile.thread_n, tile.chunk()].map(f64::from);
+    let per_row = costs.load4 / chunk + thread_n * costs.load + block_m * (costs.broadcast + thread_n * costs.fma);
+    let block_k = tile.block_k(geometry);
+    // A step finds the inputs of its columns: about as much arithmetic as a load each.
+    let per_thread = gemm::k_tiles(geometry, block_k) * (f64::from(block_k) * per_row + thread_n * costs.load);
+    let workgroups = gemm::blocks(geometry, tile.block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
+    costs.total(limits, workgroups, f64::from(tile.lanes * SUBGROUPS), per_thread)
+}
+
+pub(super) fn plan(context: &Context, operands: Operands, tile: &SubgroupTile) -> Result<Parts> {
+    let geometry = operands.geometry(context.geometry).expect("the layer was accepted");
+    let SubgroupTile { block_m, thread_n, lanes } = *tile;
+    let block_k = tile.block_k(&geometry);
+    let label = format!("{}_subgroup {} {tile}", operands.label(), context.dtype());
+    let blocks = [block_m, tile.block_n(), block_k];
+    let mut kernel = gemm::kernel(context, operands, label, lanes * SUBGROUPS, blocks, thread_n)
+        .constant("SUBGROUPS", SUBGROUPS)
+        .constant("LANES", lanes)
+        .constant("CHUNK", tile.chunk())
+        .fragment(main_function(tile));
+    kernel.subgroups = true;
+    let workgroups = gemm::blocks(&geometry, block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
+    let grid = fold(workgroups, context.limits.workgroups)?;
+    Ok(Parts { steps: vec![Step { kernel, grid }], packing: operands.packing(block_m, block_k), workspace: Vec::new() })
+}
+
+/// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.
+fn main_function(tile: &SubgroupTile) -> String {
+    let vectors = tile.block_m / 4;
+    let mut text = String::from(
+        "// A subgroup computes BLOCK_M x BLOCK_N of C: lane l owns columns l, l + LANES, .., and all BLOCK_M rows of each.\n\
+         // weights: panels [BLOCK_K, BLOCK_M], of which a subgroup loads CHUNK rows at a time, four numbers to a lane.\n\
+         @compute @workgroup_size(WORKGROUP)\n\
+         fn main(\n\
+         \x20   @builtin(workgroup_id) id: vec3<u32>,\n\
+         \x20   @builtin(num_workgroups) count: vec3<u32>,\n\
+         \x20   @builtin(subgroup_id) subgroup: u32,\n\
+         \x20   @builtin(subgroup_invocation_id) lane_index: u32,\n\
+         ) {\n\
+         \x20   let lane = i32(lane_index);\n\
+         \x20   if (!locate(workgroup_index(id, count) * SUBGROUPS + i32(subgroup))) {\n\
+         \x20       return;\n\
+         \x20   }\n\
+         \x20   for (var j = 0; j < COLUMNS; j += 1) {\n\
+         \x20       set_column(j, block_n * BLOCK_N + lane + j * LANES);\n\
+         \x20   }\n",
+    );
+    let mut line = |text_line: String| {
+        let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
+    };
+    for i in 0..vectors {
+        for j in 0..tile.thread_n {
+            line(format!("    var sum_{i}_{j} = vec4<f32>();"));
+        }
+    }
+    line("    let tiles = k_tiles();".into());
+    line("    for (var tile = 0; tile < tiles; tile += 1) {".into());
+    line("        begin_k_tile(tile);".into());
+    line("        var panel_at = panel_start() + lane;".into());
+    line("        for (var row = 0; row < BLOCK_K; row += CHUNK) {".into());
+    line("            let four = vec4<f32>(weights[panel_at]);".into());
+    line("            panel_at += LANES;".into());
+    for k in 0..tile.chunk() {
+        for j in 0..tile.thread_n {
+            line(format!("            let b_{k}_{j} = vec4<f32>(load_b(row + {k}, {j}));"));
+        }
+        for i in 0..vectors {
+            line(format!("            let a_{k}_{i} = subgroupBroadcast(four, {}u);", k * vectors + i));
+            for j in 0..tile.thread_n {
+                line(format!("            sum_{i}_{j} = fma(a_{k}_{i}, b_{k}_{j}, sum_{i}_{j});"));
+            }
+        }
+    }
+    line("        }\n    }".into());
+    line("    let first_m = block_m * BLOCK_M;".into());
+    for j in 0..tile.thread_n {
+        line(format!("    store_column(column_output(block_n * BLOCK_N + lane + {} * LANES), first_m,", j));
+        let sums: Vec<String> = (0..vectors).map(|i| format!("sum_{i}_{j}")).collect();
+        line(format!("        array<vec4<f32>, BLOCK_M / 4>({}));", sums.join(", ")));
+    }
+    line("}\n".into());
+    line(
+        "fn store_column(start: i32, first_m: i32, sums: array<vec4<f32>, BLOCK_M / 4>) {\n\
+         \x20   if (start < 0) {\n\
+         \x20       return;\n\
+         \x20   }\n\
+         \x20   var values = sums;\n\
+         \x20   for (var i = 0; i < BLOCK_M; i += 1) {\n\
+         \x20       let m = first_m + i;\n\
+         \x20       if (m < g.group_out) {\n\
+         \x20           store(values[i / 4][i % 4], group * g.group_out + m, start + m * g.output_plane);\n\
+         \x20       }\n\
+         \x20   }\n\
+         }"
+        .into(),
+    );
+    text
+}

@@ -1,0 +1,51 @@
+//! [`Tolerance`]: how far an algorithm may be from the exact result. It belongs to the algorithm, never to a test.
+
+use super::Algorithm;
+use crate::geometry::Geometry;
+use crate::tensor_desc::DType;
+
+/// The bound of an output `y` with exact value `e`, whose sum has the terms `t_i`:
+/// `|y - e| <= sum * sum|t_i| * lipschitz + relative * |e| + absolute`.
+///
+/// `sum` bounds the rounding of a sum of `n` products in f32 in any order (Higham, "Accuracy and Stability of Numerical Algorithms",
+/// 2002, section 3.1), `relative` and `absolute` the activation and the rounding to the output's type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    /// Of the sum of the terms' magnitudes.
+    pub sum: f64,
+    /// Of the exact output.
+    pub relative: f64,
+    /// Regardless of both.
+    pub absolute: f64,
+}
+
+/// The unit roundoff of f32.
+const EPSILON: f64 = 1.0 / (1u64 << 24) as f64;
+
+impl Algorithm {
+    /// How far this algorithm's results may be from the exact ones.
+    pub fn tolerance(&self, geometry: &Geometry, dtype: DType) -> Tolerance {
+        // Each term is rounded once as a product and once in every partial sum; the epilogue adds two more.
+        let terms = geometry.reduction() as f64 + 3.0;
+        // Rounding to the output: half a step of 11 bits, and of the smallest subnormals.
+        let (relative, absolute) = match dtype {
+            DType::F16 => (1.0 / 2048.0, 6e-8),
+            DType::F32 | DType::I32 => (EPSILON, 1e-38),
+        };
+        let pointwise = 16.0 * EPSILON; // exp, tanh and friends on a GPU
+        match self {
+            // pow() of a GPU is exp2(p * log2(x)): its error grows with the exponent.
+            Algorithm::Pool | Algorithm::PoolTree => {
+                Tolerance { sum: (terms + 64.0) * EPSILON, relative: relative + 4.0 * pointwise, absolute }
+            }
+            Algorithm::Direct
+            | Algorithm::Gemm(_)
+            | Algorithm::SubgroupGemm(_)
+            | Algorithm::Matmul(_)
+            | Algorithm::SubgroupMatmul(_)
+            | Algorithm::Depthwise(_) => {
+                Tolerance { sum: terms * EPSILON, relative: relative + pointwise, absolute: absolute + 4e-7 }
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! [`Engine`]: the front door. Opens a device, uploads tensors, plans layers and makes them ready.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::algorithm::{Algorithm, Candidates, Plan};
+use crate::desc::{ConvDesc, PoolDesc};
+use crate::error::{Error, Result};
+use crate::gpu::{self, Adapter, AdapterSummary, Device, Gpu, Queue};
+use crate::kernel::GeometryMode;
+use crate::layer::{Conv, Pool};
+use crate::limits::{DeviceClass, DeviceLimits};
+use crate::problem::Problem;
+use crate::tensor::{Tensor, to_bytes};
+use crate::tensor_desc::{DType, TensorDesc};
+use crate::weights::Weights;
+
+/// What engine is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EngineDesc {
+    /// A part of the adapter's name, in any case; `None` takes `WGPU_ADAPTER_NAME`, or the best there is.
+    pub adapter: Option<String>,
+    /// Plan within what every WebGPU device has, whatever this one has: what runs here then runs anywhere.
+    pub webgpu_limits: bool,
+    /// Whether kernels have the layers' sizes as constants of their text.
+    pub specialise: Specialise,
+}
+
+/// Whether kernels are made for one shape or for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Specialise {
+    /// For one shape where the layer is so large that the faster kernel pays for its compilation.
+    #[default]
+    Large,
+    /// For all shapes of a kind: the fewest compilations.
+    Never,
+    /// For each shape.
+    Always,
+}
+
+/// From this many products on a layer's kernels get its sizes as constants.
+const LARGE: u64 = 1 << 22;
+
+/// A device that runs layers. Cheap to clone: clones share everything. All its methods may be called from several threads at once.
+///
+/// # Examples
+/// ```no_run
+/// use wgconv::{Activation, ConvDesc, Engine, EngineDesc, Epilogue, TensorDesc, Weights};
+/// # let (image, w, b) = (vec![0.0; 3 * 224 * 224], vec![0.0; 64 * 3 * 7 * 7], vec![0.0; 64]);
+/// let engine = Engine::new(&EngineDesc::default())?;
+/// let x = engine.upload(&image, &TensorDesc::f32(&[1, 3, 224, 224]))?;
+/// let stem = ConvDesc {
+///     stride: [2, 2].into(),
+///     padding: [3, 3].into(),
+///     epilogue: Epilogue { bias: true, activation: Activation::Relu, ..Default::default() },
+///     ..ConvDesc::new(3, 64, [7, 7])
+/// };
+/// let stem = engine.conv(&stem, x.desc(), Weights { kernel: &w, bias: Some(&b), ..Default::default() })?;
+/// let y: Vec<f32> = stem.run(&x)?.to_vec()?;
+/// # Ok::<(), wgconv::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    gpu: Arc<Gpu>,
+    specialise: Specialise,
+}
+
+impl Engine {
+    /// Opens the best adapter: discrete, then integrated, then software, about which it warns (crate `log`).
+    ///
+    /// Honours `WGPU_BACKEND`, `WGPU_ADAPTER_NAME` and `WGPU_POWER_PREF`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoAdapter`](crate::ErrorKind::NoAdapter) with a hint how to get one, or with the names that there are.
+    pub fn new(desc: &EngineDesc) -> Result<Self> {
+        pollster::block_on(Self::new_async(desc))
+    }
+
+    /// [`new`](Self::new) without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub async fn new_async(desc: &EngineDesc) -> Result<Self> {
+        Ok(Self { gpu: Arc::new(gpu::open(desc.adapter.as_deref(), desc.webgpu_limits).await?), specialise: desc.specialise })
+    }
+
+    /// An engine on a caller's device, beside whatever else runs there. The features and limits that the device was opened with
+    /// decide what can run; `desc.adapter` is not used.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost) where the device is gone already.
+    pub fn from_wgpu(adapter: &Adapter, device: Device, queue: Queue, desc: &EngineDesc) -> Result<Self> {
+        let engine = Self { gpu: Arc::new(gpu::wrap(adapter, device, queue, desc.webgpu_limits)), specialise: desc.specialise };
+        engine.gpu.scoped(|| Ok(()))?;
+        Ok(engine)
+    }
+
+    /// The adapter that runs this engine.
+    pub fn adapter(&self) -> &AdapterSummary {
+        &self.gpu.adapter
+    }
+
+    /// The adapter's name.
+    pub fn adapter_name(&self) -> &str {
+        &self.gpu.adapter.name
+    }
+
+    /// Whether the adapter computes on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.gpu.adapter.class == DeviceClass::Software
+    }
+
+    /// What plans may use.
+    pub fn limits(&self) -> &DeviceLimits {
+        &self.gpu.limits
+    }
+
+    /// The device, for a caller's own work beside the engine's.
+    pub fn device(&self) -> &Device {
+        &self.gpu.device
+    }
+
+    /// The device's queue.
+    pub fn queue(&self) -> &Queue {
+        &self.gpu.queue
+    }
+
+    /// Copies numbers to the device as the elements of a tensor; f16 tensors get them rounded to nearest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the length is not the shape's,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for i32, and for more bytes than a buffer may have.
+    pub fn upload(&self, data: &[f32], desc: &TensorDesc) -> Result<Tensor> {
+        desc.check_len("input", data.len())?;
+        if desc.dtype() == DType::I32 {
+            return Err(Error::unsupported("input", "has elements of type i32, but layers work on f32 and f16"));
+        }
+        let tensor = Tensor::uninitialised(&self.gpu, desc.clone(), 0)?;
+        if !data.is_empty() {
+            tensor.write(&to_bytes(data, desc.dtype()))?;
+        }
+        Ok(tensor)
+    }
+
+    /// A tensor of zeros, to run into.
+    ///
+    /// # Errors
+    /// As [`upload`](Self::upload).
+    pub fn zeros(&self, desc: &TensorDesc) -> Result<Tensor> {
+        self.filled(desc, 0, &[0; 4])
+    }
+
+    /// A tensor of a repeated word, and a guard zone of so many bytes behind it.
+    pub(crate) fn filled(&self, desc: &TensorDesc, guard: u64, word: &[u8; 4]) -> Result<Tensor> {
+        let tensor = Tensor::uninitialised(&self.gpu, desc.clone(), guard)?;
+        tensor.write(&word.repeat((tensor.bound().bytes / 4) as usize))?;
+        Ok(tensor)
+    }
+
+    /// A convolution made ready for inputs of this description, by the best algorithm.
+    ///
+    /// # Errors
+    /// Those of [`Geometry::new`](crate::Geometry::new) and [`Weights::check`];
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the device cannot run it.
+    pub fn conv(&self, desc: &ConvDesc, input: &TensorDesc, weights: Weights) -> Result<Conv> {
+        let best = self.best(&Problem::conv(desc, input))?;
+        self.conv_with(desc, input, weights, &best)
+    }
+
+    /// [`conv`](Self::conv) by an algorithm of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`conv`](Self::conv); [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the algorithm does not take the layer.
+    pub fn conv_with(&self, desc: &ConvDesc, input: &TensorDesc, weights: Weights, algorithm: &Algorithm) -> Result<Conv> {
+        let plan = self.plan(&Problem::conv(desc, input), algorithm)?;
+        weights.check(desc)?;
+        Conv::new(&self.gpu, plan, &weights)
+    }
+
+    /// A pooling made ready for inputs of this description.
+    ///
+    /// # Errors
+    /// As [`conv`](Self::conv).
+    pub fn pool(&self, desc: &PoolDesc, input: &TensorDesc) -> Result<Pool> {
+        let best = self.best(&Problem::pool(desc, input))?;
+        self.pool_with(desc, input, &best)
+    }
+
+    /// [`pool`](Self::pool) by an algorithm of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`conv_with`](Self::conv_with).
+    pub fn pool_with(&self, desc: &PoolDesc, input: &TensorDesc, algorithm: &Algorithm) -> Result<Pool> {
+        Pool::new(&self.gpu, self.plan(&Problem::pool(desc, input), algorithm)?)
+    }
+
+    /// What can compute a layer here, the best guess first, and why the rest cannot.
+    ///
+    /// # Errors
+    /// As [`Algorithm::candidates`].
+    pub fn candidates(&self, problem: &Problem) -> Result<Candidates> {
+        Algorithm::candidates(problem, self.limits())
+    }
+
+    fn best(&self, problem: &Problem) -> Result<Algorithm> {
+        let Candidates { algorithms, refusals } = self.candidates(problem)?;
+        algorithms.first().copied().ok_or_else(|| {
+            let reasons = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Error::unsupported("algorithm", format!("nothing computes `{problem}`: {reasons}"))
+        })
+    }
+
+    /// The plan of a layer by an algorithm on this device.
+    ///
+    /// # Errors
+    /// As [`Algorithm::plan`].
+    pub fn plan(&self, problem: &Problem, algorithm: &Algorithm) -> Result<Plan> {
+        let plan = algorithm.plan_as(problem, self.limits(), GeometryMode::Uniform)?;
+        let constant = match self.specialise {
+            Specialise::Always => true,
+            Specialise::Never => false,
+            Specialise::Large => plan.work().flop >= 2 * LARGE,
+        };
+        if constant { algorithm.plan_as(problem, self.limits(), GeometryMode::Constant) } else { Ok(plan) }
+    }
+
+    /// How a layer would be computed here and why.
+    ///
+    /// # Errors
+    /// As [`conv`](Self::conv).
+    pub fn explain(&self, problem: &Problem) -> Result<Explanation> {
+        let Candidates { algorithms, refusals } = self.candidates(problem)?;
+        let best = self.best(problem)?;
+        Ok(Explanation { plan: self.plan(problem, &best)?, candidates: Candidates { algorithms, refusals } })
+    }
+
+    /// Blocks until everything submitted so far is done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost).
+    pub fn wait(&self) -> Result<()> {
+        self.gpu.wait(None)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({})", self.gpu.adapter)
+    }
+}
+
+/// The plan of a layer, what else could compute it, and why the rest could not. Prints as a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// What would run.
+    pub plan: Plan,
+    /// Every choice, the best guess first, and the refusals.
+    pub candidates: Candidates,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.plan)?;
+        let others: Vec<_> = self.candidates.algorithms.iter().skip(1).map(ToString::to_string).collect();
+        if !others.is_empty() {
+            write!(f, "\nbehind it  {}", others.join(" "))?;
+        }
+        for refusal in &self.candidates.refusals {
+            write!(f, "\nrejected   {refusal}")?;
+        }
+        Ok(())
+    }
+}

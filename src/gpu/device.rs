@@ -1,0 +1,130 @@
+//! [`Gpu`]: a device with its queue, and the discipline around its errors.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{AdapterSummary, BufferPool, PipelineCache, readback::Poller};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::DeviceLimits;
+
+/// A device, its queue, and what is shared by all that runs on it.
+pub(crate) struct Gpu {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub adapter: AdapterSummary,
+    pub limits: DeviceLimits,
+    pub pipelines: PipelineCache,
+    pub buffers: Arc<BufferPool>,
+    pub poller: Poller,
+    /// Whether the device was opened here.
+    owned: bool,
+    lost: Arc<Lost>,
+}
+
+/// Why the device is gone, once it is.
+#[derive(Default)]
+struct Lost {
+    flag: AtomicBool,
+    reason: Mutex<String>,
+}
+
+impl Gpu {
+    /// Takes over a device; `owned` ones get handlers for lost devices and errors outside every scope.
+    pub fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        owned: bool,
+        adapter: AdapterSummary,
+        limits: impl FnOnce(&wgpu::Device) -> DeviceLimits,
+    ) -> Self {
+        let lost = Arc::new(Lost::default());
+        if owned {
+            let seen = lost.clone();
+            device.set_device_lost_callback(move |reason, message| seen.set(format!("{reason:?}: {message}")));
+            device.on_uncaptured_error(Arc::new(|error| log::error!("outside every error scope: {error}")));
+        }
+        Self {
+            limits: limits(&device),
+            pipelines: PipelineCache::default(),
+            buffers: Arc::default(),
+            poller: Poller::new(device.clone()),
+            device,
+            queue,
+            adapter,
+            owned,
+            lost,
+        }
+    }
+
+    /// An error if the device is known to be gone: wgpu says nothing then, and gives invalid objects.
+    pub fn check(&self) -> Result<()> {
+        if !self.lost.flag.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let reason = self.lost.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(Error::new(ErrorKind::DeviceLost, format!("{}: {reason}", self.adapter.name)))
+    }
+
+    /// Runs `work` inside error scopes; whatever wgpu reports comes back as the error.
+    ///
+    /// Scopes are a stack of the thread, so they are pushed and popped here and never held across an await.
+    pub fn scoped<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.check()?;
+        let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
+        let scopes = filters.map(|filter| self.device.push_error_scope(filter));
+        let result = work();
+        // Inner to outer; on native backends the answer is there at once. All are popped, whatever the first says.
+        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop())).collect::<Vec<_>>();
+        match errors.into_iter().flatten().next() {
+            Some(error) => Err(self.error(error)),
+            None => result,
+        }
+    }
+
+    /// Blocks until everything submitted so far, or up to `submission`, is done.
+    pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let wait = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
+        self.check()?;
+        wait.map(|_| ()).map_err(|error| Error::new(ErrorKind::Device, error.to_string()))
+    }
+
+    fn error(&self, error: wgpu::Error) -> Error {
+        if let Err(lost) = self.check_after_failure() {
+            return lost;
+        }
+        match error {
+            wgpu::Error::OutOfMemory { .. } => Error::new(ErrorKind::OutOfMemory, error.to_string()),
+            _ => Error::new(ErrorKind::Device, error.to_string()),
+        }
+    }
+
+    /// [`check`](Self::check) once something has failed. A device that was not opened here has no callback of ours, and wgpu gives
+    /// no sign of its loss but that whatever is made from then on is invalid: so it is asked for what it cannot refuse.
+    fn check_after_failure(&self) -> Result<()> {
+        if !self.owned {
+            let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let usage = wgpu::BufferUsages::COPY_DST;
+            let buffer =
+                self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 4, usage, mapped_at_creation: false });
+            self.queue.write_buffer(&buffer, 0, &[0; 4]);
+            if pollster::block_on(scope.pop()).is_some() {
+                self.lost.set("the caller's device does not even take a small buffer any more".into());
+            }
+        }
+        self.check()
+    }
+
+    /// What a failed mapping means.
+    pub fn mapping_error(&self, error: &wgpu::BufferAsyncError) -> Error {
+        self.check_after_failure()
+            .err()
+            .unwrap_or_else(|| Error::new(ErrorKind::Device, format!("a buffer could not be mapped: {error}")))
+    }
+}
+
+impl Lost {
+    fn set(&self, reason: String) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        self.flag.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,39 @@
+//! The only folder that says `wgpu`: adapters and devices, pipelines, buffers, recordings. It knows no convolution.
+//!
+//! Every call that can fail on the device runs inside error scopes, so that what wgpu reports comes back as an
+//! [`Error`](crate::Error) and its default handler, which panics, is never reached.
+
+mod adapter;
+mod buffer;
+mod device;
+mod pipeline;
+mod readback;
+mod recording;
+
+pub(crate) use adapter::{open, wrap};
+pub(crate) use buffer::{BufferPool, PooledBuffer};
+pub(crate) use device::Gpu;
+pub(crate) use pipeline::{Pipeline, PipelineCache};
+pub(crate) use readback::Readback;
+pub(crate) use recording::{Bound, Dispatch, bind, dispatch, run, run_timed};
+
+pub use adapter::AdapterSummary;
+pub(crate) use wgpu::BufferUsages as Usage;
+pub use wgpu::{Adapter, ComputePass, Device, Queue};
+
+use crate::error::Result;
+
+/// The usage of every tensor and every buffer of weights.
+pub(crate) const STORAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+/// The usage of a buffer of sizes.
+pub(crate) const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);
+
+/// Writes the first bytes of a buffer, a multiple of 4; the next submission sees them.
+pub(crate) fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+    gpu.scoped(|| {
+        gpu.queue.write_buffer(buffer, 0, bytes);
+        Ok(())
+    })
+}

@@ -1,0 +1,76 @@
+//! [`PipelineCache`]: one pipeline for each kernel text.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Gpu;
+use crate::error::Result;
+use crate::kernel::{Kernel, Slot};
+
+/// A compiled kernel and the layout of its bindings.
+pub(crate) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+/// Pipelines by the text that they were made from.
+#[derive(Default)]
+pub(crate) struct PipelineCache {
+    pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+}
+
+impl PipelineCache {
+    /// The pipeline of a kernel, made if it is not there yet.
+    pub fn get(&self, gpu: &Gpu, kernel: &Kernel) -> Result<Arc<Pipeline>> {
+        let text = kernel.wgsl();
+        if let Some(pipeline) = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&text) {
+            return Ok(pipeline.clone());
+        }
+        // Made outside the lock: two threads may make the same one, which costs time but is right.
+        let pipeline = Arc::new(gpu.scoped(|| Ok(create(gpu, kernel, &text)))?);
+        let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(pipelines.entry(text).or_insert(pipeline).clone())
+    }
+}
+
+fn create(gpu: &Gpu, kernel: &Kernel, text: &str) -> Pipeline {
+    let device = &gpu.device;
+    // Every index is checked; only the counter that naga adds to each loop is left out, because it costs a third of the time and
+    // every loop of ours ends: its bound is a constant or a number of the checked geometry.
+    let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+    let source = wgpu::ShaderModuleDescriptor { label: Some(&kernel.label), source: wgpu::ShaderSource::Wgsl(text.into()) };
+    // SAFETY: the one check that is off guards against endless loops, and the texts, which are all ours, have none.
+    let module = unsafe { device.create_shader_module_trusted(source, checks) };
+    let entries: Vec<_> = (0..)
+        .zip(&kernel.bindings)
+        .map(|(number, binding)| wgpu::BindGroupLayoutEntry {
+            binding: number,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: match binding.slot {
+                    Slot::Geometry => wgpu::BufferBindingType::Uniform,
+                    _ => wgpu::BufferBindingType::Storage { read_only: !binding.writes() },
+                },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    let layout =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&kernel.label), entries: &entries });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(&kernel.label),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(&kernel.label),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions { constants: &[], zero_initialize_workgroup_memory: false },
+        cache: None,
+    });
+    Pipeline { pipeline, layout }
+}

@@ -1,0 +1,98 @@
+//! Bind groups, dispatches and submissions. One pass and one submission a run, whatever the number of dispatches: those of one
+//! pass see each other's writes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Gpu, Pipeline, Readback};
+use crate::error::Result;
+
+/// A buffer and how many of its bytes a kernel may touch.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub buffer: wgpu::Buffer,
+    pub bytes: u64,
+}
+
+/// A kernel ready to run.
+#[derive(Clone)]
+pub(crate) struct Dispatch {
+    pub pipeline: Arc<Pipeline>,
+    pub bind_group: wgpu::BindGroup,
+    pub grid: [u32; 3],
+}
+
+/// Binds buffers to a pipeline's bindings, in their order.
+pub(crate) fn bind(gpu: &Gpu, pipeline: &Pipeline, bound: &[&Bound]) -> Result<wgpu::BindGroup> {
+    let entries: Vec<_> = (0..)
+        .zip(bound)
+        .map(|(number, bound)| wgpu::BindGroupEntry {
+            binding: number,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &bound.buffer,
+                offset: 0,
+                size: wgpu::BufferSize::new(bound.bytes),
+            }),
+        })
+        .collect();
+    let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &pipeline.layout, entries: &entries };
+    gpu.scoped(|| Ok(gpu.device.create_bind_group(&descriptor)))
+}
+
+/// Records dispatches into a pass.
+pub(crate) fn dispatch(pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch]) {
+    for Dispatch { pipeline, bind_group, grid: [x, y, z] } in dispatches {
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, bind_group, &[]);
+        pass.dispatch_workgroups(*x, *y, *z);
+    }
+}
+
+/// Submits dispatches and does not wait for them.
+pub(crate) fn run(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
+    gpu.scoped(|| {
+        submit(gpu, dispatches, None);
+        Ok(())
+    })
+}
+
+fn submit(gpu: &Gpu, dispatches: &[Dispatch], timestamps: Option<(&wgpu::QuerySet, &wgpu::Buffer)>) {
+    let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv run") });
+    {
+        let timestamp_writes = timestamps.map(|(query_set, _)| wgpu::ComputePassTimestampWrites {
+            query_set,
+            beginning_of_pass_write_index: Some(0),
+            end_of_pass_write_index: Some(1),
+        });
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+        dispatch(&mut pass, dispatches);
+    }
+    if let Some((query_set, buffer)) = timestamps {
+        encoder.resolve_query_set(query_set, 0..2, buffer, 0);
+    }
+    gpu.queue.submit([encoder.finish()]);
+}
+
+/// Runs dispatches, waits for them, and tells the time: on the device, where it has timestamps, and on the wall.
+pub(crate) fn run_timed(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<(Option<Duration>, Duration)> {
+    if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        let start = Instant::now();
+        run(gpu, dispatches)?;
+        gpu.wait(None)?;
+        return Ok((None, start.elapsed()));
+    }
+    let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+    let resolved = gpu.buffers.take(gpu, 16, usage)?;
+    let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 };
+    let query_set = gpu.scoped(|| Ok(gpu.device.create_query_set(&descriptor)))?;
+    let start = Instant::now();
+    gpu.scoped(|| {
+        submit(gpu, dispatches, Some((&query_set, resolved.raw())));
+        Ok(())
+    })?;
+    gpu.wait(None)?;
+    let wall = start.elapsed();
+    let ticks: [u64; 2] = Readback::start(gpu, resolved.raw(), 16)?.wait(gpu, bytemuck::pod_read_unaligned)?;
+    let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f64 * f64::from(gpu.queue.get_timestamp_period());
+    Ok((Some(Duration::from_nanos(nanoseconds as u64)), wall))
+}

@@ -1,0 +1,319 @@
+//! [`Kernel`]: a compute kernel as data, and its WGSL text.
+//!
+//! A text is `enable` lines, one prelude of `alias` and `const`, the bindings, the epilogue, and the fragments of `shaders/`.
+//! There is no template language: variation is a constant, another fragment, or the few lines written here.
+//! Bindings are declared from the same list that the engine binds, so the two cannot disagree.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+use crate::activation::Activation;
+use crate::desc::{Epilogue, PaddingMode, Residual};
+use crate::geometry::{Geometry, gcd};
+use crate::tensor_desc::DType;
+
+/// What a binding of a kernel is bound to when a layer runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// The layer's input.
+    Input,
+    /// The packed weights.
+    Weights,
+    /// One f32 for each output channel.
+    Bias,
+    /// One f32 for each output channel.
+    Slope,
+    /// A tensor of the output's shape.
+    Residual,
+    /// The layer's output.
+    Output,
+    /// The positions that a max pooling gives.
+    Indices,
+    /// The plan's own buffer of this number.
+    Workspace(usize),
+    /// The layer's sizes.
+    Geometry,
+}
+
+/// One binding: its name in the text, its type there, and what it is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// The name in the shader.
+    pub name: &'static str,
+    /// The WGSL type.
+    pub ty: &'static str,
+    /// What is bound.
+    pub slot: Slot,
+}
+
+impl Binding {
+    /// Whether the kernel writes to it.
+    pub fn writes(&self) -> bool {
+        matches!(self.slot, Slot::Output | Slot::Indices | Slot::Workspace(_))
+    }
+
+    /// `storage, read`, `storage, read_write` or `uniform`.
+    pub fn address_space(&self) -> &'static str {
+        match self.slot {
+            Slot::Geometry => "uniform",
+            _ if self.writes() => "storage, read_write",
+            _ => "storage, read",
+        }
+    }
+}
+
+/// The value of a `const` of the prelude.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Const {
+    I32(i64),
+    Bool(bool),
+    F32(f32),
+}
+
+/// Whether the sizes of a layer are constants of the text, or a uniform buffer.
+///
+/// Constants let the compiler turn divisions into multiplications and unroll loops; the price is one pipeline for each shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GeometryMode {
+    /// One pipeline for each shape.
+    Constant,
+    /// One pipeline for all shapes of a kind.
+    Uniform,
+}
+
+/// A compute kernel: everything that its text depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kernel {
+    /// The kernel's configuration, such as `conv_gemm f32 b64x64x16 t8x4`.
+    pub label: String,
+    /// What is bound, in the order of the binding numbers.
+    pub bindings: Vec<Binding>,
+    /// Invocations of a workgroup.
+    pub invocations: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    pub(crate) dtype: DType,
+    pub(crate) constants: Vec<(&'static str, Const)>,
+    pub(crate) fragments: Vec<Cow<'static, str>>,
+    pub(crate) geometry: Option<GeometryUniform>,
+    /// Whether the kernel uses subgroup operations.
+    pub subgroups: bool,
+}
+
+impl Kernel {
+    /// A kernel with the constant `WORKGROUP` and the elements' type, and nothing else yet.
+    pub(crate) fn new(label: String, dtype: DType, invocations: u32) -> Self {
+        Self {
+            label,
+            bindings: Vec::new(),
+            invocations,
+            workgroup_bytes: 0,
+            dtype,
+            constants: vec![("WORKGROUP", Const::I32(i64::from(invocations)))],
+            fragments: vec![include_str!("../shaders/lib/grid.wgsl").into()],
+            geometry: None,
+            subgroups: false,
+        }
+    }
+
+    pub(crate) fn constant(mut self, name: &'static str, value: impl Into<i64>) -> Self {
+        self.constants.push((name, Const::I32(value.into())));
+        self
+    }
+
+    pub(crate) fn flag(mut self, name: &'static str, value: bool) -> Self {
+        self.constants.push((name, Const::Bool(value)));
+        self
+    }
+
+    pub(crate) fn float(mut self, name: &'static str, value: f32) -> Self {
+        self.constants.push((name, Const::F32(value)));
+        self
+    }
+
+    pub(crate) fn fragment(mut self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.fragments.push(text.into());
+        self
+    }
+
+    pub(crate) fn binding(mut self, name: &'static str, ty: &'static str, slot: Slot) -> Self {
+        self.bindings.push(Binding { name, ty, slot });
+        self
+    }
+
+    /// Adds `g` and what belongs to it.
+    pub(crate) fn with_geometry(mut self, geometry: &Geometry, mode: GeometryMode) -> Self {
+        let uniform = GeometryUniform::new(geometry);
+        let padding_mode = match geometry.padding_mode {
+            PaddingMode::Zeros => 0,
+            PaddingMode::Reflect => 1,
+            PaddingMode::Replicate => 2,
+            PaddingMode::Circular => 3,
+        };
+        self = self.constant("PADDING_MODE", padding_mode).fragment(include_str!("../shaders/lib/geometry.wgsl"));
+        match mode {
+            GeometryMode::Constant => self.fragments.push(uniform.wgsl_constant().into()),
+            GeometryMode::Uniform => self = self.binding("g", "Geometry", Slot::Geometry),
+        }
+        self.geometry = Some(uniform);
+        self.fragment(include_str!("../shaders/lib/source.wgsl"))
+    }
+
+    /// Adds `store(sum, channel, index)`, which finishes a sum and writes it, and the bindings that it needs.
+    pub(crate) fn with_epilogue(mut self, epilogue: &Epilogue) -> Self {
+        let mut lines = String::new();
+        let mut line = |text: &str| {
+            let _ = writeln!(lines, "    {text}"); // writing to a String cannot fail
+        };
+        if epilogue.bias {
+            self = self.binding("bias", "array<f32>", Slot::Bias);
+            line("value += bias[channel];");
+        }
+        if epilogue.residual != Residual::None {
+            self = self.binding("residual", "array<Elem>", Slot::Residual);
+        }
+        if epilogue.residual == Residual::BeforeActivation {
+            line("value += f32(residual[index]);");
+        }
+        for call in activation_calls(&epilogue.activation) {
+            line(&format!("value = {call};"));
+        }
+        if epilogue.activation == Activation::Prelu {
+            self = self.binding("slope", "array<f32>", Slot::Slope);
+        }
+        if epilogue.residual == Residual::AfterActivation {
+            line("value += f32(residual[index]);");
+        }
+        self = self.binding("output", "array<Elem>", Slot::Output);
+        let unused = if epilogue.bias || epilogue.activation == Activation::Prelu { "" } else { "    _ = channel;\n" };
+        self.fragment(include_str!("../shaders/lib/activations.wgsl")).fragment(format!(
+            "fn store(sum: f32, channel: i32, index: i32) {{\n    var value = sum;\n{unused}{lines}    output[index] = Elem(value);\n}}\n"
+        ))
+    }
+
+    /// The WGSL text.
+    pub fn wgsl(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text).expect("writing to a String cannot fail");
+        text
+    }
+
+    fn write(&self, text: &mut String) -> fmt::Result {
+        if self.dtype == DType::F16 {
+            writeln!(text, "enable f16;")?;
+        }
+        // A browser would need `enable subgroups;` here, which naga 30 does not parse: there, the line must be added.
+        writeln!(text, "// {}", self.label)?;
+        writeln!(text, "alias Elem = {};", self.dtype)?;
+        for (name, value) in &self.constants {
+            match value {
+                Const::I32(value) => writeln!(text, "const {name}: i32 = {value};")?,
+                Const::Bool(value) => writeln!(text, "const {name}: bool = {value};")?,
+                Const::F32(value) => writeln!(text, "const {name}: f32 = {};", float(*value))?,
+            }
+        }
+        for (number, binding) in self.bindings.iter().enumerate() {
+            writeln!(text, "@group(0) @binding({number}) var<{}> {}: {};", binding.address_space(), binding.name, binding.ty)?;
+        }
+        for fragment in &self.fragments {
+            writeln!(text, "\n{}", fragment.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A number as a WGSL literal of type f32 with the same bits.
+fn float(value: f32) -> String {
+    format!("{value:e}f")
+}
+
+/// The calls of `shaders/lib/activations.wgsl` that make an activation of `value`.
+fn activation_calls(activation: &Activation) -> Vec<String> {
+    let call = |name: &str, parameters: &[f32]| {
+        let list: String = parameters.iter().map(|&parameter| format!(", {}", float(parameter))).collect();
+        vec![format!("{name}(value{list})")]
+    };
+    match *activation {
+        Activation::Identity => Vec::new(),
+        Activation::Relu6 => [call("relu", &[]), call("at_most", &[6.0])].concat(),
+        // An open side has no call: WGSL has no literal for infinity.
+        Activation::Clamp { min, max } => {
+            let low = if min == f32::NEG_INFINITY { Vec::new() } else { call("at_least", &[min.clamp(f32::MIN, f32::MAX)]) };
+            let high = if max == f32::INFINITY { Vec::new() } else { call("at_most", &[max.clamp(f32::MIN, f32::MAX)]) };
+            [low, high].concat()
+        }
+        Activation::Prelu => vec!["leaky_relu(value, slope[channel])".into()],
+        Activation::Tanh => call("safe_tanh", &[]),
+        _ => call(activation.name(), &activation.parameters()),
+    }
+}
+
+/// A [`Geometry`] as kernels see it; mirrors `Geometry` of `shaders/lib/geometry.wgsl` field by field.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct GeometryUniform {
+    pub input: [i32; 3],
+    pub batch: i32,
+    pub output: [i32; 3],
+    pub in_channels: i32,
+    pub kernel: [i32; 3],
+    pub out_channels: i32,
+    pub stride: [i32; 3],
+    pub groups: i32,
+    pub dilation: [i32; 3],
+    pub group_in: i32,
+    pub input_dilation: [i32; 3],
+    pub group_out: i32,
+    pub pad_begin: [i32; 3],
+    pub input_plane: i32,
+    pub phase_output: [i32; 3],
+    pub output_plane: i32,
+    pub phases: [i32; 3],
+    pub columns: i32,
+    pub tap_step: [i32; 3],
+    pub taps: i32,
+    pub source_step: [i32; 3],
+    pub outputs: i32,
+}
+
+impl GeometryUniform {
+    /// The same numbers; all fit, because a [`Geometry`] was checked.
+    pub fn new(geometry: &Geometry) -> Self {
+        let fit = |value: u64| i32::try_from(value).expect("a checked geometry fits 32 bits");
+        let list = |values: [u32; 3]| values.map(|value| fit(u64::from(value)));
+        let common = |axis: usize| gcd(i64::from(geometry.input_dilation[axis]), i64::from(geometry.dilation[axis]));
+        let phase_output = geometry.phase_output();
+        let phase_plane: u64 = phase_output.iter().map(|&size| u64::from(size)).product();
+        Self {
+            input: list(geometry.input),
+            batch: fit(u64::from(geometry.batch)),
+            output: list(geometry.output),
+            in_channels: fit(u64::from(geometry.in_channels)),
+            kernel: list(geometry.kernel),
+            out_channels: fit(u64::from(geometry.out_channels)),
+            stride: list(geometry.stride),
+            groups: fit(u64::from(geometry.groups)),
+            dilation: list(geometry.dilation),
+            group_in: fit(u64::from(geometry.group_in())),
+            input_dilation: list(geometry.input_dilation),
+            group_out: fit(u64::from(geometry.group_out())),
+            pad_begin: geometry.pad_begin,
+            input_plane: fit(geometry.input_plane()),
+            phase_output: list(phase_output),
+            output_plane: fit(geometry.output_plane()),
+            phases: list(geometry.phases()),
+            columns: fit(u64::from(geometry.batch) * phase_plane),
+            tap_step: std::array::from_fn(|axis| fit((i64::from(geometry.input_dilation[axis]) / common(axis)) as u64)),
+            taps: fit(geometry.taps()),
+            source_step: std::array::from_fn(|axis| fit((i64::from(geometry.dilation[axis]) / common(axis)) as u64)),
+            outputs: fit(geometry.output_elements()),
+        }
+    }
+
+    fn wgsl_constant(&self) -> String {
+        let words: &[i32] = bytemuck::cast_slice(std::slice::from_ref(self));
+        let fields: Vec<String> =
+            words.chunks(4).map(|row| format!("    vec3<i32>({}, {}, {}), {}", row[0], row[1], row[2], row[3])).collect();
+        format!("const g = Geometry(\n{}\n);\n", fields.join(",\n"))
+    }
+}

@@ -1,0 +1,77 @@
+//! [`DeviceLimits`]: what a plan may use. Plain data, so that any device can be planned for on any machine.
+//!
+//! The defaults are WebGPU's guaranteed limits. A device's own, larger limits come from [`Engine::limits`](crate::Engine::limits).
+
+use std::fmt;
+
+/// The kind of device, which decides the order of tiles and algorithms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DeviceClass {
+    /// A CPU that plays a GPU: Mesa's lavapipe, WARP, SwiftShader. Loads are dear there, broadcasts cheap.
+    Software,
+    /// A GPU that shares the host's memory.
+    Integrated,
+    /// A GPU with memory of its own, and whatever says nothing about itself.
+    #[default]
+    Discrete,
+}
+
+impl fmt::Display for DeviceClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceClass::Software => "software",
+            DeviceClass::Integrated => "integrated",
+            DeviceClass::Discrete => "discrete",
+        })
+    }
+}
+
+/// The limits and abilities that planning depends on.
+///
+/// # Examples
+/// ```
+/// use wgconv::DeviceLimits;
+/// let limits = DeviceLimits { f16: true, ..DeviceLimits::default() };
+/// assert_eq!(limits.workgroup_bytes, 16_384);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeviceLimits {
+    /// What kind of device it is.
+    pub class: DeviceClass,
+    /// Invocations of one workgroup.
+    pub workgroup_invocations: u32,
+    /// Bytes of `var<workgroup>` of one kernel.
+    pub workgroup_bytes: u32,
+    /// Workgroups on each dimension of a dispatch.
+    pub workgroups: u32,
+    /// Storage buffers of one kernel.
+    pub storage_buffers: u32,
+    /// Bytes of one storage binding.
+    pub storage_binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub buffer_bytes: u64,
+    /// Whether 16-bit floats can be stored and loaded.
+    pub f16: bool,
+    /// The subgroup size, where every kernel is sure to get this one.
+    pub subgroup: Option<u32>,
+    /// About how many workgroups run at once: cores of a CPU, compute units of a GPU.
+    pub parallelism: u32,
+}
+
+impl Default for DeviceLimits {
+    /// What every WebGPU device has.
+    fn default() -> Self {
+        Self {
+            class: DeviceClass::default(),
+            workgroup_invocations: 256,
+            workgroup_bytes: 16 << 10,
+            workgroups: 65_535,
+            storage_buffers: 8,
+            storage_binding_bytes: 128 << 20,
+            buffer_bytes: 256 << 20,
+            f16: false,
+            subgroup: None,
+            parallelism: 32,
+        }
+    }
+}

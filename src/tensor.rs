@@ -1,0 +1,155 @@
+//! [`Tensor`]: a buffer of the device with a shape and an element type.
+
+use std::fmt;
+use std::sync::Arc;
+
+use half::f16;
+
+use crate::error::{Error, Result};
+use crate::gpu::{self, Bound, Gpu, PooledBuffer, Readback};
+use crate::spatial::write_dims;
+use crate::tensor_desc::{DType, TensorDesc};
+
+/// An array on the device. Cheap to clone: clones share the buffer, which goes back to the engine's pool with the last of them.
+#[derive(Clone)]
+pub struct Tensor {
+    gpu: Arc<Gpu>,
+    buffer: Arc<PooledBuffer>,
+    desc: TensorDesc,
+    /// Bytes that kernels may touch; more than the elements only where a check puts a guard zone behind them.
+    bound_bytes: u64,
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A type that tensors can be read as: `f32` (of f32 and, widened, of f16), `half::f16` (of f16), `i32` (of i32).
+pub trait Element: sealed::Sealed + Sized {
+    #[doc(hidden)]
+    fn read(dtype: DType, bytes: &[u8]) -> Option<Vec<Self>>;
+    #[doc(hidden)]
+    const NAME: &'static str;
+}
+
+fn words<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
+    bytemuck::pod_collect_to_vec(bytes)
+}
+
+macro_rules! element {
+    ($type:ty, $name:literal, $($dtype:pat => $read:expr),+) => {
+        impl sealed::Sealed for $type {}
+        impl Element for $type {
+            const NAME: &'static str = $name;
+            fn read(dtype: DType, bytes: &[u8]) -> Option<Vec<Self>> {
+                match dtype {
+                    $($dtype => Some($read(bytes)),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+element!(f32, "f32", DType::F32 => words, DType::F16 => |bytes| words::<f16>(bytes).into_iter().map(f16::to_f32).collect());
+element!(f16, "f16", DType::F16 => words);
+element!(i32, "i32", DType::I32 => words);
+
+/// The bytes of numbers as elements of a type, and then zeros up to a multiple of 4.
+pub(crate) fn to_bytes(data: &[f32], dtype: DType) -> Vec<u8> {
+    match dtype {
+        DType::F32 | DType::I32 => bytemuck::cast_slice(data).to_vec(),
+        DType::F16 => {
+            let mut halves: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
+            halves.resize(halves.len().next_multiple_of(2), f16::ZERO);
+            bytemuck::cast_slice(&halves).to_vec()
+        }
+    }
+}
+
+impl Tensor {
+    /// A tensor whose content is whatever its buffer held, with `guard` more bytes that kernels may touch.
+    pub(crate) fn uninitialised(gpu: &Arc<Gpu>, desc: TensorDesc, guard: u64) -> Result<Self> {
+        let bytes = desc.bytes()?.next_multiple_of(4);
+        let bound_bytes = (bytes + guard).max(4);
+        let buffer = gpu.buffers.take(gpu, bound_bytes, gpu::STORAGE)?;
+        Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc, bound_bytes })
+    }
+
+    /// Overwrites everything that kernels may touch.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
+        gpu::write(&self.gpu, self.buffer.raw(), bytes)
+    }
+
+    /// Everything that kernels may touch.
+    pub(crate) fn read_all(&self) -> Result<Vec<u8>> {
+        Readback::start(&self.gpu, self.buffer.raw(), self.bound_bytes)?.wait(&self.gpu, <[u8]>::to_vec)
+    }
+
+    pub(crate) fn bound(&self) -> Bound {
+        Bound { buffer: self.buffer.raw().clone(), bytes: self.bound_bytes }
+    }
+
+    /// Checks that this is what a layer was made for, on the layer's engine.
+    pub(crate) fn check(&self, field: &'static str, gpu: &Arc<Gpu>, desc: &TensorDesc) -> Result<()> {
+        if !Arc::ptr_eq(&self.gpu, gpu) {
+            return Err(Error::invalid(field, "is a tensor of another engine"));
+        }
+        if self.desc != *desc {
+            return Err(Error::invalid(field, format!("is {}, but the layer was made for {desc}", self.desc)));
+        }
+        Ok(())
+    }
+
+    /// The shape and element type.
+    pub fn desc(&self) -> &TensorDesc {
+        &self.desc
+    }
+
+    /// The same elements under another shape. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the number of elements differs.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
+        let desc = TensorDesc::new(shape, self.desc.dtype());
+        if desc.elements_of("shape")? != self.desc.elements()? {
+            return Err(Error::invalid("shape", format!("{desc} has not as many elements as {}", self.desc)));
+        }
+        Ok(Tensor { desc, ..self.clone() })
+    }
+
+    /// Copies the elements to the host and waits for them, and for everything submitted before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the elements are not of that type,
+    /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost).
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        self.readback()?.wait(&self.gpu, |bytes| self.elements(bytes))?
+    }
+
+    /// [`to_vec`](Self::to_vec) without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Self::to_vec).
+    pub async fn to_vec_async<T: Element>(&self) -> Result<Vec<T>> {
+        self.readback()?.wait_async(&self.gpu, |bytes| self.elements(bytes)).await?
+    }
+
+    fn readback(&self) -> Result<Readback> {
+        Readback::start(&self.gpu, self.buffer.raw(), self.desc.bytes()?.next_multiple_of(4))
+    }
+
+    fn elements<T: Element>(&self, bytes: &[u8]) -> Result<Vec<T>> {
+        let wrong = || Error::invalid("dtype", format!("elements of {} cannot be read as {}", self.desc, T::NAME));
+        let mut list = T::read(self.desc.dtype(), bytes).ok_or_else(wrong)?;
+        list.truncate(self.desc.elements()?);
+        Ok(list)
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tensor(")?;
+        write_dims(f, self.desc.shape())?;
+        write!(f, " {})", self.desc.dtype())
+    }
+}

@@ -1,0 +1,106 @@
+//! Every line of `tests/problems/*.txt` by every algorithm that accepts it, in f32 and f16, judged by the reference.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use wgconv::{Algorithm, DType, Engine, EngineDesc, Problem, Specialise, verify};
+
+/// One engine for the whole run; without an adapter every test fails with the hint that the error carries.
+fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| {
+        // One pipeline for all shapes of a kind: a software adapter takes about a second to compile one.
+        let desc = EngineDesc { specialise: Specialise::Never, ..Default::default() };
+        let engine = Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"));
+        eprintln!("adapter: {}", engine.adapter());
+        engine
+    })
+}
+
+fn lines(file: &str) -> Vec<Problem> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/problems").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).filter(|line| !line.is_empty());
+    lines.map(|line| line.parse().unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+}
+
+/// The best tile of each algorithm.
+fn one_of_each(algorithms: &[Algorithm]) -> Vec<Algorithm> {
+    let mut names = Vec::new();
+    let new = |algorithm: &&Algorithm| {
+        let new = !names.contains(&algorithm.name());
+        names.push(algorithm.name());
+        new
+    };
+    algorithms.iter().filter(new).copied().collect()
+}
+
+/// Checks problems with the algorithms that `choose` takes of the candidates, on as many threads as there are cores.
+fn check(engine: &Engine, problems: &[Problem], dtypes: &[DType], choose: fn(&[Algorithm]) -> Vec<Algorithm>) {
+    let (next, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let failures = Mutex::new(Vec::new());
+    let work: Vec<Problem> = problems.iter().flat_map(|problem| dtypes.iter().map(|&dtype| problem.with_dtype(dtype))).collect();
+    let worker = || {
+        while let Some(problem) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let case = verify::Case::new(problem, 1).unwrap_or_else(|error| panic!("{problem}: {error}"));
+            let candidates = engine.candidates(problem).unwrap_or_else(|error| panic!("{problem}: {error}"));
+            for algorithm in choose(&candidates.algorithms) {
+                count.fetch_add(1, Ordering::Relaxed);
+                match case.check(engine, &algorithm) {
+                    Ok(report) if report.passed() => {}
+                    Ok(report) => failures.lock().unwrap().push(report.to_string()),
+                    Err(error) => failures.lock().unwrap().push(format!("{problem} by {algorithm}: {error}")),
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(worker);
+        }
+    });
+    let (failures, count) = (failures.into_inner().unwrap(), count.into_inner());
+    assert!(failures.is_empty(), "{} of {count} checks failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(count >= work.len(), "only {count} checks for {} problems", work.len());
+    eprintln!("{count} checks on {}", engine.adapter_name());
+}
+
+/// f16 beside f32 where the adapter has it; its absence is said, and then `cargo test` has not covered it.
+fn dtypes() -> Vec<DType> {
+    if engine().limits().f16 {
+        return vec![DType::F32, DType::F16];
+    }
+    eprintln!("{} has no f16: only f32 is checked", engine().adapter_name());
+    vec![DType::F32]
+}
+
+#[test]
+fn convolutions_match_the_reference() {
+    check(engine(), &lines("conv.txt"), &dtypes(), one_of_each);
+}
+
+#[test]
+fn depthwise_convolutions_match_the_reference() {
+    check(engine(), &lines("depthwise.txt"), &dtypes(), one_of_each);
+}
+
+#[test]
+fn transposed_convolutions_match_the_reference() {
+    check(engine(), &lines("transposed.txt"), &dtypes(), one_of_each);
+}
+
+#[test]
+fn poolings_match_the_reference() {
+    check(engine(), &lines("pool.txt"), &dtypes(), one_of_each);
+}
+
+#[test]
+fn epilogues_match_the_reference() {
+    check(engine(), &lines("epilogue.txt"), &[DType::F32], one_of_each);
+}
+
+#[test]
+fn past_bugs_stay_mended() {
+    check(engine(), &lines("regressions.txt"), &dtypes(), one_of_each);
+}

@@ -1,0 +1,99 @@
+//! Every kernel that the planner can emit is valid WGSL for a device of those limits, and its bindings are those of the plan.
+//! No GPU is needed: naga parses and validates, with the target's capabilities and no others.
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use wgconv::kernel::{GeometryMode, Kernel};
+use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, Problem};
+
+/// Parses and validates; gives naga's annotated message otherwise.
+fn validate(kernel: &Kernel, limits: &DeviceLimits) -> Result<naga::Module, String> {
+    let text = kernel.wgsl();
+    let module = naga::front::wgsl::parse_str(&text).map_err(|error| error.emit_to_string(&text))?;
+    let mut capabilities = Capabilities::empty();
+    if limits.f16 {
+        capabilities |= Capabilities::SHADER_FLOAT16;
+    }
+    if limits.subgroup.is_some() {
+        capabilities |= Capabilities::SUBGROUP;
+    }
+    Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|error| error.emit_to_string(&text))?;
+    Ok(module)
+}
+
+/// The bindings, as naga sees them, against the plan's.
+fn check_bindings(kernel: &Kernel, module: &naga::Module) {
+    let mut found: Vec<(u32, String)> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, variable)| variable.binding.map(|binding| (binding.binding, variable.name.clone().unwrap_or_default())))
+        .collect();
+    found.sort();
+    let declared: Vec<(u32, String)> = (0..).zip(kernel.bindings.iter().map(|binding| binding.name.to_string())).collect();
+    assert_eq!(found, declared, "{}", kernel.label);
+}
+
+fn devices() -> Vec<DeviceLimits> {
+    let software =
+        DeviceLimits { class: DeviceClass::Software, f16: true, subgroup: Some(8), parallelism: 2, ..Default::default() };
+    let nvidia = DeviceLimits {
+        f16: true,
+        subgroup: Some(32),
+        workgroup_bytes: 48 << 10,
+        workgroup_invocations: 1024,
+        parallelism: 132,
+        ..Default::default()
+    };
+    vec![DeviceLimits::default(), software, nvidia]
+}
+
+const LINES: &[&str] = &[
+    "conv 1x3x32x32 o8 k3x3 p1x1 f32 bias relu",
+    "conv 2x8x17 o12 k3 s2 d2 g4 p1:2 f32 bias residual=before leaky_relu(0.1)",
+    "conv 1x6x5x6x7 o9 k3x2x1 g3 p1x0x0 f32 residual=after gelu",
+    "conv 1x4x8x8 o8 k1x1 f32 clamp(-inf,0.5)",
+    "conv 1x4x8x8 o8 k3x3 p1x1 reflect f32 prelu",
+    "conv 1x4x8x8 o8 k3x3 p1x1 replicate f32 selu",
+    "conv 1x4x8x8 o8 k3x3 p1x1 circular f32 mish",
+    "conv 1x4x8x8 o8 k8x8 f32 celu(1e-40)",
+    "conv 1x6x16x16 o12 k3x3 s2x2 d3x1 g6 p1x1 f32 silu",
+    "conv_transpose 1x6x9x9 o4 k3x3 s2x2 p1x1 op1x1 g2 f32 bias hard_swish",
+    "conv_transpose 1x2x3x4x5 o4 k2x3x4 s1x2x3 d2x1x1 f32 elu(1)",
+    "max_pool 1x3x9x9 k3x3 s2x2 p1x1 f32 indices=plane",
+    "max_pool 1x3x9x9 k3x3 s2x2 p1x1 ceil f32 indices=tensor_column_major",
+    "avg_pool 1x3x9x9 k3x3 s2x2 p1x1 f32 exclude_pad",
+    "avg_pool 1x3x9x9x3 k3x3x2 f32 divisor=3",
+    "lp_pool 1x3x9 k3 d2 f32 norm=2.5",
+    "adaptive_avg_pool 1x3x31x17 to4x3 f32",
+    "global_max_pool 1x3x31x17 f32 indices=tensor",
+    "global_lp_pool 1x3x31 f32 norm=1",
+];
+
+#[test]
+fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
+    let mut count = 0;
+    for limits in devices() {
+        for line in LINES {
+            for dtype in [DType::F32, DType::F16] {
+                if dtype == DType::F16 && !limits.f16 {
+                    continue;
+                }
+                let problem = line.parse::<Problem>().unwrap().with_dtype(dtype);
+                for algorithm in Algorithm::candidates(&problem, &limits).unwrap().algorithms {
+                    assert_eq!(algorithm.to_string().parse::<Algorithm>().unwrap(), algorithm);
+                    for mode in [GeometryMode::Uniform, GeometryMode::Constant] {
+                        let plan = algorithm.plan_as(&problem, &limits, mode).unwrap();
+                        for step in &plan.steps {
+                            let module = validate(&step.kernel, &limits).unwrap_or_else(|error| {
+                                panic!("{problem} by {algorithm}, {mode:?}:\n{error}\n{}", step.kernel.wgsl())
+                            });
+                            check_bindings(&step.kernel, &module);
+                            count += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("{count} kernels");
+    assert!(count > 1000, "only {count} kernels");
+}
