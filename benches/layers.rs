@@ -6,31 +6,32 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use wgconv::{Algorithm, DeviceLimits, Engine, EngineDesc, Layer, Problem, Weights};
 
-/// A layer for each algorithm; each is also measured by the other algorithms that take it.
-const LINES: &[&str] = &[
-    "conv 1x64x28x28 o64 k3x3 p1x1 f32 bias relu",
-    "conv 1x128x28x28 o64 k1x1 f32 bias relu",
-    "conv 1x96x28x28 o96 k3x3 p1x1 g96 f32 bias relu6",
-    "max_pool 1x64x56x56 k3x3 s2x2 p1x1 f32",
-    "global_avg_pool 1x256x14x14 f32",
+/// Algorithms and a layer that they are made for.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("conv 1x64x28x28 o64 k3x3 p1x1 f32 bias relu", &["direct", "gemm", "subgroup_gemm"]),
+    ("conv 1x128x28x28 o64 k1x1 f32 bias relu", &["matmul", "subgroup_matmul"]),
+    ("conv 1x96x28x28 o96 k3x3 p1x1 g96 f32 bias relu6", &["depthwise"]),
+    ("max_pool 1x64x56x56 k3x3 s2x2 p1x1 f32", &["pool"]),
+    ("global_avg_pool 1x256x14x14 f32", &["pool_tree"]),
 ];
 
 fn layers(criterion: &mut Criterion) {
     let engine = Engine::new(&EngineDesc::default()).unwrap_or_else(|error| panic!("the benches need a GPU adapter: {error}"));
     eprintln!("adapter: {}", engine.adapter());
-    for line in LINES {
+    for (line, names) in LAYERS {
         let problem: Problem = line.parse().expect("a sound line");
         let mut group = criterion.benchmark_group(*line);
         group.sample_size(10);
-        let mut seen = Vec::new();
-        for algorithm in engine.candidates(&problem).expect("a sound layer").algorithms {
-            if seen.contains(&algorithm.name()) {
+        let candidates = engine.candidates(&problem).expect("a sound layer");
+        for name in *names {
+            // The best tile; an adapter without subgroups of one size has none for two of the names.
+            let Some(algorithm) = candidates.algorithms.iter().find(|algorithm| algorithm.name() == *name) else {
+                eprintln!("{name} is refused: {:?}", candidates.refusals.iter().find(|refusal| refusal.algorithm == *name));
                 continue;
-            }
-            seen.push(algorithm.name());
-            let plan = engine.plan(&problem, &algorithm).expect("a candidate");
+            };
+            let plan = engine.plan(&problem, algorithm).expect("a candidate");
             group.throughput(Throughput::Elements(plan.work().flop));
-            let run = prepare(&engine, &problem, &algorithm);
+            let run = prepare(&engine, &problem, algorithm);
             group.bench_function(BenchmarkId::from_parameter(algorithm), |bencher| bencher.iter(&run));
         }
     }
@@ -62,10 +63,10 @@ fn prepare(engine: &Engine, problem: &Problem, algorithm: &Algorithm) -> Box<dyn
 
 fn planning(criterion: &mut Criterion) {
     let limits = DeviceLimits { subgroup: Some(32), f16: true, ..Default::default() };
-    let problem: Problem = LINES[0].parse().expect("a sound line");
+    let problem: Problem = LAYERS[0].0.parse().expect("a sound line");
     let best = Algorithm::candidates(&problem, &limits).expect("a sound layer").algorithms[0];
     let mut group = criterion.benchmark_group("host");
-    group.bench_function("parse a problem line", |bencher| bencher.iter(|| LINES[0].parse::<Problem>()));
+    group.bench_function("parse a problem line", |bencher| bencher.iter(|| LAYERS[0].0.parse::<Problem>()));
     group.bench_function("candidates", |bencher| bencher.iter(|| Algorithm::candidates(&problem, &limits)));
     group.bench_function("plan", |bencher| bencher.iter(|| best.plan(&problem, &limits)));
     group.bench_function("plan and write the WGSL", |bencher| {

@@ -45,6 +45,10 @@ fn main(
     for (var tap_z = 0; tap_z < KERNEL_Z; tap_z += 1) {
         let z = source(out_z * g.stride.x - g.pad_begin.x + tap_z * g.dilation.x, g.input.x);
         let taps = (channel * KERNEL_Z + tap_z) * KERNEL_Y * KERNEL_X;
+        var kernel: array<f32, KERNEL_Y * KERNEL_X>;
+        for (var tap = 0; tap < KERNEL_Y * KERNEL_X; tap += 1) {
+            kernel[tap] = f32(weights[taps + tap]);
+        }
         for (var span_y = 0; span_y < SPAN_Y; span_y += 1) {
             let y = source(at_y + span_y * g.dilation.y, g.input.y);
             let whole = inside(z, g.input.x) && inside(y, g.input.y);
@@ -59,7 +63,7 @@ fn main(
                 let tap_y = span_y - tile_y * SHARE_Y;
                 if (tap_y >= 0 && tap_y < KERNEL_Y) {
                     for (var tap_x = 0; tap_x < KERNEL_X; tap_x += 1) {
-                        let weight = f32(weights[taps + tap_y * KERNEL_X + tap_x]);
+                        let weight = kernel[tap_y * KERNEL_X + tap_x];
                         for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
                             sums[tile_y * TILE_X + tile_x] = fma(weight, values[tile_x * SHARE_X + tap_x], sums[tile_y * TILE_X + tile_x]);
                         }

@@ -97,7 +97,7 @@ fn poolings_match_the_reference() {
 
 #[test]
 fn epilogues_match_the_reference() {
-    check(engine(), &lines("epilogue.txt"), &[DType::F32], one_of_each);
+    check(engine(), &lines("epilogue.txt"), &dtypes(), one_of_each);
 }
 
 #[test]

@@ -115,8 +115,8 @@ struct Parts {
     workspace: Vec<u64>,
 }
 
-/// The variants without their tiles.
-const FAMILIES: [&str; 8] = ["direct", "gemm", "subgroup_gemm", "matmul", "subgroup_matmul", "depthwise", "pool", "pool_tree"];
+/// The variants without their tiles; of equal guesses the first here wins, and so the one with less arithmetic on addresses.
+const FAMILIES: [&str; 8] = ["subgroup_matmul", "matmul", "subgroup_gemm", "gemm", "depthwise", "direct", "pool", "pool_tree"];
 
 impl Algorithm {
     /// The name without the tile.

@@ -32,7 +32,7 @@ pub struct SubgroupTile {
 const SUBGROUPS: u32 = 4;
 
 /// Output channels and positions of a lane.
-const TILES: [[u32; 2]; 7] = [[32, 2], [16, 4], [32, 1], [16, 2], [8, 4], [4, 4], [4, 1]];
+const TILES: [[u32; 2]; 8] = [[32, 4], [32, 2], [16, 4], [32, 1], [16, 2], [8, 4], [4, 4], [4, 1]];
 
 impl fmt::Display for SubgroupTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
