@@ -160,7 +160,7 @@ impl Kernel {
     }
 
     /// Adds `store(sum, channel, index)`, which finishes a sum and writes it, and the bindings that it needs.
-    pub(crate) fn with_epilogue(mut self, epilogue: &Epilogue) -> Self {
+    pub(crate) fn with_epilogue(mut self, epilogue: &Epilogue, output: Slot) -> Self {
         let mut lines = String::new();
         let mut line = |text: &str| {
             let _ = writeln!(lines, "    {text}"); // writing to a String cannot fail
@@ -184,7 +184,7 @@ impl Kernel {
         if epilogue.residual == Residual::AfterActivation {
             line("value += f32(residual[index]);");
         }
-        self = self.binding("output", "array<Elem>", Slot::Output);
+        self = self.binding("output", "array<Elem>", output);
         let unused = if epilogue.bias || epilogue.activation == Activation::Prelu { "" } else { "    _ = channel;\n" };
         self.fragment(include_str!("../shaders/lib/activations.wgsl")).fragment(format!(
             "fn store(sum: f32, channel: i32, index: i32) {{\n    var value = sum;\n{unused}{lines}    output[index] = Elem(value);\n}}\n"

@@ -135,7 +135,7 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .binding("input", "array<Elem>", Slot::Input)
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(geometry, context.mode)
-        .with_epilogue(context.epilogue())
+        .with_epilogue(context.epilogue(), Slot::Output)
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"));
     let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
     Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })

@@ -33,7 +33,7 @@ pub(super) fn plan(context: &Context) -> Result<Parts> {
         .binding("input", "array<Elem>", Slot::Input)
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(context.geometry, context.mode)
-        .with_epilogue(context.epilogue())
+        .with_epilogue(context.epilogue(), Slot::Output)
         .fragment(include_str!("../../shaders/conv_direct.wgsl"));
     let grid = fold(context.geometry.output_elements().div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
     Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })

@@ -10,6 +10,7 @@ mod gemm;
 mod pack;
 mod plan;
 mod pool;
+mod product;
 mod subgroup;
 mod tolerance;
 
@@ -29,7 +30,7 @@ use crate::kernel::GeometryMode;
 use crate::limits::DeviceLimits;
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::DType;
-use gemm::Operands;
+use product::{Operands, Product};
 
 /// A way to compute a layer, with its tile.
 ///
@@ -197,10 +198,10 @@ impl Algorithm {
             .map_err(|reason| Error::unsupported("algorithm", format!("{self} does not take `{problem}`: {reason}")))?;
         let Parts { steps, packing, workspace } = match self {
             Algorithm::Direct => direct::plan(&context),
-            Algorithm::Gemm(tile) => gemm::plan(&context, Operands::Implicit, tile),
-            Algorithm::SubgroupGemm(tile) => subgroup::plan(&context, Operands::Implicit, tile),
-            Algorithm::Matmul(tile) => gemm::plan(&context, Operands::Plain, tile),
-            Algorithm::SubgroupMatmul(tile) => subgroup::plan(&context, Operands::Plain, tile),
+            Algorithm::Gemm(tile) => gemm_parts(&context, Operands::Implicit, tile),
+            Algorithm::SubgroupGemm(tile) => subgroup_parts(&context, Operands::Implicit, tile),
+            Algorithm::Matmul(tile) => gemm_parts(&context, Operands::Plain, tile),
+            Algorithm::SubgroupMatmul(tile) => subgroup_parts(&context, Operands::Plain, tile),
             Algorithm::Depthwise(tile) => depthwise::plan(&context, tile),
             Algorithm::Pool => pool::plan(&context, false),
             Algorithm::PoolTree => pool::plan(&context, true),
@@ -213,13 +214,13 @@ impl Algorithm {
     fn supports(&self, context: &Context) -> Result<(), String> {
         match self {
             Algorithm::Direct => direct::supports(context),
-            Algorithm::Gemm(_) => gemm::supports(context, Operands::Implicit),
-            Algorithm::Matmul(_) => gemm::supports(context, Operands::Plain),
+            Algorithm::Gemm(_) => Product::new(context, Operands::Implicit).map(|_| ()),
+            Algorithm::Matmul(_) => Product::new(context, Operands::Plain).map(|_| ()),
             Algorithm::SubgroupGemm(tile) => {
-                subgroup::supports(context, Operands::Implicit).and_then(|()| tile.check_lanes(context.limits))
+                Product::new(context, Operands::Implicit).and_then(|_| tile.check_lanes(context.limits))
             }
             Algorithm::SubgroupMatmul(tile) => {
-                subgroup::supports(context, Operands::Plain).and_then(|()| tile.check_lanes(context.limits))
+                Product::new(context, Operands::Plain).and_then(|_| tile.check_lanes(context.limits))
             }
             Algorithm::Depthwise(_) => depthwise::supports(context),
             Algorithm::Pool => pool::supports(context),
@@ -233,6 +234,22 @@ impl Algorithm {
     }
 }
 
+fn gemm_parts(context: &Context, operands: Operands, tile: &GemmTile) -> Result<Parts> {
+    let product = Product::new(context, operands).expect("the layer was accepted");
+    let step = gemm::step(&product, context.limits, tile)?;
+    Ok(Parts { steps: vec![step], packing: operands.packing(tile.block_m, tile.block_k), workspace: Vec::new() })
+}
+
+fn subgroup_parts(context: &Context, operands: Operands, tile: &SubgroupTile) -> Result<Parts> {
+    let product = Product::new(context, operands).expect("the layer was accepted");
+    let step = subgroup::step(&product, context.limits, tile)?;
+    Ok(Parts {
+        steps: vec![step],
+        packing: operands.packing(tile.block_m, tile.block_k(&product.geometry)),
+        workspace: Vec::new(),
+    })
+}
+
 /// The tiles of one family with their estimated times, or why it does not take the layer.
 fn family(context: &Context, name: &'static str) -> Result<Vec<(f64, Algorithm)>, String> {
     fn all<T>(tiles: Vec<(f64, T)>, algorithm: fn(T) -> Algorithm) -> Vec<(f64, Algorithm)> {
@@ -240,15 +257,18 @@ fn family(context: &Context, name: &'static str) -> Result<Vec<(f64, Algorithm)>
     }
     let tiles = match name {
         "direct" => direct::supports(context).map(|()| vec![(direct::cost(context), Algorithm::Direct)])?,
-        "gemm" => gemm::supports(context, Operands::Implicit)
-            .map(|()| all(gemm::tiles(context, Operands::Implicit), Algorithm::Gemm))?,
-        "matmul" => {
-            gemm::supports(context, Operands::Plain).map(|()| all(gemm::tiles(context, Operands::Plain), Algorithm::Matmul))?
+        "gemm" => all(gemm::tiles(&Product::new(context, Operands::Implicit)?, context.limits), Algorithm::Gemm),
+        "matmul" => all(gemm::tiles(&Product::new(context, Operands::Plain)?, context.limits), Algorithm::Matmul),
+        "subgroup_gemm" => {
+            let product = Product::new(context, Operands::Implicit)?;
+            subgroup::supports(context.limits)?;
+            all(subgroup::tiles(&product, context.limits), Algorithm::SubgroupGemm)
         }
-        "subgroup_gemm" => subgroup::supports(context, Operands::Implicit)
-            .map(|()| all(subgroup::tiles(context, Operands::Implicit), Algorithm::SubgroupGemm))?,
-        "subgroup_matmul" => subgroup::supports(context, Operands::Plain)
-            .map(|()| all(subgroup::tiles(context, Operands::Plain), Algorithm::SubgroupMatmul))?,
+        "subgroup_matmul" => {
+            let product = Product::new(context, Operands::Plain)?;
+            subgroup::supports(context.limits)?;
+            all(subgroup::tiles(&product, context.limits), Algorithm::SubgroupMatmul)
+        }
         "depthwise" => depthwise::supports(context).map(|()| all(depthwise::tiles(context), Algorithm::Depthwise))?,
         "pool" => pool::supports(context).map(|()| vec![(pool::cost(context), Algorithm::Pool)])?,
         "pool_tree" => pool::supports_tree(context).map(|()| vec![(pool::tree_cost(context), Algorithm::PoolTree)])?,

@@ -10,9 +10,8 @@
 use std::fmt::{self, Write as _};
 
 use super::cost::{Costs, cheapest_first};
-use super::gemm::{self, Operands};
 use super::plan::{Step, fold};
-use super::{Context, Parts};
+use super::product::Product;
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::limits::DeviceLimits;
@@ -66,58 +65,61 @@ impl SubgroupTile {
     }
 
     /// Input channels of one step: up to eight chunks, as many as do not pad the channels any further.
-    fn block_k(&self, geometry: &Geometry) -> u32 {
+    pub(super) fn block_k(&self, geometry: &Geometry) -> u32 {
         let chunks = geometry.group_in().div_ceil(self.chunk());
         let blocks = [8, 4, 2].into_iter().find(|blocks| chunks.is_multiple_of(*blocks)).unwrap_or(1);
         self.chunk() * blocks
     }
 }
 
-pub(super) fn supports(context: &Context, operands: Operands) -> Result<(), String> {
-    gemm::supports(context, operands)?;
-    let Some(lanes) = context.limits.subgroup else {
-        return Err("the device does not give every kernel the same, known subgroup size".into());
-    };
-    if tiles(context, operands).is_empty() {
-        return Err(format!("there is no tile for subgroups of {lanes}"));
+/// Why no kernel of this file can run on a device.
+pub(super) fn supports(limits: &DeviceLimits) -> Result<(), String> {
+    match limits.subgroup {
+        None => Err("the device does not give every kernel the same, known subgroup size".into()),
+        Some(lanes)
+            if TILES.iter().all(|&[block_m, thread_n]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]).is_none()) =>
+        {
+            Err(format!("there is no tile for subgroups of {lanes}"))
+        }
+        Some(_) => Ok(()),
     }
-    Ok(())
 }
 
-pub(super) fn tiles(context: &Context, operands: Operands) -> Vec<(f64, SubgroupTile)> {
-    let (Ok(geometry), Some(lanes)) = (operands.geometry(context.geometry), context.limits.subgroup) else { return Vec::new() };
-    let fits = lanes * SUBGROUPS <= context.limits.workgroup_invocations;
+/// The tiles that fit a device, the cheapest first.
+pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(f64, SubgroupTile)> {
+    let Some(lanes) = limits.subgroup.filter(|lanes| lanes * SUBGROUPS <= limits.workgroup_invocations) else {
+        return Vec::new();
+    };
     let tiles = TILES.iter().filter_map(|&[block_m, thread_n]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]));
-    cheapest_first(tiles.filter(|_| fits).map(|tile| (cost(&geometry, context.limits, &tile), tile)))
+    cheapest_first(tiles.map(|tile| (cost(product, limits, &tile), tile)))
 }
 
 /// Estimated time.
-fn cost(geometry: &Geometry, limits: &DeviceLimits, tile: &SubgroupTile) -> f64 {
+fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> f64 {
     let costs = Costs::of(limits.class);
     let [block_m, thread_n, chunk] = [tile.block_m, tile.thread_n, tile.chunk()].map(f64::from);
     let per_row = costs.load4 / chunk + thread_n * costs.load + block_m * (costs.broadcast + thread_n * costs.fma);
-    let block_k = tile.block_k(geometry);
+    let block_k = tile.block_k(&product.geometry);
     // A step finds the inputs of its columns: about as much arithmetic as a load each.
-    let per_thread = gemm::k_tiles(geometry, block_k) * (f64::from(block_k) * per_row + thread_n * costs.load);
-    let workgroups = gemm::blocks(geometry, tile.block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
+    let per_thread = product.k_tiles(block_k) * (f64::from(block_k) * per_row + thread_n * costs.load);
+    let workgroups = product.blocks(tile.block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
     costs.total(limits, workgroups, f64::from(tile.lanes * SUBGROUPS), per_thread)
 }
 
-pub(super) fn plan(context: &Context, operands: Operands, tile: &SubgroupTile) -> Result<Parts> {
-    let geometry = operands.geometry(context.geometry).expect("the layer was accepted");
+/// The dispatch.
+pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Result<Step> {
     let SubgroupTile { block_m, thread_n, lanes } = *tile;
-    let block_k = tile.block_k(&geometry);
-    let label = format!("{}_subgroup {} {tile}", operands.label(), context.dtype());
-    let blocks = [block_m, tile.block_n(), block_k];
-    let mut kernel = gemm::kernel(context, operands, label, lanes * SUBGROUPS, blocks, thread_n)
+    let label = format!("{}_subgroup {} {tile}", product.operands.label(), product.dtype);
+    let blocks = [block_m, tile.block_n(), tile.block_k(&product.geometry)];
+    let mut kernel = product
+        .kernel(label, lanes * SUBGROUPS, blocks, thread_n)
         .constant("SUBGROUPS", SUBGROUPS)
         .constant("LANES", lanes)
         .constant("CHUNK", tile.chunk())
         .fragment(main_function(tile));
     kernel.subgroups = true;
-    let workgroups = gemm::blocks(&geometry, block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
-    let grid = fold(workgroups, context.limits.workgroups)?;
-    Ok(Parts { steps: vec![Step { kernel, grid }], packing: operands.packing(block_m, block_k), workspace: Vec::new() })
+    let workgroups = product.blocks(block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
+    Ok(Step { kernel, grid: fold(workgroups, limits.workgroups)? })
 }
 
 /// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.

@@ -1,0 +1,129 @@
+//! [`Product`]: a convolution as a matrix product, whatever loop computes it.
+//!
+//! For each group and each phase of a transposed convolution: `C[m, n] = sum over k of A[m, k] B[k, n]` with `m` the group's output
+//! channels, `n` batch items and output positions, `k` taps and input channels. `A` is the weights in panels; `B` is the input, read
+//! through addresses that the operand fragment computes (implicit GEMM; Chetlur et al., "cuDNN", 2014), or as it lies.
+
+use super::Context;
+use super::plan::Packing;
+use crate::desc::Epilogue;
+use crate::geometry::Geometry;
+use crate::kernel::{GeometryMode, Kernel, Slot};
+use crate::problem::Layer;
+use crate::tensor_desc::DType;
+
+/// A matrix product: its shape, and where its operands and results lie.
+pub(super) struct Product {
+    /// The convolution that the kernel sees.
+    pub geometry: Geometry,
+    /// How `B` is addressed.
+    pub operands: Operands,
+    /// The elements of all three.
+    pub dtype: DType,
+    /// Whether sizes are constants.
+    pub mode: GeometryMode,
+    /// What is done to the sums.
+    pub epilogue: Epilogue,
+    /// Where `B` is.
+    pub input: Slot,
+    /// Where `C` goes.
+    pub output: Slot,
+}
+
+impl Product {
+    /// The layer as a product, or why it is none.
+    pub fn new(context: &Context, operands: Operands) -> Result<Self, String> {
+        let Layer::Conv(desc) = context.problem.layer else { return Err("the layer is not a convolution".into()) };
+        Ok(Self {
+            geometry: operands.geometry(context.geometry)?,
+            operands,
+            dtype: context.dtype(),
+            mode: context.mode,
+            epilogue: desc.epilogue,
+            input: Slot::Input,
+            output: Slot::Output,
+        })
+    }
+
+    /// Blocks of the result in all groups and phases.
+    pub fn blocks(&self, block_m: u32, block_n: u32) -> u64 {
+        let product = |sizes: [u32; 3]| sizes.iter().map(|&size| u64::from(size)).product::<u64>();
+        let columns = u64::from(self.geometry.batch) * product(self.geometry.phase_output());
+        let rows = u64::from(self.geometry.group_out().div_ceil(block_m)) * u64::from(self.geometry.groups);
+        rows * columns.div_ceil(u64::from(block_n)) * product(self.geometry.phases())
+    }
+
+    /// Steps of `block_k` channels that each block takes; of a transposed convolution the mean over its phases.
+    pub fn k_tiles(&self, block_k: u32) -> f64 {
+        let phases: f64 = self.geometry.phases().iter().map(|&count| f64::from(count)).product();
+        self.geometry.taps() as f64 / phases * f64::from(self.geometry.group_in().div_ceil(block_k))
+    }
+
+    /// A kernel with the operands and everything around them; the loop is still to be added.
+    pub fn kernel(&self, label: String, invocations: u32, [block_m, block_n, block_k]: [u32; 3], columns: u32) -> Kernel {
+        let weights = if self.dtype == DType::F16 { "array<vec4<f16>>" } else { "array<vec4<f32>>" };
+        Kernel::new(label, self.dtype, invocations)
+            .constant("BLOCK_M", block_m)
+            .constant("BLOCK_N", block_n)
+            .constant("BLOCK_K", block_k)
+            .constant("COLUMNS", columns)
+            .binding("input", "array<Elem>", self.input)
+            .binding("weights", weights, Slot::Weights)
+            .with_geometry(&self.geometry, self.mode)
+            .with_epilogue(&self.epilogue, self.output)
+            .fragment(self.operands.fragment())
+    }
+}
+
+/// Which matrix product a layer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operands {
+    /// Addresses from taps and positions.
+    Implicit,
+    /// The input is the operand.
+    Plain,
+}
+
+impl Operands {
+    /// The geometry that the kernel sees, or why there is none.
+    fn geometry(self, geometry: &Geometry) -> Result<Geometry, String> {
+        match self {
+            Operands::Implicit => Ok(geometry.clone()),
+            Operands::Plain => plain(geometry)
+                .ok_or_else(|| "the layer is neither a 1x1 convolution at stride 1 without padding nor fully connected".into()),
+        }
+    }
+
+    fn fragment(self) -> &'static str {
+        match self {
+            Operands::Implicit => include_str!("../../shaders/conv_gemm_operands.wgsl"),
+            Operands::Plain => include_str!("../../shaders/matmul_operands.wgsl"),
+        }
+    }
+
+    pub fn packing(self, block_m: u32, block_k: u32) -> Packing {
+        Packing::Panels { block_m, block_k, flat: self == Operands::Plain }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Operands::Implicit => "conv_gemm",
+            Operands::Plain => "matmul",
+        }
+    }
+}
+
+/// The layer as a 1x1 convolution over one axis, where it is one: a kernel of one tap, or a kernel as large as the input.
+fn plain(geometry: &Geometry) -> Option<Geometry> {
+    let unpadded = geometry.pad_begin == [0; 3] && geometry.pad_end == [0; 3] && geometry.input_dilation == [1; 3];
+    let plane = geometry.input_plane() as u32;
+    if unpadded && geometry.kernel == [1; 3] && geometry.stride == [1; 3] && geometry.output == geometry.input {
+        return Some(Geometry { input: [1, 1, plane], output: [1, 1, plane], ..geometry.clone() });
+    }
+    if unpadded && geometry.kernel == geometry.input && geometry.output == [1; 3] && geometry.dilation == [1; 3] {
+        // Channels and taps of a group are one run of memory, in the input as in the weights.
+        let in_channels = geometry.in_channels.checked_mul(plane)?;
+        return Some(Geometry { in_channels, input: [1; 3], kernel: [1; 3], ..geometry.clone() });
+    }
+    None
+}
