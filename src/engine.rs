@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{self, Adapter, AdapterSummary, Device, Gpu, Queue};
 use crate::kernel::GeometryMode;
 use crate::layer::{Conv, Pool};
-use crate::limits::{DeviceClass, DeviceLimits};
+use crate::limits::{DeviceClass, DeviceLimits, Precision};
 use crate::problem::Problem;
 use crate::tensor::{Tensor, to_bytes};
 use crate::tensor_desc::{DType, TensorDesc};
@@ -22,8 +22,19 @@ pub struct EngineDesc {
     pub adapter: Option<String>,
     /// Plan within what every WebGPU device has, whatever this one has: what runs here then runs anywhere.
     pub webgpu_limits: bool,
+    /// How exact results must be.
+    pub precision: Precision,
+    /// Bytes of workspace that one layer may ask for; an algorithm that needs more is refused. `None` is 256 MiB.
+    pub workspace_bytes: Option<u64>,
     /// Whether kernels have the layers' sizes as constants of their text.
     pub specialise: Specialise,
+}
+
+impl EngineDesc {
+    fn wanted(&self) -> gpu::Wanted {
+        let workspace_bytes = self.workspace_bytes.unwrap_or(DeviceLimits::default().workspace_bytes);
+        gpu::Wanted { webgpu_limits: self.webgpu_limits, workspace_bytes, precision: self.precision }
+    }
 }
 
 /// Whether kernels are made for one shape or for all.
@@ -81,7 +92,7 @@ impl Engine {
     /// # Errors
     /// As [`new`](Self::new).
     pub async fn new_async(desc: &EngineDesc) -> Result<Self> {
-        Ok(Self { gpu: Arc::new(gpu::open(desc.adapter.as_deref(), desc.webgpu_limits).await?), specialise: desc.specialise })
+        Ok(Self { gpu: Arc::new(gpu::open(desc.adapter.as_deref(), &desc.wanted()).await?), specialise: desc.specialise })
     }
 
     /// An engine on a caller's device, beside whatever else runs there. The features and limits that the device was opened with
@@ -90,7 +101,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost) where the device is gone already.
     pub fn from_wgpu(adapter: &Adapter, device: Device, queue: Queue, desc: &EngineDesc) -> Result<Self> {
-        let engine = Self { gpu: Arc::new(gpu::wrap(adapter, device, queue, desc.webgpu_limits)), specialise: desc.specialise };
+        let engine = Self { gpu: Arc::new(gpu::wrap(adapter, device, queue, &desc.wanted())), specialise: desc.specialise };
         engine.gpu.scoped(|| Ok(()))?;
         Ok(engine)
     }

@@ -44,19 +44,16 @@ pub struct Binding {
     pub ty: &'static str,
     /// What is bound.
     pub slot: Slot,
+    /// Whether the kernel writes to it.
+    pub written: bool,
 }
 
 impl Binding {
-    /// Whether the kernel writes to it.
-    pub fn writes(&self) -> bool {
-        matches!(self.slot, Slot::Output | Slot::Indices | Slot::Workspace(_))
-    }
-
     /// `storage, read`, `storage, read_write` or `uniform`.
     pub fn address_space(&self) -> &'static str {
         match self.slot {
             Slot::Geometry => "uniform",
-            _ if self.writes() => "storage, read_write",
+            _ if self.written => "storage, read_write",
             _ => "storage, read",
         }
     }
@@ -137,7 +134,13 @@ impl Kernel {
     }
 
     pub(crate) fn binding(mut self, name: &'static str, ty: &'static str, slot: Slot) -> Self {
-        self.bindings.push(Binding { name, ty, slot });
+        self.bindings.push(Binding { name, ty, slot, written: false });
+        self
+    }
+
+    /// A binding that the kernel writes to.
+    pub(crate) fn written(mut self, name: &'static str, ty: &'static str, slot: Slot) -> Self {
+        self.bindings.push(Binding { name, ty, slot, written: true });
         self
     }
 
@@ -184,7 +187,7 @@ impl Kernel {
         if epilogue.residual == Residual::AfterActivation {
             line("value += f32(residual[index]);");
         }
-        self = self.binding("output", "array<Elem>", output);
+        self = self.written("output", "array<Elem>", output);
         let unused = if epilogue.bias || epilogue.activation == Activation::Prelu { "" } else { "    _ = channel;\n" };
         self.fragment(include_str!("../shaders/lib/activations.wgsl")).fragment(format!(
             "fn store(sum: f32, channel: i32, index: i32) {{\n    var value = sum;\n{unused}{lines}    output[index] = Elem(value);\n}}\n"

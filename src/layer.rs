@@ -95,7 +95,7 @@ impl Prepared {
         };
         if let Some(weights) = weights {
             let packed = Algorithm::pack_weights(&prepared.plan, weights.kernel);
-            let dtype = prepared.plan.problem.input.dtype();
+            let dtype = prepared.plan.packed_dtype();
             prepared.keep(Slot::Weights, &to_bytes(&packed, dtype))?;
             for (slot, data) in [(Slot::Bias, weights.bias), (Slot::Slope, weights.slope)] {
                 if let Some(data) = data {

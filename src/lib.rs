@@ -45,7 +45,8 @@ mod weights;
 
 pub use activation::Activation;
 pub use algorithm::{
-    Algorithm, Candidates, DepthwiseTile, GemmTile, Packing, Plan, Refusal, Step, SubgroupTile, Tolerance, Work,
+    Algorithm, Candidates, DepthwiseTile, GemmTile, Packing, Plan, ProductTile, Refusal, Step, SubgroupTile, Tolerance,
+    WinogradTile, Work,
 };
 pub use desc::{ConvDesc, Epilogue, IndexOrder, Padding, PaddingMode, PoolDesc, PoolKind, PoolWindow, Residual};
 pub use engine::{Engine, EngineDesc, Explanation, Specialise};
@@ -53,7 +54,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use geometry::Geometry;
 pub use gpu::AdapterSummary;
 pub use layer::{Conv, ConvInputs, Pool, Timing};
-pub use limits::{DeviceClass, DeviceLimits};
+pub use limits::{DeviceClass, DeviceLimits, Precision};
 pub use problem::{Layer, Problem};
 pub use spatial::Spatial;
 pub use tensor::{Element, Tensor};

@@ -26,6 +26,16 @@ impl fmt::Display for DeviceClass {
     }
 }
 
+/// How exact results must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// As exact as sums in f32 are.
+    #[default]
+    Exact,
+    /// Kernels that are about ten times less exact than that, such as Winograd's `F(4, 3)`, may be chosen too.
+    Fast,
+}
+
 /// The limits and abilities that planning depends on.
 ///
 /// # Examples
@@ -54,6 +64,10 @@ pub struct DeviceLimits {
     pub f16: bool,
     /// The subgroup size, where every kernel is sure to get this one.
     pub subgroup: Option<u32>,
+    /// Bytes of workspace that one layer may ask for.
+    pub workspace_bytes: u64,
+    /// How exact results must be.
+    pub precision: Precision,
     /// About how many workgroups run at once: cores of a CPU, compute units of a GPU.
     pub parallelism: u32,
 }
@@ -71,6 +85,8 @@ impl Default for DeviceLimits {
             buffer_bytes: 256 << 20,
             f16: false,
             subgroup: None,
+            workspace_bytes: 256 << 20,
+            precision: Precision::default(),
             parallelism: 32,
         }
     }

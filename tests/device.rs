@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use wgconv::{Algorithm, DType, Engine, EngineDesc, Problem, Specialise, verify};
+use wgconv::{Algorithm, DType, Engine, EngineDesc, Precision, Problem, Specialise, verify};
 
-/// One engine for the whole run; without an adapter every test fails with the hint that the error carries.
+/// One engine for the whole run, which may choose any kernel; without an adapter every test fails with the hint of the error.
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| {
         // One pipeline for all shapes of a kind: a software adapter takes about a second to compile one.
-        let desc = EngineDesc { specialise: Specialise::Never, ..Default::default() };
+        let desc = EngineDesc { specialise: Specialise::Never, precision: Precision::Fast, ..Default::default() };
         let engine = Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"));
         eprintln!("adapter: {}", engine.adapter());
         engine
@@ -88,6 +88,12 @@ fn depthwise_convolutions_match_the_reference() {
 #[test]
 fn transposed_convolutions_match_the_reference() {
     check(engine(), &lines("transposed.txt"), &dtypes(), one_of_each);
+}
+
+#[test]
+fn winograd_convolutions_match_the_reference_with_every_tile() {
+    let winograd = |algorithms: &[Algorithm]| algorithms.iter().filter(|a| a.name() == "winograd").copied().collect();
+    check(engine(), &lines("winograd.txt"), &dtypes(), winograd);
 }
 
 #[test]

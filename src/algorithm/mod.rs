@@ -13,6 +13,7 @@ mod pool;
 mod product;
 mod subgroup;
 mod tolerance;
+mod winograd;
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +23,7 @@ pub use gemm::GemmTile;
 pub use plan::{Packing, Plan, Step, Work};
 pub use subgroup::SubgroupTile;
 pub use tolerance::Tolerance;
+pub use winograd::{ProductTile, WinogradTile};
 
 use crate::desc::Epilogue;
 use crate::error::{Error, Result};
@@ -55,6 +57,8 @@ pub enum Algorithm {
     Matmul(GemmTile),
     /// Plain matrix product through subgroup broadcasts.
     SubgroupMatmul(SubgroupTile),
+    /// Winograd's minimal filtering: convolutions with three taps at stride 1, in fewer products.
+    Winograd(WinogradTile),
     /// Register patches over the rows of a channel: one input channel to a group.
     Depthwise(DepthwiseTile),
     /// One invocation for each output: any pooling.
@@ -117,7 +121,8 @@ struct Parts {
 }
 
 /// The variants without their tiles; of equal guesses the first here wins, and so the one with less arithmetic on addresses.
-const FAMILIES: [&str; 8] = ["subgroup_matmul", "matmul", "subgroup_gemm", "gemm", "depthwise", "direct", "pool", "pool_tree"];
+const FAMILIES: [&str; 9] =
+    ["subgroup_matmul", "matmul", "subgroup_gemm", "gemm", "winograd", "depthwise", "direct", "pool", "pool_tree"];
 
 impl Algorithm {
     /// The name without the tile.
@@ -128,6 +133,7 @@ impl Algorithm {
             Algorithm::SubgroupGemm(_) => "subgroup_gemm",
             Algorithm::Matmul(_) => "matmul",
             Algorithm::SubgroupMatmul(_) => "subgroup_matmul",
+            Algorithm::Winograd(_) => "winograd",
             Algorithm::Depthwise(_) => "depthwise",
             Algorithm::Pool => "pool",
             Algorithm::PoolTree => "pool_tree",
@@ -202,6 +208,7 @@ impl Algorithm {
             Algorithm::SubgroupGemm(tile) => subgroup_parts(&context, Operands::Implicit, tile),
             Algorithm::Matmul(tile) => gemm_parts(&context, Operands::Plain, tile),
             Algorithm::SubgroupMatmul(tile) => subgroup_parts(&context, Operands::Plain, tile),
+            Algorithm::Winograd(tile) => winograd::plan(&context, tile),
             Algorithm::Depthwise(tile) => depthwise::plan(&context, tile),
             Algorithm::Pool => pool::plan(&context, false),
             Algorithm::PoolTree => pool::plan(&context, true),
@@ -222,6 +229,7 @@ impl Algorithm {
             Algorithm::SubgroupMatmul(tile) => {
                 Product::new(context, Operands::Plain).and_then(|_| tile.check_lanes(context.limits))
             }
+            Algorithm::Winograd(tile) => winograd::supports_tile(context, tile),
             Algorithm::Depthwise(_) => depthwise::supports(context),
             Algorithm::Pool => pool::supports(context),
             Algorithm::PoolTree => pool::supports_tree(context),
@@ -269,6 +277,7 @@ fn family(context: &Context, name: &'static str) -> Result<Vec<(f64, Algorithm)>
             subgroup::supports(context.limits)?;
             all(subgroup::tiles(&product, context.limits), Algorithm::SubgroupMatmul)
         }
+        "winograd" => all(winograd::tiles(context)?, Algorithm::Winograd),
         "depthwise" => depthwise::supports(context).map(|()| all(depthwise::tiles(context), Algorithm::Depthwise))?,
         "pool" => pool::supports(context).map(|()| vec![(pool::cost(context), Algorithm::Pool)])?,
         "pool_tree" => pool::supports_tree(context).map(|()| vec![(pool::tree_cost(context), Algorithm::PoolTree)])?,
@@ -287,6 +296,7 @@ impl fmt::Display for Algorithm {
             Algorithm::Direct | Algorithm::Pool | Algorithm::PoolTree => Ok(()),
             Algorithm::Gemm(tile) | Algorithm::Matmul(tile) => write!(f, "({tile})"),
             Algorithm::SubgroupGemm(tile) | Algorithm::SubgroupMatmul(tile) => write!(f, "({tile})"),
+            Algorithm::Winograd(tile) => write!(f, "({tile})"),
             Algorithm::Depthwise(tile) => write!(f, "({tile})"),
         }
     }
@@ -303,6 +313,9 @@ impl FromStr for Algorithm {
             None => (text, ""),
             Some((name, rest)) => (name, rest.strip_suffix(')').ok_or_else(bad)?),
         };
+        if name == "winograd" {
+            return WinogradTile::parse(tile).map(Algorithm::Winograd).ok_or_else(bad);
+        }
         let numbers: Result<Vec<u32>, _> = tile.split(['x', ',']).filter(|_| !tile.is_empty()).map(str::parse).collect();
         let numbers = numbers.map_err(|_| bad())?;
         let algorithm = match name {

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::plan::{Packing, packed_elements};
+use super::plan::Packing;
+use super::winograd;
 use crate::geometry::Geometry;
 
 /// Lays out weights that are in the user's order.
@@ -10,9 +11,30 @@ pub(super) fn pack(geometry: &Geometry, packing: Packing, weights: &[f32]) -> Ve
     match packing {
         Packing::None => Vec::new(),
         Packing::Rows => rows(geometry, weights).into_owned(),
-        Packing::Panels { block_m, block_k, .. } => {
-            panels(geometry, packing, &rows(geometry, weights), block_m as usize, block_k as usize)
+        Packing::Panels { block_m, block_k, flat } => {
+            let mut matrices = matrices(geometry, block_m, block_k);
+            if flat {
+                (matrices.group_in, matrices.taps) = (matrices.group_in * matrices.taps, 1);
+            }
+            matrices.panels(&rows(geometry, weights))
         }
+        Packing::Winograd { outputs, block_m, block_k } => {
+            let mut matrices = matrices(geometry, block_m, block_k);
+            (matrices.groups, matrices.taps) = (matrices.groups * winograd::components(geometry, outputs) as usize, 1);
+            matrices.panels(&winograd::transform_weights(geometry, outputs, &rows(geometry, weights)))
+        }
+    }
+}
+
+fn matrices(geometry: &Geometry, block_m: u32, block_k: u32) -> Matrices {
+    let size = |value: u32| value as usize;
+    Matrices {
+        groups: size(geometry.groups),
+        group_in: size(geometry.group_in()),
+        group_out: size(geometry.group_out()),
+        taps: geometry.taps() as usize,
+        block_m: size(block_m),
+        block_k: size(block_k),
     }
 }
 
@@ -34,28 +56,35 @@ fn rows<'a>(geometry: &Geometry, weights: &'a [f32]) -> Cow<'a, [f32]> {
     packed.into()
 }
 
-/// `[group, block of m, tap, block of k][block_k, block_m]`, zeros where a block runs over.
-fn panels(geometry: &Geometry, packing: Packing, rows: &[f32], block_m: usize, block_k: usize) -> Vec<f32> {
-    let [groups, mut group_in, group_out] =
-        [geometry.groups, geometry.group_in(), geometry.group_out()].map(|count| count as usize);
-    let mut taps = geometry.taps() as usize;
-    if matches!(packing, Packing::Panels { flat: true, .. }) {
-        (group_in, taps) = (group_in * taps, 1);
-    }
-    let blocks_k = group_in.div_ceil(block_k);
-    let elements = packed_elements(geometry, packing);
-    let mut packed = vec![0.0; usize::try_from(elements).expect("the plan fits a binding")];
-    let blocks = (0..groups).flat_map(|group| (0..group_out.div_ceil(block_m)).map(move |block| (group, block)));
-    for ((group, block), panels) in blocks.zip(packed.chunks_exact_mut(taps * blocks_k * block_k * block_m)) {
-        for (number, panel) in panels.chunks_exact_mut(block_k * block_m).enumerate() {
-            let (tap, first_c) = (number / blocks_k, number % blocks_k * block_k);
-            for (row, values) in panel.chunks_exact_mut(block_m).enumerate().take(group_in - first_c) {
-                for (column, value) in values.iter_mut().enumerate().take(group_out - block * block_m) {
-                    let m = group * group_out + block * block_m + column;
-                    *value = rows[(m * group_in + first_c + row) * taps + tap];
+/// A batch of matrices to be cut into panels.
+struct Matrices {
+    groups: usize,
+    group_in: usize,
+    group_out: usize,
+    taps: usize,
+    block_m: usize,
+    block_k: usize,
+}
+
+impl Matrices {
+    /// `[group, block of m, tap, block of k][block_k, block_m]` from `[group, m, k, tap]`, zeros where a block runs over.
+    fn panels(&self, rows: &[f32]) -> Vec<f32> {
+        let &Self { groups, group_in, group_out, taps, block_m, block_k } = self;
+        let blocks_k = group_in.div_ceil(block_k);
+        let band = taps * blocks_k * block_k * block_m;
+        let mut packed = vec![0.0; groups * group_out.div_ceil(block_m) * band];
+        let blocks = (0..groups).flat_map(|group| (0..group_out.div_ceil(block_m)).map(move |block| (group, block)));
+        for ((group, block), panels) in blocks.zip(packed.chunks_exact_mut(band)) {
+            for (number, panel) in panels.chunks_exact_mut(block_k * block_m).enumerate() {
+                let (tap, first_c) = (number / blocks_k, number % blocks_k * block_k);
+                for (row, values) in panel.chunks_exact_mut(block_m).enumerate().take(group_in - first_c) {
+                    for (column, value) in values.iter_mut().enumerate().take(group_out - block * block_m) {
+                        let m = group * group_out + block * block_m + column;
+                        *value = rows[(m * group_in + first_c + row) * taps + tap];
+                    }
                 }
             }
         }
+        packed
     }
-    packed
 }

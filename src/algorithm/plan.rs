@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Algorithm;
+use super::{Algorithm, winograd};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
@@ -34,6 +34,15 @@ pub enum Packing {
         block_k: u32,
         /// Whether the taps of a channel count as channels of their own: the order that a fully connected layer reads.
         flat: bool,
+    },
+    /// Panels of transformed kernels, `[component, group, block of m, block of k][block_k, block_m]`, in f32 whatever the layer's type.
+    Winograd {
+        /// Outputs of a tile on a transformed axis.
+        outputs: u32,
+        /// Output channels of a panel.
+        block_m: u32,
+        /// Input channels of a panel.
+        block_k: u32,
     },
 }
 
@@ -81,6 +90,11 @@ impl Plan {
         packed_elements(&self.geometry, self.packing)
     }
 
+    /// The type of the packed weights.
+    pub fn packed_dtype(&self) -> DType {
+        if matches!(self.packing, Packing::Winograd { .. }) { DType::F32 } else { self.problem.input.dtype() }
+    }
+
     /// What the layer asks for, whatever the algorithm.
     pub fn work(&self) -> Work {
         let geometry = &self.geometry;
@@ -111,7 +125,7 @@ impl Plan {
         let element = dtype.bytes() as u64;
         let sizes = [
             ("input", self.geometry.input_elements() * element),
-            ("weight", self.packed_elements() * element),
+            ("weight", self.packed_elements() * self.packed_dtype().bytes() as u64),
             ("output", self.geometry.output_elements() * element),
         ];
         let workspaces = self.workspace.iter().map(|&bytes| ("workspace", bytes));
@@ -149,11 +163,16 @@ impl Step {
 
 /// Elements of packed weights.
 pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
+    let up = |value: u64, block: u32| value.div_ceil(u64::from(block)) * u64::from(block);
     match packing {
         Packing::None => 0,
         Packing::Rows => geometry.weight_elements(),
+        Packing::Winograd { outputs, block_m, block_k } => {
+            let components = winograd::components(geometry, outputs);
+            let rows = up(u64::from(geometry.group_out()), block_m) * up(u64::from(geometry.group_in()), block_k);
+            u64::from(components) * u64::from(geometry.groups) * rows
+        }
         Packing::Panels { block_m, block_k, flat } => {
-            let up = |value: u64, block: u32| value.div_ceil(u64::from(block)) * u64::from(block);
             let rows = if flat {
                 up(geometry.reduction(), block_k)
             } else {
@@ -198,7 +217,7 @@ impl fmt::Display for Plan {
             )?;
         }
         writeln!(f, "workspace  {} bytes", self.workspace.iter().sum::<u64>())?;
-        writeln!(f, "weights    {} bytes packed", self.packed_elements() * self.problem.input.dtype().bytes() as u64)?;
+        writeln!(f, "weights    {} bytes packed", self.packed_elements() * self.packed_dtype().bytes() as u64)?;
         write!(f, "work       {} FLOP, {} bytes, {:.1} FLOP/byte", work.flop, work.bytes, work.intensity())
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn plan(context: &Context, tree: bool) -> Result<Parts> {
         .flag("ADAPTIVE", geometry.adaptive)
         .float("NORM", norm)
         .binding("input", "array<Elem>", Slot::Input)
-        .binding("output", "array<Elem>", Slot::Output)
+        .written("output", "array<Elem>", Slot::Output)
         .with_geometry(geometry, context.mode)
         .fragment(format!("const PAD_END: vec3<i32> = vec3<i32>({end_z}, {end_y}, {end_x});"))
         .fragment(include_str!("../../shaders/lib/pool_window.wgsl"))
@@ -86,7 +86,7 @@ pub(super) fn plan(context: &Context, tree: bool) -> Result<Parts> {
     kernel = match indices {
         None => kernel.fragment("fn store_index(index: i32, plane: i32, at: i32) {}"),
         Some(_) => kernel
-            .binding("indices", "array<i32>", Slot::Indices)
+            .written("indices", "array<i32>", Slot::Indices)
             .fragment("fn store_index(index: i32, plane: i32, at: i32) {\n    indices[index] = index_of(plane, at);\n}"),
     };
     if tree {

@@ -2,7 +2,7 @@
 
 use super::Gpu;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{DeviceClass, DeviceLimits};
+use crate::limits::{DeviceClass, DeviceLimits, Precision};
 
 /// What a person wants to know of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,17 @@ impl std::fmt::Display for AdapterSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({}, {}, {})", self.name, self.class, self.backend, self.driver)
     }
+}
+
+/// What the planner is told besides the device's own limits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Only what every WebGPU device has.
+    pub webgpu_limits: bool,
+    /// Bytes of workspace that one layer may ask for.
+    pub workspace_bytes: u64,
+    /// How exact results must be.
+    pub precision: Precision,
 }
 
 /// How to get an adapter, for the message that there is none.
@@ -52,13 +63,13 @@ fn backend_names(backends: wgpu::Backends) -> String {
 
 /// Opens the best adapter that can compute: discrete, then integrated (the other way round under `WGPU_POWER_PREF=low`), then others,
 /// then software; among them only those whose name contains the wanted one.
-pub(crate) async fn open(adapter: Option<&str>, webgpu_limits: bool) -> Result<Gpu> {
+pub(crate) async fn open(name: Option<&str>, limits: &Wanted) -> Result<Gpu> {
     let mut instance = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     // OpenGL is not built in; asking for it would only make the message below wrong.
     instance.backends &= wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let backends = instance.backends;
     let adapters = wgpu::Instance::new(instance).enumerate_adapters(backends).await;
-    let wanted = adapter.map(str::to_string).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok());
+    let wanted = name.map(str::to_string).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok());
     let names: Vec<_> = adapters.iter().map(|adapter| summary(&adapter.get_info()).to_string()).collect();
     if names.is_empty() {
         return Err(Error::new(ErrorKind::NoAdapter, format!("no GPU adapter on {}: {HINT}", backend_names(backends))));
@@ -87,7 +98,7 @@ pub(crate) async fn open(adapter: Option<&str>, webgpu_limits: bool) -> Result<G
     });
     let mut last = None;
     for adapter in fitting {
-        match request(&adapter, webgpu_limits).await {
+        match request(&adapter, limits).await {
             Ok(gpu) => return Ok(gpu),
             Err(error) => last = Some(error),
         }
@@ -98,15 +109,15 @@ pub(crate) async fn open(adapter: Option<&str>, webgpu_limits: bool) -> Result<G
     }))
 }
 
-async fn request(adapter: &wgpu::Adapter, webgpu_limits: bool) -> Result<Gpu> {
+async fn request(adapter: &wgpu::Adapter, wanted: &Wanted) -> Result<Gpu> {
     let info = adapter.get_info();
     if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
         return Err(Error::new(ErrorKind::NoAdapter, format!("{} has no compute shaders: {HINT}", info.name)));
     }
-    let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    let features = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgconv"),
-        required_features: adapter.features() & wanted,
+        required_features: adapter.features() & features,
         required_limits: adapter.limits(),
         ..Default::default()
     };
@@ -117,18 +128,19 @@ async fn request(adapter: &wgpu::Adapter, webgpu_limits: bool) -> Result<Gpu> {
     if class(&info) == DeviceClass::Software {
         log::warn!("{} computes on the CPU: no GPU was found, or it was asked for", info.name);
     }
-    Ok(Gpu::new(device, queue, true, summary(&info), limits(&info, webgpu_limits)))
+    Ok(Gpu::new(device, queue, true, summary(&info), limits(&info, wanted)))
 }
 
 /// A device that the caller opened; its features and limits are what it was opened with.
-pub(crate) fn wrap(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, webgpu_limits: bool) -> Gpu {
+pub(crate) fn wrap(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, wanted: &Wanted) -> Gpu {
     let info = adapter.get_info();
-    Gpu::new(device, queue, false, summary(&info), limits(&info, webgpu_limits))
+    Gpu::new(device, queue, false, summary(&info), limits(&info, wanted))
 }
 
 /// What plans may use, completed by [`Gpu::new`] from the device.
-fn limits(info: &wgpu::AdapterInfo, webgpu_limits: bool) -> impl FnOnce(&wgpu::Device) -> DeviceLimits {
+fn limits(info: &wgpu::AdapterInfo, wanted: &Wanted) -> impl FnOnce(&wgpu::Device) -> DeviceLimits + use<> {
     let class = class(info);
+    let wanted = *wanted;
     let subgroup = (info.subgroup_min_size == info.subgroup_max_size).then_some(info.subgroup_min_size);
     move |device| {
         let (features, limits) = (device.features(), device.limits());
@@ -142,6 +154,8 @@ fn limits(info: &wgpu::AdapterInfo, webgpu_limits: bool) -> impl FnOnce(&wgpu::D
             buffer_bytes: limits.max_buffer_size,
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroup: subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
+            workspace_bytes: wanted.workspace_bytes,
+            precision: wanted.precision,
             parallelism: match class {
                 DeviceClass::Software => std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
                 // wgpu does not tell: a small and a middling GPU.
@@ -149,7 +163,7 @@ fn limits(info: &wgpu::AdapterInfo, webgpu_limits: bool) -> impl FnOnce(&wgpu::D
                 DeviceClass::Discrete => 64,
             },
         };
-        if !webgpu_limits {
+        if !wanted.webgpu_limits {
             return own;
         }
         let floor = DeviceLimits::default();

@@ -10,7 +10,7 @@ mod pipeline;
 mod readback;
 mod recording;
 
-pub(crate) use adapter::{open, wrap};
+pub(crate) use adapter::{Wanted, open, wrap};
 pub(crate) use buffer::{BufferPool, PooledBuffer};
 pub(crate) use device::Gpu;
 pub(crate) use pipeline::{Pipeline, PipelineCache};

@@ -49,7 +49,7 @@ fn create(gpu: &Gpu, kernel: &Kernel, text: &str) -> Pipeline {
             ty: wgpu::BindingType::Buffer {
                 ty: match binding.slot {
                     Slot::Geometry => wgpu::BufferBindingType::Uniform,
-                    _ => wgpu::BufferBindingType::Storage { read_only: !binding.writes() },
+                    _ => wgpu::BufferBindingType::Storage { read_only: !binding.written },
                 },
                 has_dynamic_offset: false,
                 min_binding_size: None,

@@ -1,0 +1,53 @@
+// The first step of a Winograd convolution: each invocation transforms one tile of one channel, V = B^T d B.
+// Neighbouring tiles overlap by two inputs; a tile gives OUT_Y x OUT_X outputs.
+// Expects Elem, g, source(), inside(), OUT_*, ALPHA_* (inputs of a tile on an axis), transform_input() for x, transform_input_y(),
+// workgroup_index(), WORKGROUP.
+// input: [batch, in_channels, z, y, x], transformed: [ALPHA_Y * ALPHA_X, in_channels, columns], columns: batch, z, tiles of y, of x.
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
+    let tiles_y = (g.output.y + OUT_Y - 1) / OUT_Y;
+    let tiles_x = (g.output.z + OUT_X - 1) / OUT_X;
+    let columns = g.batch * g.output.x * tiles_y * tiles_x;
+    let channel = index / columns;
+    if (index < 0 || channel >= g.in_channels) {
+        return;
+    }
+    let column = index - channel * columns;
+    let row = column / tiles_x;
+    let slice = row / tiles_y;
+    let item = slice / g.output.x;
+    let plane = ((item * g.in_channels + channel) * g.input.x + slice - item * g.output.x) * g.input.y;
+    let first_y = (row - slice * tiles_y) * OUT_Y - g.pad_begin.y;
+    let first_x = (column - row * tiles_x) * OUT_X - g.pad_begin.z;
+
+    var half: array<f32, ALPHA_Y * ALPHA_X>; // B^T d
+    for (var c = 0; c < ALPHA_X; c += 1) {
+        let x = source(first_x + c, g.input.z);
+        var values: array<f32, ALPHA_Y>;
+        for (var r = 0; r < ALPHA_Y; r += 1) {
+            let y = source(first_y + r, g.input.y);
+            let met = inside(y, g.input.y) && inside(x, g.input.z);
+            values[r] = select(0.0, f32(input[select(0, (plane + y) * g.input.z + x, met)]), met);
+        }
+        values = transform_input_y(values);
+        for (var r = 0; r < ALPHA_Y; r += 1) {
+            half[r * ALPHA_X + c] = values[r];
+        }
+    }
+    for (var r = 0; r < ALPHA_Y; r += 1) {
+        var values: array<f32, ALPHA_X>;
+        for (var c = 0; c < ALPHA_X; c += 1) {
+            values[c] = half[r * ALPHA_X + c];
+        }
+        values = transform_input(values);
+        for (var c = 0; c < ALPHA_X; c += 1) {
+            transformed[((r * ALPHA_X + c) * g.in_channels + channel) * columns + column] = values[c];
+        }
+    }
+}
