@@ -17,12 +17,24 @@ fn main(
     let plane = slice / g.output.x;
     let w = window(vec3<i32>(slice - plane * g.output.x, row - slice * g.output.y, index - row * g.output.z));
 
-    var result = Partial(0.0, -1);
+    let first = (w.first.x * g.input.y + w.first.y) * g.input.z + w.first.z;
+    var result = Partial(0.0, first);
+    if (KIND == MAX) {
+        result.value = f32(input[plane * g.input_plane + first]);
+    }
     for (var z = 0; z < w.size.x; z += 1) {
         for (var y = 0; y < w.size.y; y += 1) {
             var at = ((w.first.x + z * w.step.x) * g.input.y + w.first.y + y * w.step.y) * g.input.z + w.first.z;
             for (var x = 0; x < w.size.z; x += 1) {
-                result = combine(result, element(f32(input[plane * g.input_plane + at]), at));
+                let value = f32(input[plane * g.input_plane + at]);
+                if (KIND == MAX) {
+                    // In this order an equal element is a later one and does not win; a NaN does, as it compares with nothing.
+                    let wins = value > result.value || (value != value && result.value == result.value);
+                    result.value = select(result.value, value, wins);
+                    result.at = select(result.at, at, wins);
+                } else {
+                    result.value += element(value, at).value;
+                }
                 at += w.step.z;
             }
         }

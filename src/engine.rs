@@ -10,7 +10,7 @@ use crate::gpu::{self, Adapter, AdapterSummary, Device, Gpu, Queue};
 use crate::kernel::GeometryMode;
 use crate::layer::{Conv, Pool};
 use crate::limits::{DeviceClass, DeviceLimits, Precision};
-use crate::problem::Problem;
+use crate::problem::{Layer, Problem};
 use crate::tensor::{Tensor, to_bytes};
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::weights::Weights;
@@ -49,8 +49,11 @@ pub enum Specialise {
     Always,
 }
 
-/// From this many products on a layer's kernels get its sizes as constants.
-const LARGE: u64 = 1 << 22;
+/// From this many operations on a convolution's kernels get its sizes as constants.
+const LARGE: u64 = 1 << 23;
+
+/// From this many elements of windows on a pooling's do: its kernel compiles in a tenth of the time.
+const LARGE_POOL: u64 = 1 << 18;
 
 /// A device that runs layers. Cheap to clone: clones share everything. All its methods may be called from several threads at once.
 ///
@@ -230,7 +233,7 @@ impl Engine {
         let constant = match self.specialise {
             Specialise::Always => true,
             Specialise::Never => false,
-            Specialise::Large => plan.work().flop >= 2 * LARGE,
+            Specialise::Large => plan.work().flop >= if matches!(problem.layer, Layer::Conv(_)) { LARGE } else { LARGE_POOL },
         };
         if constant { algorithm.plan_as(problem, self.limits(), GeometryMode::Constant) } else { Ok(plan) }
     }

@@ -10,7 +10,7 @@ use super::cost::{Costs, cheapest_first};
 use super::plan::{Step, fold};
 use super::product::Product;
 use crate::error::Result;
-use crate::limits::DeviceLimits;
+use crate::limits::{DeviceClass, DeviceLimits};
 
 /// The tile of a matrix product through workgroup memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,26 +71,42 @@ impl GemmTile {
     }
 }
 
-/// The order and choice of tiles; each device takes those that fit its limits, the cheapest first.
-const TILES: [[u32; 5]; 11] = [
-    [128, 128, 8, 8, 8],
-    [64, 64, 16, 8, 4],
-    [64, 64, 8, 4, 4],
-    [128, 32, 16, 8, 4],
-    [32, 128, 16, 4, 8],
-    [32, 64, 16, 4, 4],
-    [32, 32, 16, 4, 4],
-    [64, 4, 16, 4, 1],
-    [16, 64, 8, 4, 4],
-    [8, 128, 8, 4, 4],
-    [4, 256, 4, 4, 4],
-];
+/// The tiles to choose from on a class of devices; a device takes those that fit its limits.
+fn table(class: DeviceClass) -> &'static [[u32; 5]] {
+    match class {
+        // Two cores gain nothing by large workgroups, and more accumulators than 16 registers of 8 lanes spill.
+        DeviceClass::Software => &[
+            [64, 64, 16, 8, 4],
+            [64, 64, 8, 4, 4],
+            [32, 64, 16, 4, 4],
+            [32, 32, 16, 4, 4],
+            [64, 4, 16, 4, 1],
+            [16, 64, 8, 4, 4],
+            [8, 128, 8, 4, 4],
+            [4, 256, 4, 4, 4],
+        ],
+        // 128 to 256 invocations of up to 64 accumulators, and the same shapes smaller for layers that would not fill the device.
+        DeviceClass::Integrated | DeviceClass::Discrete => &[
+            [128, 128, 8, 8, 8],
+            [64, 64, 16, 8, 4],
+            [64, 64, 8, 4, 4],
+            [128, 32, 16, 8, 4],
+            [32, 128, 16, 4, 8],
+            [32, 64, 16, 4, 4],
+            [32, 32, 16, 4, 4],
+            [64, 4, 16, 4, 1],
+            [16, 64, 8, 4, 4],
+            [8, 128, 8, 4, 4],
+            [4, 256, 4, 4, 4],
+        ],
+    }
+}
 
 /// The tiles that fit a device, the cheapest first.
 pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(f64, GemmTile)> {
     let fit =
         |tile: &GemmTile| tile.invocations() <= limits.workgroup_invocations && tile.workgroup_bytes() <= limits.workgroup_bytes;
-    let tiles = TILES.iter().filter_map(|numbers| GemmTile::from_numbers(numbers)).filter(fit);
+    let tiles = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers)).filter(fit);
     cheapest_first(tiles.map(|tile| (cost(product, limits, &tile), tile)))
 }
 
