@@ -18,9 +18,9 @@ pub(super) fn pack(geometry: &Geometry, packing: Packing, weights: &[f32]) -> Ve
             }
             matrices.panels(&rows(geometry, weights))
         }
-        Packing::Winograd { outputs, block_m, block_k } => {
+        Packing::Winograd { outputs, components, block_m, block_k } => {
             let mut matrices = matrices(geometry, block_m, block_k);
-            (matrices.groups, matrices.taps) = (matrices.groups * winograd::components(geometry, outputs) as usize, 1);
+            (matrices.groups, matrices.taps) = (matrices.groups * components as usize, 1);
             matrices.panels(&winograd::transform_weights(geometry, outputs, &rows(geometry, weights)))
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Algorithm, winograd};
+use super::Algorithm;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
@@ -39,6 +39,8 @@ pub enum Packing {
     Winograd {
         /// Outputs of a tile on a transformed axis.
         outputs: u32,
+        /// Components of a tile.
+        components: u32,
         /// Output channels of a panel.
         block_m: u32,
         /// Input channels of a panel.
@@ -167,8 +169,7 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
     match packing {
         Packing::None => 0,
         Packing::Rows => geometry.weight_elements(),
-        Packing::Winograd { outputs, block_m, block_k } => {
-            let components = winograd::components(geometry, outputs);
+        Packing::Winograd { components, block_m, block_k, .. } => {
             let rows = up(u64::from(geometry.group_out()), block_m) * up(u64::from(geometry.group_in()), block_k);
             u64::from(components) * u64::from(geometry.groups) * rows
         }

@@ -240,7 +240,7 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
             step,
             Step { kernel: output, grid: grid(context.geometry.out_channels)? },
         ],
-        packing: Packing::Winograd { outputs: tile.outputs, block_m, block_k },
+        packing: Packing::Winograd { outputs: tile.outputs, components: tiling.components(), block_m, block_k },
         workspace: tiling.workspace(context.geometry).map(|elements| 4 * elements).to_vec(),
     })
 }
@@ -280,11 +280,6 @@ fn filter_transform(outputs: u32) -> &'static [[f64; 3]] {
         [0.0, 0.0, 1.0],
     ];
     if outputs == 2 { &F2 } else { &F4 }
-}
-
-/// Components of a tile.
-pub(super) fn components(geometry: &Geometry, outputs: u32) -> u32 {
-    Tiling::new(geometry, outputs).components()
 }
 
 /// `G g G^T` of every kernel: `[component, out_channels, group_in]` from `[out_channels, group_in, taps]`.

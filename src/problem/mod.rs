@@ -1,0 +1,220 @@
+//! [`Problem`]: a layer and its input, as a value that prints and parses as one line of text.
+//!
+//! The line is the test case, the benchmark's input, the bug report and the key of tables:
+//!
+//! ```text
+//! conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu
+//! conv_transpose 1x128x64x64 o64 k2x2 s2x2 f16
+//! max_pool 1x64x112x112 k3x3 s2x2 p1x1 ceil f32 indices=plane
+//! adaptive_avg_pool 1x2048x7x7 to1x1 f32
+//! ```
+//!
+//! | token | meaning | left out: |
+//! |---|---|---|
+//! | `1x64x56x56` | input shape | never |
+//! | `in64` | `in_channels`, where it is not the input's | the input's |
+//! | `o64` | `out_channels` | never (conv) |
+//! | `k3x3` | kernel or window | never, but for global and adaptive pools |
+//! | `to7x7` | output size of an adaptive pool | |
+//! | `s2x2` `d2x2` | stride, dilation | 1 (stride of a pool: its window) |
+//! | `p1x1`, `p0:1x2:2`, `valid`, `same_upper`, `same_lower` | padding, both sides or `begin:end` | 0 |
+//! | `reflect` `replicate` `circular` | padding mode | zeros |
+//! | `g32` | groups | 1 |
+//! | `op1x0` | output padding | 0 |
+//! | `f32` `f16` | element type | never |
+//! | `bias`, `residual=before`, `residual=after`, an activation | epilogue | none of them |
+//! | `ceil`, `exclude_pad`, `divisor=3`, `norm=2`, `indices=plane`/`tensor`/`tensor_column_major` | pools | |
+//!
+//! Nothing is checked here beyond the grammar: an invalid layer prints and parses too, so that a bug report can show it.
+
+mod parse;
+
+use std::fmt;
+
+use crate::activation::Activation;
+use crate::desc::{ConvDesc, IndexOrder, Padding, PaddingMode, PoolDesc, PoolKind, PoolWindow, Residual};
+use crate::spatial::{Spatial, write_dims};
+use crate::tensor_desc::{DType, TensorDesc};
+
+/// A layer's description together with the description of its input.
+///
+/// # Examples
+/// ```
+/// use wgconv::Problem;
+/// let line = "conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu";
+/// let problem: Problem = line.parse()?;
+/// assert_eq!(problem.to_string(), line);
+/// # Ok::<(), wgconv::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// The layer.
+    pub layer: Layer,
+    /// The input's shape and element type.
+    pub input: TensorDesc,
+}
+
+/// The layer of a [`Problem`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Layer {
+    /// A convolution or transposed convolution.
+    Conv(ConvDesc),
+    /// A pooling.
+    Pool(PoolDesc),
+}
+
+impl Problem {
+    /// A convolution of an input.
+    pub fn conv(desc: &ConvDesc, input: &TensorDesc) -> Self {
+        Self { layer: Layer::Conv(*desc), input: input.clone() }
+    }
+
+    /// A pooling of an input.
+    pub fn pool(desc: &PoolDesc, input: &TensorDesc) -> Self {
+        Self { layer: Layer::Pool(*desc), input: input.clone() }
+    }
+
+    /// The same layer on an input of another element type.
+    pub fn with_dtype(&self, dtype: DType) -> Self {
+        Self { layer: self.layer, input: TensorDesc::new(self.input.shape(), dtype) }
+    }
+}
+
+/// The word that a line begins with.
+fn op_name(layer: &Layer) -> String {
+    match layer {
+        Layer::Conv(desc) => if desc.transposed { "conv_transpose" } else { "conv" }.into(),
+        Layer::Pool(desc) => {
+            let window = match desc.window {
+                PoolWindow::Sliding(_) => "",
+                PoolWindow::Global => "global_",
+                PoolWindow::Adaptive(_) => "adaptive_",
+            };
+            let kind = match desc.kind {
+                PoolKind::Max { .. } => "max",
+                PoolKind::Average { .. } => "avg",
+                PoolKind::Lp { .. } => "lp",
+            };
+            format!("{window}{kind}_pool")
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", op_name(&self.layer))?;
+        if self.input.shape().is_empty() {
+            f.write_str("scalar")?;
+        }
+        write_dims(f, self.input.shape())?;
+        match &self.layer {
+            Layer::Conv(desc) => fmt_conv(f, desc, &self.input),
+            Layer::Pool(desc) => fmt_pool(f, desc, &self.input),
+        }
+    }
+}
+
+fn fmt_conv(f: &mut fmt::Formatter<'_>, desc: &ConvDesc, input: &TensorDesc) -> fmt::Result {
+    let default = ConvDesc::new(desc.in_channels, desc.out_channels, desc.kernel);
+    if input.shape().get(1) != Some(&desc.in_channels) {
+        write!(f, " in{}", desc.in_channels)?;
+    }
+    write!(f, " o{} k{}", desc.out_channels, desc.kernel)?;
+    if desc.stride != default.stride {
+        write!(f, " s{}", desc.stride)?;
+    }
+    fmt_padding(f, desc.padding, desc.kernel.rank())?;
+    match desc.padding_mode {
+        PaddingMode::Zeros => {}
+        PaddingMode::Reflect => f.write_str(" reflect")?,
+        PaddingMode::Replicate => f.write_str(" replicate")?,
+        PaddingMode::Circular => f.write_str(" circular")?,
+    }
+    if desc.dilation != default.dilation {
+        write!(f, " d{}", desc.dilation)?;
+    }
+    if desc.groups != 1 {
+        write!(f, " g{}", desc.groups)?;
+    }
+    if desc.output_padding != default.output_padding {
+        write!(f, " op{}", desc.output_padding)?;
+    }
+    write!(f, " {}", input.dtype())?;
+    if desc.epilogue.bias {
+        f.write_str(" bias")?;
+    }
+    match desc.epilogue.residual {
+        Residual::None => {}
+        Residual::BeforeActivation => f.write_str(" residual=before")?,
+        Residual::AfterActivation => f.write_str(" residual=after")?,
+    }
+    if desc.epilogue.activation != Activation::Identity {
+        write!(f, " {}", desc.epilogue.activation)?;
+    }
+    Ok(())
+}
+
+fn fmt_pool(f: &mut fmt::Formatter<'_>, desc: &PoolDesc, input: &TensorDesc) -> fmt::Result {
+    let (stride, rank) = match desc.window {
+        PoolWindow::Sliding(kernel) => {
+            write!(f, " k{kernel}")?;
+            (kernel, kernel.rank())
+        }
+        PoolWindow::Adaptive(size) => {
+            write!(f, " to{size}")?;
+            (Spatial::splat(1, 1), 1)
+        }
+        PoolWindow::Global => (Spatial::splat(1, 1), 1),
+    };
+    if desc.stride != stride {
+        write!(f, " s{}", desc.stride)?;
+    }
+    fmt_padding(f, desc.padding, rank)?;
+    if desc.dilation != Spatial::splat(rank, 1) {
+        write!(f, " d{}", desc.dilation)?;
+    }
+    if desc.ceil_mode {
+        f.write_str(" ceil")?;
+    }
+    write!(f, " {}", input.dtype())?;
+    match desc.kind {
+        PoolKind::Max { indices: None } => {}
+        PoolKind::Max { indices: Some(order) } => write!(f, " indices={}", index_order_name(order))?,
+        PoolKind::Average { count_include_pad, divisor_override } => {
+            if !count_include_pad {
+                f.write_str(" exclude_pad")?;
+            }
+            if let Some(divisor) = divisor_override {
+                write!(f, " divisor={divisor}")?;
+            }
+        }
+        PoolKind::Lp { p } => write!(f, " norm={p}")?,
+    }
+    Ok(())
+}
+
+fn fmt_padding(f: &mut fmt::Formatter<'_>, padding: Padding, rank: usize) -> fmt::Result {
+    match padding {
+        Padding::Valid => f.write_str(" valid"),
+        Padding::SameUpper => f.write_str(" same_upper"),
+        Padding::SameLower => f.write_str(" same_lower"),
+        Padding::Explicit { begin, end } if begin == end && begin == Spatial::splat(rank, 0) => Ok(()),
+        Padding::Explicit { begin, end } if begin == end => write!(f, " p{begin}"),
+        Padding::Explicit { begin, end } if begin.rank() == end.rank() => {
+            for axis in 0..begin.rank() {
+                write!(f, "{}{}:{}", if axis == 0 { " p" } else { "x" }, begin[axis], end[axis])?;
+            }
+            Ok(())
+        }
+        // Two ranks cannot be one list: never valid, but a report must still show it.
+        Padding::Explicit { begin, end } => write!(f, " begin{begin} end{end}"),
+    }
+}
+
+fn index_order_name(order: IndexOrder) -> &'static str {
+    match order {
+        IndexOrder::Plane => "plane",
+        IndexOrder::Tensor => "tensor",
+        IndexOrder::TensorColumnMajor => "tensor_column_major",
+    }
+}
