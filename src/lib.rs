@@ -61,3 +61,8 @@ pub use tensor::{Element, Tensor};
 pub use tensor_desc::{DType, TensorDesc};
 pub use weights::{BatchNorm, Folded, Weights};
 pub use wgpu;
+
+/// The README's code is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
