@@ -71,11 +71,11 @@ impl SubgroupTile {
         self.lanes * 4 / self.block_m
     }
 
-    /// Input channels of one step: up to eight chunks, as many as do not pad the channels any further.
+    /// Input channels of one step. Starting a step costs about as much as one more chunk, and so does a chunk of padding.
     pub(super) fn block_k(&self, geometry: &Geometry) -> u32 {
         let chunks = geometry.group_in().div_ceil(self.chunk());
-        let blocks = [8, 4, 2].into_iter().find(|blocks| chunks.is_multiple_of(*blocks)).unwrap_or(1);
-        self.chunk() * blocks
+        let cost = |step: &u32| u64::from(chunks.div_ceil(*step)) * u64::from(step + 1);
+        self.chunk() * (1..=8).min_by_key(cost).expect("eight steps to choose from")
     }
 }
 
