@@ -1,11 +1,14 @@
 //! Shows how a layer is computed and why: the chosen algorithm and tile, what stands behind it, what was rejected and for which
 //! reason, grid, memory and work; on request the WGSL text. It runs nothing.
 
+use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
 use wgconv::kernel::GeometryMode;
-use wgconv::{Algorithm, DeviceClass, DeviceLimits, Engine, EngineDesc, Explanation, Problem};
+use wgconv::{Algorithm, Candidates, DeviceClass, DeviceLimits, Engine, EngineDesc, Explanation, Problem};
 
 /// Explain how a layer is computed
 ///
@@ -25,9 +28,9 @@ struct Arguments {
     /// A part of the adapter's name
     #[arg(long)]
     adapter: Option<String>,
-    /// Explain this algorithm instead of the best one, such as direct or gemm(64x64x16,8x4)
+    /// Explain this algorithm instead of the best one: a name such as gemm, or one with its tile such as gemm(64x64x16,8x4)
     #[arg(long)]
-    algorithm: Option<Algorithm>,
+    algorithm: Option<Choice>,
     /// Print the kernels' WGSL too
     #[arg(long)]
     wgsl: bool,
@@ -68,49 +71,85 @@ impl Limits {
     }
 }
 
+/// The algorithm that the user wants explained.
+#[derive(Clone, Copy)]
+enum Choice {
+    /// The best guess of this name.
+    Family(&'static str),
+    /// One with its tile.
+    One(Algorithm),
+}
+
+impl FromStr for Choice {
+    type Err = wgconv::Error;
+    fn from_str(text: &str) -> wgconv::Result<Self> {
+        let family = Algorithm::names().iter().find(|&&name| name == text);
+        family.map_or_else(|| text.parse().map(Choice::One), |name| Ok(Choice::Family(name)))
+    }
+}
+
 fn main() -> ExitCode {
     env_logger::init();
-    match run(&Arguments::parse()) {
+    match run(&Arguments::parse(), &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
+        // `explain .. | head` has seen enough: that is not an error.
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("explain: {error}");
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(arguments: &Arguments) -> wgconv::Result<()> {
+fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let problem: Problem = arguments.problem.join(" ").parse()?;
     let explanation = match arguments.limits {
-        Some(limits) => on_paper(&problem, &limits.limits())?,
+        Some(limits) => {
+            let limits = limits.limits();
+            let candidates = Algorithm::candidates(&problem, &limits)?;
+            let plan = |algorithm: &Algorithm| algorithm.plan_as(&problem, &limits, GeometryMode::Constant);
+            explain(candidates, arguments.algorithm, plan)?
+        }
         None => {
             let engine = Engine::new(&EngineDesc { adapter: arguments.adapter.clone(), ..Default::default() })?;
-            println!("adapter    {}", engine.adapter());
-            match &arguments.algorithm {
-                None => engine.explain(&problem)?,
-                Some(algorithm) => {
-                    Explanation { plan: engine.plan(&problem, algorithm)?, candidates: engine.candidates(&problem)? }
-                }
-            }
+            writeln!(out, "adapter    {}", engine.adapter())?;
+            explain(engine.candidates(&problem)?, arguments.algorithm, |algorithm| engine.plan(&problem, algorithm))?
         }
     };
-    let explanation = match (&arguments.algorithm, arguments.limits) {
-        (Some(algorithm), Some(limits)) => Explanation { plan: algorithm.plan(&problem, &limits.limits())?, ..explanation },
-        _ => explanation,
-    };
-    println!("{explanation}");
+    writeln!(out, "{explanation}")?;
     if arguments.wgsl {
         for step in &explanation.plan.steps {
-            println!("\n{}", step.kernel.wgsl());
+            writeln!(out, "\n{}", step.kernel.wgsl())?;
         }
     }
     Ok(())
 }
 
-/// The same without a device.
-fn on_paper(problem: &Problem, limits: &DeviceLimits) -> wgconv::Result<Explanation> {
-    let candidates = Algorithm::candidates(problem, limits)?;
-    let best = candidates.algorithms.first().expect("candidates() gives an error where there is none");
-    let plan = best.plan_as(problem, limits, GeometryMode::Constant)?;
+/// The plan of the choice, or of the best algorithm, with the others behind it.
+fn explain(
+    mut candidates: Candidates,
+    choice: Option<Choice>,
+    plan: impl Fn(&Algorithm) -> wgconv::Result<wgconv::Plan>,
+) -> Result<Explanation, Box<dyn Error>> {
+    let Candidates { algorithms, refusals } = &mut candidates;
+    let family = match choice {
+        Some(Choice::Family(name)) => Some(name),
+        _ => None,
+    };
+    let wanted = |name: &str| family.is_none_or(|family| family == name);
+    let found = match choice {
+        Some(Choice::One(algorithm)) => Some(algorithm),
+        _ => algorithms.iter().copied().find(|algorithm| wanted(algorithm.name())),
+    };
+    let Some(algorithm) = found else {
+        let reasons: Vec<_> = refusals.iter().filter(|refusal| wanted(refusal.algorithm)).map(ToString::to_string).collect();
+        return Err(format!("nothing computes this layer here: {}", reasons.join("; ")).into());
+    };
+    let plan = plan(&algorithm)?;
+    // What is explained stands first, and the rest behind it.
+    algorithms.retain(|other| *other != algorithm);
+    algorithms.insert(0, algorithm);
     Ok(Explanation { plan, candidates })
 }

@@ -29,7 +29,7 @@ fn main(
                 let value = f32(input[plane * g.input_plane + at]);
                 if (KIND == MAX) {
                     // In this order an equal element is a later one and does not win; a NaN does, as it compares with nothing.
-                    let wins = value > result.value || (value != value && result.value == result.value);
+                    let wins = value > result.value || (is_nan(value) && !is_nan(result.value));
                     result.value = select(result.value, value, wins);
                     result.at = select(result.at, at, wins);
                 } else {

@@ -5,6 +5,20 @@
 var<workgroup> values: array<f32, WORKGROUP>;
 var<workgroup> positions: array<i32, WORKGROUP>;
 
+// The element of a window with this number, or nothing behind the last one.
+fn numbered(number: i32, elements: i32, w: Window, plane: i32) -> Partial {
+    if (number >= elements) {
+        return Partial(0.0, -1);
+    }
+    let window_row = number / w.size.z;
+    let window_slice = window_row / w.size.y;
+    let z = w.first.x + window_slice * w.step.x;
+    let y = w.first.y + (window_row - window_slice * w.size.y) * w.step.y;
+    let x = w.first.z + (number - window_row * w.size.z) * w.step.z;
+    let at = (z * g.input.y + y) * g.input.z + x;
+    return element(f32(input[plane * g.input_plane + at]), at);
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
@@ -23,14 +37,16 @@ fn main(
     let elements = w.size.x * w.size.y * w.size.z;
 
     var result = Partial(0.0, -1);
-    for (var number = local; number < elements; number += WORKGROUP) {
-        let window_row = number / w.size.z;
-        let window_slice = window_row / w.size.y;
-        let z = w.first.x + window_slice * w.step.x;
-        let y = w.first.y + (window_row - window_slice * w.size.y) * w.step.y;
-        let x = w.first.z + (number - window_row * w.size.z) * w.step.z;
-        let at = (z * g.input.y + y) * g.input.z + x;
-        result = combine(result, element(f32(input[plane * g.input_plane + at]), at));
+    // Eight at a time, written out: a driver may count iterations (DeviceLimits::loop_iterations).
+    for (var number = local; number < elements; number += 8 * WORKGROUP) {
+        result = combine(result, numbered(number, elements, w, plane));
+        result = combine(result, numbered(number + WORKGROUP, elements, w, plane));
+        result = combine(result, numbered(number + 2 * WORKGROUP, elements, w, plane));
+        result = combine(result, numbered(number + 3 * WORKGROUP, elements, w, plane));
+        result = combine(result, numbered(number + 4 * WORKGROUP, elements, w, plane));
+        result = combine(result, numbered(number + 5 * WORKGROUP, elements, w, plane));
+        result = combine(result, numbered(number + 6 * WORKGROUP, elements, w, plane));
+        result = combine(result, numbered(number + 7 * WORKGROUP, elements, w, plane));
     }
     values[local] = result.value;
     positions[local] = result.at;

@@ -89,6 +89,8 @@ pub struct Kernel {
     pub invocations: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Iterations of all loops that one invocation takes at most, those of short loops over constants left out: compilers unroll them.
+    pub iterations: u64,
     pub(crate) dtype: DType,
     pub(crate) constants: Vec<(&'static str, Const)>,
     pub(crate) fragments: Vec<Cow<'static, str>>,
@@ -105,6 +107,7 @@ impl Kernel {
             bindings: Vec::new(),
             invocations,
             workgroup_bytes: 0,
+            iterations: 0,
             dtype,
             constants: vec![("WORKGROUP", Const::I32(i64::from(invocations)))],
             fragments: vec![include_str!("../shaders/lib/grid.wgsl").into()],
@@ -125,6 +128,11 @@ impl Kernel {
 
     pub(crate) fn float(mut self, name: &'static str, value: f32) -> Self {
         self.constants.push((name, Const::F32(value)));
+        self
+    }
+
+    pub(crate) fn iterations(mut self, iterations: u64) -> Self {
+        self.iterations = iterations;
         self
     }
 

@@ -68,6 +68,8 @@ pub struct DeviceLimits {
     pub workspace_bytes: u64,
     /// How exact results must be.
     pub precision: Precision,
+    /// Iterations of all loops together that one invocation may take. Beyond it some software drivers end loops without a word.
+    pub loop_iterations: u64,
     /// About how many workgroups run at once: cores of a CPU, compute units of a GPU.
     pub parallelism: u32,
 }
@@ -87,6 +89,7 @@ impl Default for DeviceLimits {
             subgroup: None,
             workspace_bytes: 256 << 20,
             precision: Precision::default(),
+            loop_iterations: u64::MAX,
             parallelism: 32,
         }
     }

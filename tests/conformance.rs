@@ -101,6 +101,59 @@ fn a_config_case_with_the_wrong_outcome_fails() {
     assert!(!passes(json!({ "expect": "ok" }), &json!({ "op": "conv", "input": [1, 1, 4], "out": 1, "kernel": [2], "more": 1 })));
 }
 
+#[test]
+fn a_config_case_at_the_edge_of_numbers_is_judged() {
+    let with = |changes: Value| {
+        let mut config = json!({ "op": "conv", "input": [1, 4, 8, 8], "out": 4, "kernel": [3, 3] });
+        for (key, value) in changes.as_object().expect("an object of the test") {
+            config[key] = value.clone();
+        }
+        config
+    };
+    // Finite in f64, infinite as f32.
+    assert!(passes(json!({ "expect": "propagate" }), &with(json!({ "input_fill": 3e38, "weight_fill": 3e38 }))));
+    assert!(passes(json!({ "expect": "ok" }), &with(json!({ "input_fill": 3e38, "weight_fill": 3e38 }))));
+    // Too much to be made, and still the wrong length.
+    let huge = u64::MAX / 2;
+    for (key, field) in [
+        ("data_len", "input"),
+        ("weight_data_len", "weight"),
+        ("bias_len", "bias"),
+        ("slope_len", "slope"),
+        ("residual_shape", "residual"),
+    ] {
+        let value = if key == "residual_shape" { json!([1, 4, 6, huge]) } else { json!(huge) };
+        assert!(passes(json!({ "expect": "error", "field": field }), &with(json!({ (key): value }))), "{key}");
+    }
+    // A step of nearly 2^64 must not wrap.
+    for stride in [u64::MAX, u64::MAX / 2] {
+        let config = json!({ "op": "max_pool", "input": [1, 4, 8], "kernel": [2], "stride": [stride], "ceil_mode": true });
+        assert!(passes(json!({ "expect": "ok", "output": [1, 4, 1] }), &config), "{stride}");
+    }
+}
+
+#[test]
+fn an_unpooling_is_refused_for_its_indices_first() {
+    let unpool = |indices: Value| json!({ "op": "max_unpool", "input": [1, 2, 1, 2], "kernel": [2, 2], "stride": [2, 2], "indices": indices });
+    for (indices, field) in [
+        (json!([0, 2, 0, 2]), "op"),
+        (json!([0, 7, 7, 0]), "op"),
+        (json!([0, 8, 0, 2]), "indices"),
+        (json!([0, -1, 0, 2]), "indices"),
+        (json!([0, 0, 0, 2]), "indices"),
+        (json!([0, 1, 2]), "indices"),
+        (Value::Null, "indices"),
+    ] {
+        let error = read(&unpool(indices.clone())).expect_err("there is no unpooling");
+        assert_eq!(error.field.as_deref(), Some(field), "{indices}: {error}");
+    }
+    let mut sized = unpool(json!([0, 8, 0, 2]));
+    sized["output_size"] = json!([3, 5]);
+    assert_eq!(read(&sized).unwrap_err().field.as_deref(), Some("op"));
+    sized["output_size"] = json!([3]);
+    assert_eq!(read(&sized).unwrap_err().field.as_deref(), Some("output_size"));
+}
+
 fn read(config: &Value) -> Result<Problem, json::Refused> {
     config::read(&Fields::new("config", config)?, config::Defaults::default())
 }
@@ -142,8 +195,8 @@ fn a_malformed_config_is_refused_by_the_name_of_its_key() {
     let conv = json!({ "op": "conv", "input": [1, 4, 8, 8], "out": 4, "kernel": [3, 3] });
     for (key, value) in [
         ("op", json!("dense")),
-        ("op", json!("max_unpool")),
         ("op", json!("big_max_pool")),
+        ("op", json!("_max_pool")),
         ("op", json!(1)),
         ("op", Value::Null),
         ("input", json!("1x4x8x8")),
@@ -178,20 +231,11 @@ fn a_malformed_config_is_refused_by_the_name_of_its_key() {
     ] {
         let mut config = conv.clone();
         config[key] = value;
-        let error = if key == "op" && config[key] == "max_unpool" { indices_of(config) } else { read(&config).expect_err(key) };
+        let error = read(&config).expect_err(key);
         assert_eq!(error.field.as_deref(), Some(key), "{error}");
     }
-    let indices = json!({ "op": "max_unpool", "input": [1, 1, 2, 2], "indices": [0] });
-    assert_eq!(read(&indices).unwrap_err().field.as_deref(), Some("indices"));
     let both = json!({ "op": "conv", "input": [1, 4, 8], "out": 4, "kernel": [3], "pad": [1], "auto_pad": "VALID" });
     assert_eq!(read(&both).unwrap_err().field.as_deref(), Some("auto_pad"));
-}
-
-/// What is left to refuse of an unpooling whose indices fit.
-fn indices_of(mut config: Value) -> json::Refused {
-    config["input"] = json!([1, 1, 2, 2]);
-    config["indices"] = json!([0, 3, 5, 6]);
-    read(&config).expect_err("there is no unpooling")
 }
 
 /// What the reference needs of the tolerance of a golden file that is made of these parts.

@@ -301,3 +301,25 @@ fn two_thousand_runs_with_new_inputs_take_no_more_memory_than_two_hundred() {
     // Other tests run beside this one: the bound is far below the 260 MB that leaked inputs alone would take, and above their noise.
     assert!(after < before + (64 << 20), "{before} bytes, then {after}");
 }
+
+#[test]
+fn a_read_back_that_nobody_waits_for_any_more_leaves_the_engine_usable() {
+    use std::future::Future;
+    use std::task::{Context, Waker};
+    let engine = new_engine();
+    let x = engine.upload(&BOX.0, &TensorDesc::f32(&[1, 1, 3, 3])).unwrap();
+    for _ in 0..3 {
+        let mut reading = Box::pin(x.to_vec_async::<f32>());
+        let _ = reading.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        drop(reading);
+        assert_eq!(x.to_vec::<f32>().unwrap(), BOX.0);
+    }
+}
+
+#[test]
+fn a_nan_in_a_window_wins_its_maximum_on_the_device_too() {
+    let input = TensorDesc::f32(&[1, 1, 4]);
+    let x = engine().upload(&[0.0, f32::NAN, 1.0, 2.0], &input).unwrap();
+    let y = engine().pool(&PoolDesc::max([2]), &input).unwrap().run(&x).unwrap().to_vec::<f32>().unwrap();
+    assert!(y[0].is_nan() && y[1] == 2.0, "{y:?}");
+}

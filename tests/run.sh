@@ -19,6 +19,10 @@ install_driver() {
     fi
     local sudo=()
     if [[ "$(id -u)" != 0 ]]; then
+        if ! command -v sudo >/dev/null; then
+            echo "No Vulkan driver was found, and there is no sudo: run 'apt-get install mesa-vulkan-drivers' as root first." >&2
+            exit 1
+        fi
         sudo=(sudo)
     fi
     echo "No Vulkan driver was found: installing the software one, mesa-vulkan-drivers"

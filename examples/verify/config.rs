@@ -35,8 +35,10 @@ fn op(name: &str) -> Option<Op> {
         _ => {}
     }
     let name = name.strip_suffix("_pool")?;
-    let (window, kind) = name.rsplit_once('_').unwrap_or(("", name));
-    let window = ["", "global", "adaptive"].into_iter().find(|&known| known == window)?;
+    let (window, kind) = match name.rsplit_once('_') {
+        None => ("", name),
+        Some((window, kind)) => (["global", "adaptive"].into_iter().find(|&known| known == window)?, kind),
+    };
     let kind = ["max", "avg", "lp"].into_iter().find(|&known| known == kind)?;
     Some(Op::Pool { window, kind })
 }
@@ -192,16 +194,45 @@ fn activation(value: &Value) -> Result<Activation, Refused> {
     Ok(activation)
 }
 
-/// There is no unpooling; but indices that no unpooling could take are refused for what they are.
+/// There is no unpooling; but what no unpooling could take is refused for what it is.
 fn max_unpool(fields: &Fields, input: &TensorDesc) -> Refused {
-    let indices = fields.get("indices").ok_or_else(|| missing("indices")).and_then(|value| items("indices", value));
-    let sizes = indices.and_then(|list| list.iter().map(|index| size("indices", index)).collect::<Result<Vec<_>, _>>());
-    match sizes {
-        Err(refused) => refused,
-        Ok(indices) if input.elements().ok() != Some(indices.len()) => Refused::new(
-            "indices",
-            format!("has {} numbers, but the input has shape {input}, and each of its elements has one", indices.len()),
-        ),
-        Ok(_) => Refused::new("op", "max_unpool is not supported"),
+    let checked = unpooled_plane(fields, input).and_then(|plane| check_indices(fields, input, plane));
+    checked.err().unwrap_or_else(|| Refused::new("op", "max_unpool is not supported"))
+}
+
+/// Elements of one channel of the output: `output_size`, or what the transposed window gives; `None` where they cannot be counted.
+fn unpooled_plane(fields: &Fields, input: &TensorDesc) -> Result<Option<usize>, Refused> {
+    let rank = input.shape().len() - 2;
+    let product = |shape: &[usize]| shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    match spatial(fields, "output_size")? {
+        Some(size) if size.rank() != rank => {
+            Err(Refused::new("output_size", format!("has {} entries, but the input has {rank} spatial axes", size.rank())))
+        }
+        Some(size) => Ok(product(size.as_slice())),
+        None => {
+            let window = ConvDesc::transposed(input.shape()[1], input.shape()[1], kernel(fields)?);
+            let stride = spatial(fields, "stride")?.unwrap_or(window.kernel);
+            let desc = ConvDesc { stride, padding: padding(fields)?.unwrap_or(window.padding), ..window };
+            Ok(product(&Geometry::new(&Problem::conv(&desc, input))?.output_shape()[2..]))
+        }
+    }
+}
+
+/// Each element has an index of its own inside the output's channel: of two at one place it is not defined which one stays.
+fn check_indices(fields: &Fields, input: &TensorDesc, plane: Option<usize>) -> Result<(), Refused> {
+    let list = items("indices", fields.get("indices").ok_or_else(|| missing("indices"))?)?;
+    let indices = list.iter().map(|index| size("indices", index)).collect::<Result<Vec<_>, _>>()?;
+    if input.elements()? != indices.len() {
+        let count = indices.len();
+        return Err(Refused::new("indices", format!("has {count} numbers, but each element of the input of {input} has one")));
+    }
+    if let Some((plane, index)) = plane.and_then(|plane| Some((plane, indices.iter().find(|&&index| index >= plane)?))) {
+        return Err(Refused::new("indices", format!("has {index}, but a channel of the output has {plane} elements")));
+    }
+    let channel: usize = input.shape()[2..].iter().product();
+    let mut seen = std::collections::HashSet::new();
+    match indices.iter().enumerate().find(|&(at, index)| !seen.insert((at / channel, index))) {
+        Some((_, index)) => Err(Refused::new("indices", format!("has {index} twice in one channel"))),
+        None => Ok(()),
     }
 }

@@ -86,7 +86,12 @@ fn main() -> ExitCode {
 /// Whether nothing failed; an error is about the arguments.
 fn run(arguments: Arguments) -> Result<bool, String> {
     let Arguments { command, algorithm, every_tile, adapter, seed, json } = arguments;
-    // Whatever is wrong with the files is said before a device is opened.
+    // Whatever is wrong with the files is said before a device is opened, and not after all the work.
+    if let Some(file) = &json {
+        let about = |error| format!("{}: {error}", file.display());
+        std::fs::OpenOptions::new().append(true).create(true).open(file).map_err(about)?;
+    }
+    let asked = adapter.is_some();
     let device = || Device::open(adapter, algorithm, every_tile);
     match command {
         Command::Problems { files } => {
@@ -111,14 +116,14 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             let value = serde_json::from_str(&text).map_err(|error| about(&error))?;
             let cases = configs::cases(&value).map_err(|error| about(&error))?;
             let mut report = Report::new(cases.len());
-            let device = open(device(), &mut report, false);
+            let device = open(device(), &mut report, asked);
             configs::run(&cases, device.as_ref(), &mut report);
             report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref())
         }
     }
 }
 
-/// The device, or its absence listed: as a failure where the verdicts need one.
+/// The device, or its absence listed: as a failure where the verdicts need one, or the user asked for one.
 fn open(device: wgconv::Result<Device>, report: &mut Report, needed: bool) -> Option<Device> {
     match device {
         Ok(device) => Some(device),

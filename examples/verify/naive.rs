@@ -62,8 +62,9 @@ fn padded(mode: PaddingMode, input: usize, begin: usize, end: usize) -> Vec<Opti
 /// The windows that fit the padded axis; under `ceil` one more that reaches over its edge, but the last must begin before `end`.
 fn slide(axis: &[Option<usize>], end: usize, [kernel, stride, dilation]: [usize; 3], ceil: bool) -> Vec<Window> {
     let extent = dilation * (kernel - 1) + 1;
-    let room = if ceil { axis.len() + stride - 1 } else { axis.len() };
-    let mut starts: Vec<usize> = (0..).step_by(stride).take_while(|start| start + extent <= room).collect();
+    let room = if ceil { axis.len().saturating_add(stride - 1) } else { axis.len() };
+    let steps = std::iter::successors(Some(0usize), |start| start.checked_add(stride));
+    let mut starts: Vec<usize> = steps.take_while(|start| start.checked_add(extent).is_some_and(|end| end <= room)).collect();
     if ceil && starts.last().is_some_and(|&last| last >= axis.len() - end) {
         starts.pop();
     }

@@ -63,6 +63,24 @@ impl Lengths {
         Ok(lengths)
     }
 
+    /// Refuses an operand that is too large to be made here, and is not what the layer needs anyway.
+    pub fn check_large(&self, problem: &Problem) -> Result<(), Refused> {
+        let large = |field: &str, length: usize, needed: Option<usize>| match needed {
+            Some(needed) if length > LARGEST && length != needed => {
+                Err(Refused::new(field, format!("has {length} elements, but the layer needs {needed}")))
+            }
+            _ => Ok(()),
+        };
+        large("input", self.input, problem.input.elements().ok())?;
+        let Layer::Conv(desc) = &problem.layer else { return Ok(()) };
+        large("weight", self.weight, desc.weight_shape()?.iter().try_fold(1usize, |product, &size| product.checked_mul(size)))?;
+        for (field, length) in [("bias", self.bias), ("slope", self.slope), ("batch_norm", self.norm)] {
+            large(field, length.unwrap_or_default(), Some(desc.out_channels))?;
+        }
+        let output = Geometry::new(problem)?.output_elements() as usize;
+        self.residual.as_ref().map_or(Ok(()), |desc| large("residual", desc.elements().unwrap_or(usize::MAX), Some(output)))
+    }
+
     /// Whether all of it is small enough to be made.
     pub fn are_small(&self) -> bool {
         let residual = self.residual.as_ref().map_or(0, |desc| desc.elements().unwrap_or(usize::MAX));

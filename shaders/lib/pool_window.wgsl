@@ -56,10 +56,15 @@ fn window(at: vec3<i32>) -> Window {
     return w;
 }
 
+// By its bits: drivers take `x != x` for false.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
 // Whether `b` replaces `a` as the greatest: the first of equals stays, a NaN wins, as it compares with nothing.
 fn replaces(b: Partial, a: Partial) -> bool {
-    let a_nan = a.value != a.value;
-    let b_nan = b.value != b.value;
+    let a_nan = is_nan(a.value);
+    let b_nan = is_nan(b.value);
     let earlier = b.at < a.at && (b.value == a.value || (a_nan && b_nan));
     return b.at >= 0 && (a.at < 0 || b.value > a.value || (b_nan && !a_nan) || earlier);
 }

@@ -136,6 +136,10 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(geometry, context.mode)
         .with_epilogue(context.epilogue(), Slot::Output)
+        .iterations(
+            u64::from(geometry.kernel[0])
+                * (tile.span(geometry, 1) * (tile.span(geometry, 2) + 8) + geometry.taps().min(1 << 20)),
+        )
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"));
     let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
     Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })

@@ -4,6 +4,7 @@ use super::cost::Costs;
 use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::error::Result;
+use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
 use crate::problem::Layer;
 
@@ -28,12 +29,21 @@ pub(super) fn cost(context: &Context) -> f64 {
     costs.total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
 
+/// Each loop takes one more iteration to find its end, and a driver may count one more to leave it.
+fn iterations(geometry: &Geometry) -> u64 {
+    let [z, y, x] = geometry.kernel.map(u64::from);
+    let phases: u64 = geometry.phases().iter().map(|&count| u64::from(count)).sum();
+    let per_channel = [z * y * (x + 2), z * (y + 2), z + 4].iter().fold(0, |sum: u64, &count| sum.saturating_add(count));
+    u64::from(geometry.group_in()).saturating_mul(per_channel).saturating_add(phases)
+}
+
 pub(super) fn plan(context: &Context) -> Result<Parts> {
     let kernel = Kernel::new(format!("conv_direct {}", context.dtype()), context.dtype(), WORKGROUP)
         .binding("input", "array<Elem>", Slot::Input)
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(context.geometry, context.mode)
         .with_epilogue(context.epilogue(), Slot::Output)
+        .iterations(iterations(context.geometry))
         .fragment(include_str!("../../shaders/conv_direct.wgsl"));
     let grid = fold(context.geometry.output_elements().div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
     Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })

@@ -51,6 +51,16 @@ impl GemmTile {
         (self.block_m + self.block_n) * self.block_k * 4
     }
 
+    /// Iterations of an invocation's loops for each step; those over its own rows and columns are unrolled. A loop over nothing takes
+    /// one too, and some compilers unroll some of the others: this is the most there can be.
+    fn iterations(&self) -> u64 {
+        let loaders = self.invocations().min(self.block_n);
+        let columns = self.block_n / loaders;
+        let load_a = (self.block_k * self.block_m / 4).div_ceil(self.invocations()) + 1;
+        let load_b = self.block_k * loaders / self.invocations() * (columns + 2) + 1;
+        u64::from(load_a + load_b + (columns + 1) + (self.block_k + 1) + 1)
+    }
+
     /// Whether the kernel's assumptions hold (its `const_assert`s).
     fn fits(&self) -> bool {
         let Self { block_m, block_n, block_k, thread_m, thread_n } = *self;
@@ -132,6 +142,7 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &GemmTile) ->
         .kernel(label, tile.invocations(), [block_m, block_n, block_k], columns)
         .constant("THREAD_M", thread_m)
         .constant("THREAD_N", thread_n)
+        .iterations(product.most_k_tiles(block_k) * tile.iterations())
         .fragment(include_str!("../../shaders/gemm_tile.wgsl"));
     kernel.workgroup_bytes = tile.workgroup_bytes();
     Ok(Step { kernel, grid: fold(product.blocks(block_m, block_n), limits.workgroups)? })

@@ -146,15 +146,16 @@ impl Plan {
 
 impl Step {
     fn check(&self, limits: &DeviceLimits) -> Result<()> {
-        let Kernel { label, invocations, workgroup_bytes, bindings, .. } = &self.kernel;
+        let Kernel { label, invocations, workgroup_bytes, iterations, bindings, .. } = &self.kernel;
         let storage = bindings.iter().filter(|binding| binding.slot != Slot::Geometry).count() as u32;
         let needs = [
-            ("invocations", u64::from(*invocations), limits.workgroup_invocations),
-            ("bytes of workgroup memory", u64::from(*workgroup_bytes), limits.workgroup_bytes),
-            ("storage buffers", u64::from(storage), limits.storage_buffers),
-            ("workgroups on a dimension", u64::from(self.grid.into_iter().max().unwrap_or(0)), limits.workgroups),
+            ("invocations", u64::from(*invocations), u64::from(limits.workgroup_invocations)),
+            ("bytes of workgroup memory", u64::from(*workgroup_bytes), u64::from(limits.workgroup_bytes)),
+            ("storage buffers", u64::from(storage), u64::from(limits.storage_buffers)),
+            ("workgroups on a dimension", u64::from(self.grid.into_iter().max().unwrap_or(0)), u64::from(limits.workgroups)),
+            ("iterations of an invocation's loops", *iterations, limits.loop_iterations),
         ];
-        match needs.iter().find(|(_, needed, limit)| *needed > u64::from(*limit)) {
+        match needs.iter().find(|(_, needed, limit)| needed > limit) {
             None => Ok(()),
             Some((what, needed, limit)) => {
                 Err(Error::unsupported("algorithm", format!("{label} needs {needed} {what}, but the device has {limit}")))
@@ -226,6 +227,20 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loops_longer_than_a_driver_runs_are_refused_with_the_numbers() {
+        let limits = DeviceLimits { loop_iterations: 65_536, ..Default::default() };
+        let long: Problem = "conv 1x1000000x1 o1 k1 f32".parse().unwrap();
+        let error = Algorithm::candidates(&long, &limits).unwrap_err();
+        assert!(error.kind() == crate::ErrorKind::Unsupported && error.message().contains("65536"), "{error}");
+        assert!(Algorithm::candidates(&long, &DeviceLimits::default()).is_ok());
+        // A kernel that would end early steps aside for one that does not.
+        let wide: Problem = "conv 1x20000x1 o3 k1 f32".parse().unwrap();
+        let candidates = Algorithm::candidates(&wide, &limits).unwrap();
+        assert!(candidates.algorithms.iter().all(|algorithm| *algorithm != Algorithm::Direct));
+        assert!(candidates.refusals.iter().any(|refusal| refusal.algorithm == "direct" && refusal.reason.contains("iterations")));
+    }
 
     #[test]
     fn a_folded_grid_covers_every_workgroup_within_the_limit() {

@@ -11,6 +11,9 @@ use crate::problem::Layer;
 /// Invocations of a workgroup.
 const WORKGROUP: u32 = 64;
 
+/// Elements that an invocation of the tree takes in one iteration.
+const UNROLLED: u32 = 8;
+
 /// The most outputs on an axis of an adaptive pooling: the kernel multiplies two numbers below this in 32 bits.
 const MAX_ADAPTIVE: u32 = 65_535;
 
@@ -88,6 +91,12 @@ pub(super) fn plan(context: &Context, tree: bool) -> Result<Parts> {
         Some(_) => kernel
             .written("indices", "array<i32>", Slot::Indices)
             .fragment("fn store_index(index: i32, plane: i32, at: i32) {\n    indices[index] = index_of(plane, at);\n}"),
+    };
+    let [window_z, window_y, window_x] = geometry.kernel.map(u64::from);
+    kernel.iterations = if tree {
+        geometry.taps().div_ceil(u64::from(WORKGROUP * UNROLLED)) * 2 + 16
+    } else {
+        window_z * (window_y * (window_x + 2) + 2) + 8
     };
     if tree {
         kernel.workgroup_bytes = 8 * WORKGROUP;

@@ -7,7 +7,7 @@
 use super::Context;
 use super::plan::Packing;
 use crate::desc::Epilogue;
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, gcd};
 use crate::kernel::{GeometryMode, Kernel, Slot};
 use crate::problem::Layer;
 use crate::tensor_desc::DType;
@@ -57,6 +57,16 @@ impl Product {
     pub fn k_tiles(&self, block_k: u32) -> f64 {
         let phases: f64 = self.geometry.phases().iter().map(|&count| f64::from(count)).product();
         self.geometry.taps() as f64 / phases * f64::from(self.geometry.group_in().div_ceil(block_k))
+    }
+
+    /// The most steps of `block_k` channels that a block takes, in any phase.
+    pub fn most_k_tiles(&self, block_k: u32) -> u64 {
+        let axis = |axis: usize| {
+            let gap = i64::from(self.geometry.input_dilation[axis]);
+            let step = gap / gcd(gap, i64::from(self.geometry.dilation[axis]));
+            u64::from(self.geometry.kernel[axis]).div_ceil(step.unsigned_abs())
+        };
+        axis(0) * axis(1) * axis(2) * u64::from(self.geometry.group_in().div_ceil(block_k))
     }
 
     /// A kernel with the operands and everything around them; the loop is still to be added.

@@ -34,6 +34,10 @@ pub(crate) struct Wanted {
     pub precision: Precision,
 }
 
+/// Measured on lavapipe of Mesa 22.3.6: an invocation's loops end after 65,536 iterations in all, whatever their conditions say, and
+/// the sums that they were to make are wrong. Newer ones may not; there is no way to ask.
+const SOFTWARE_ITERATIONS: u64 = 65_536;
+
 /// How to get an adapter, for the message that there is none.
 const HINT: &str = "install your GPU's Vulkan driver, or a software one (Debian and Ubuntu: apt-get install mesa-vulkan-drivers)";
 
@@ -156,6 +160,7 @@ fn limits(info: &wgpu::AdapterInfo, wanted: &Wanted) -> impl FnOnce(&wgpu::Devic
             subgroup: subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
             workspace_bytes: wanted.workspace_bytes,
             precision: wanted.precision,
+            loop_iterations: if class == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },
             parallelism: match class {
                 DeviceClass::Software => std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
                 // wgpu does not tell: a small and a middling GPU.

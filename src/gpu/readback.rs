@@ -51,6 +51,16 @@ pub(crate) struct Readback {
     bytes: u64,
     submission: wgpu::SubmissionIndex,
     mapped: OneshotReceiver<Result<(), wgpu::BufferAsyncError>>,
+    /// Whether the staging buffer is unmapped again.
+    finished: bool,
+}
+
+impl Drop for Readback {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.staging.raw().unmap();
+        }
+    }
 }
 
 impl Readback {
@@ -69,25 +79,25 @@ impl Readback {
             });
             Ok(submission)
         })?;
-        Ok(Self { staging, bytes, submission, mapped })
+        Ok(Self { staging, bytes, submission, mapped, finished: false })
     }
 
     /// Waits by blocking the thread.
-    pub fn wait<T>(self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+    pub fn wait<T>(mut self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         gpu.wait(Some(self.submission.clone()))?;
         let answer = pollster::block_on(self.mapped.receive());
         self.finish(gpu, answer, read)
     }
 
     /// Waits without blocking the thread.
-    pub async fn wait_async<T>(self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+    pub async fn wait_async<T>(mut self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         gpu.poller.watch(self.submission.clone())?;
         let answer = self.mapped.receive().await;
         self.finish(gpu, answer, read)
     }
 
     fn finish<T>(
-        &self,
+        &mut self,
         gpu: &Gpu,
         answer: Option<Result<(), wgpu::BufferAsyncError>>,
         read: impl FnOnce(&[u8]) -> T,
@@ -103,6 +113,7 @@ impl Readback {
             Err(error) => Err(Error::new(ErrorKind::Device, format!("a mapped buffer cannot be read: {error}"))),
         };
         buffer.unmap();
+        self.finished = true;
         result
     }
 }

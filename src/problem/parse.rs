@@ -196,6 +196,7 @@ impl Tokens {
         };
         let (kind, window) = match op.strip_suffix("_pool").ok_or_else(unknown)?.rsplit_once('_') {
             None => (op.trim_end_matches("_pool"), ""),
+            Some(("", _)) => return Err(unknown()),
             Some((window, kind)) => (kind, window),
         };
         let kind = match kind {
