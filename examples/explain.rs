@@ -127,13 +127,13 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-/// The plan of the choice, or of the best algorithm, with the others behind it.
+/// The plan of the choice, or of the best algorithm, with the others besides.
 fn explain(
-    mut candidates: Candidates,
+    candidates: Candidates,
     choice: Option<Choice>,
     plan: impl Fn(&Algorithm) -> wgconv::Result<wgconv::Plan>,
 ) -> Result<Explanation, Box<dyn Error>> {
-    let Candidates { algorithms, refusals } = &mut candidates;
+    let Candidates { algorithms, refusals } = &candidates;
     let family = match choice {
         Some(Choice::Family(name)) => Some(name),
         _ => None,
@@ -148,8 +148,5 @@ fn explain(
         return Err(format!("nothing computes this layer here: {}", reasons.join("; ")).into());
     };
     let plan = plan(&algorithm)?;
-    // What is explained stands first, and the rest behind it.
-    algorithms.retain(|other| *other != algorithm);
-    algorithms.insert(0, algorithm);
     Ok(Explanation { plan, candidates })
 }

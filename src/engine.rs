@@ -275,9 +275,10 @@ pub struct Explanation {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.plan)?;
-        let others: Vec<_> = self.candidates.algorithms.iter().skip(1).map(ToString::to_string).collect();
+        let others = self.candidates.algorithms.iter().filter(|algorithm| **algorithm != self.plan.algorithm);
+        let others: Vec<_> = others.map(ToString::to_string).collect();
         if !others.is_empty() {
-            write!(f, "\nbehind it  {}", others.join(" "))?;
+            write!(f, "\nbesides    {}", others.join(" "))?;
         }
         for refusal in &self.candidates.refusals {
             write!(f, "\nrejected   {refusal}")?;

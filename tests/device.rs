@@ -6,16 +6,23 @@ use std::sync::{Mutex, OnceLock};
 
 use wgconv::{Algorithm, DType, Engine, EngineDesc, Precision, Problem, Specialise, verify};
 
-/// One engine for the whole run, which may choose any kernel; without an adapter every test fails with the hint of the error.
-fn engine() -> &'static Engine {
-    static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| {
+/// An engine for each core, for the whole run: a software adapter compiles on the one thread of its queue. They may choose any kernel.
+/// Without an adapter every test fails with the hint of the error.
+fn engines() -> &'static [Engine] {
+    static ENGINES: OnceLock<Vec<Engine>> = OnceLock::new();
+    ENGINES.get_or_init(|| {
         // One pipeline for all shapes of a kind: a software adapter takes about a second to compile one.
         let desc = EngineDesc { specialise: Specialise::Never, precision: Precision::Fast, ..Default::default() };
-        let engine = Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"));
-        eprintln!("adapter: {}", engine.adapter());
-        engine
+        let open = || Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let engines: Vec<_> = std::iter::repeat_with(open).take(cores.min(4)).collect();
+        eprintln!("adapter: {}", engines[0].adapter());
+        engines
     })
+}
+
+fn engine() -> &'static Engine {
+    &engines()[0]
 }
 
 fn lines(file: &str) -> Vec<Problem> {
@@ -36,12 +43,12 @@ fn one_of_each(algorithms: &[Algorithm]) -> Vec<Algorithm> {
     algorithms.iter().filter(new).copied().collect()
 }
 
-/// Checks problems with the algorithms that `choose` takes of the candidates, on as many threads as there are cores.
-fn check(engine: &Engine, problems: &[Problem], dtypes: &[DType], choose: fn(&[Algorithm]) -> Vec<Algorithm>) {
+/// Checks problems with the algorithms that `choose` takes of the candidates, each engine on a thread of its own.
+fn check(problems: &[Problem], dtypes: &[DType], choose: fn(&[Algorithm]) -> Vec<Algorithm>) {
     let (next, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failures = Mutex::new(Vec::new());
     let work: Vec<Problem> = problems.iter().flat_map(|problem| dtypes.iter().map(|&dtype| problem.with_dtype(dtype))).collect();
-    let worker = || {
+    let worker = |engine: &Engine| {
         while let Some(problem) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
             let case = verify::Case::new(problem, 1).unwrap_or_else(|error| panic!("{problem}: {error}"));
             let candidates = engine.candidates(problem).unwrap_or_else(|error| panic!("{problem}: {error}"));
@@ -56,14 +63,15 @@ fn check(engine: &Engine, problems: &[Problem], dtypes: &[DType], choose: fn(&[A
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(worker);
+        for engine in engines() {
+            let worker = &worker;
+            scope.spawn(move || worker(engine));
         }
     });
     let (failures, count) = (failures.into_inner().unwrap(), count.into_inner());
     assert!(failures.is_empty(), "{} of {count} checks failed:\n{}", failures.len(), failures.join("\n"));
     assert!(count >= work.len(), "only {count} checks for {} problems", work.len());
-    eprintln!("{count} checks on {}", engine.adapter_name());
+    eprintln!("{count} checks on {}", engine().adapter_name());
 }
 
 /// f16 beside f32 where the adapter has it; its absence is said, and then `cargo test` has not covered it.
@@ -77,36 +85,36 @@ fn dtypes() -> Vec<DType> {
 
 #[test]
 fn convolutions_match_the_reference() {
-    check(engine(), &lines("conv.txt"), &dtypes(), one_of_each);
+    check(&lines("conv.txt"), &dtypes(), one_of_each);
 }
 
 #[test]
 fn depthwise_convolutions_match_the_reference() {
-    check(engine(), &lines("depthwise.txt"), &dtypes(), one_of_each);
+    check(&lines("depthwise.txt"), &dtypes(), one_of_each);
 }
 
 #[test]
 fn transposed_convolutions_match_the_reference() {
-    check(engine(), &lines("transposed.txt"), &dtypes(), one_of_each);
+    check(&lines("transposed.txt"), &dtypes(), one_of_each);
 }
 
 #[test]
 fn winograd_convolutions_match_the_reference_with_every_tile() {
     let winograd = |algorithms: &[Algorithm]| algorithms.iter().filter(|a| a.name() == "winograd").copied().collect();
-    check(engine(), &lines("winograd.txt"), &dtypes(), winograd);
+    check(&lines("winograd.txt"), &dtypes(), winograd);
 }
 
 #[test]
 fn poolings_match_the_reference() {
-    check(engine(), &lines("pool.txt"), &dtypes(), one_of_each);
+    check(&lines("pool.txt"), &dtypes(), one_of_each);
 }
 
 #[test]
 fn epilogues_match_the_reference() {
-    check(engine(), &lines("epilogue.txt"), &dtypes(), one_of_each);
+    check(&lines("epilogue.txt"), &dtypes(), one_of_each);
 }
 
 #[test]
 fn past_bugs_stay_mended() {
-    check(engine(), &lines("regressions.txt"), &dtypes(), one_of_each);
+    check(&lines("regressions.txt"), &dtypes(), one_of_each);
 }

@@ -142,7 +142,7 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &GemmTile) ->
         .kernel(label, tile.invocations(), [block_m, block_n, block_k], columns)
         .constant("THREAD_M", thread_m)
         .constant("THREAD_N", thread_n)
-        .iterations(product.most_k_tiles(block_k) * tile.iterations())
+        .iterations(product.iterations(block_k, tile.iterations()))
         .fragment(include_str!("../../shaders/gemm_tile.wgsl"));
     kernel.workgroup_bytes = tile.workgroup_bytes();
     Ok(Step { kernel, grid: fold(product.blocks(block_m, block_n), limits.workgroups)? })

@@ -307,8 +307,15 @@ impl FromStr for Algorithm {
 
     /// Parses what `Display` prints.
     fn from_str(text: &str) -> Result<Self> {
-        let bad =
-            || Error::invalid("algorithm", format!("`{text}` is not an algorithm with a sound tile: {}", FAMILIES.join(", ")));
+        let bad = || {
+            Error::invalid(
+                "algorithm",
+                format!(
+                    "`{text}` is not one of {} with a tile that its kernel can have, such as gemm(64x64x16,8x4)",
+                    FAMILIES.join(", ")
+                ),
+            )
+        };
         let (name, tile) = match text.split_once('(') {
             None => (text, ""),
             Some((name, rest)) => (name, rest.strip_suffix(')').ok_or_else(bad)?),

@@ -59,14 +59,16 @@ impl Product {
         self.geometry.taps() as f64 / phases * f64::from(self.geometry.group_in().div_ceil(block_k))
     }
 
-    /// The most steps of `block_k` channels that a block takes, in any phase.
-    pub fn most_k_tiles(&self, block_k: u32) -> u64 {
+    /// The most iterations of all loops of an invocation that takes `per_step` of them for `block_k` channels of a tap, in any phase.
+    pub fn iterations(&self, block_k: u32, per_step: u64) -> u64 {
+        let first_taps: u64 = self.geometry.input_dilation.iter().map(|&gap| u64::from(gap)).sum();
         let axis = |axis: usize| {
             let gap = i64::from(self.geometry.input_dilation[axis]);
             let step = gap / gcd(gap, i64::from(self.geometry.dilation[axis]));
             u64::from(self.geometry.kernel[axis]).div_ceil(step.unsigned_abs())
         };
-        axis(0) * axis(1) * axis(2) * u64::from(self.geometry.group_in().div_ceil(block_k))
+        let steps = axis(0) * axis(1) * axis(2) * u64::from(self.geometry.group_in().div_ceil(block_k));
+        steps.saturating_mul(per_step).saturating_add(first_taps)
     }
 
     /// A kernel with the operands and everything around them; the loop is still to be added.

@@ -126,7 +126,7 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile
         .constant("SUBGROUPS", SUBGROUPS)
         .constant("LANES", lanes)
         .constant("CHUNK", tile.chunk())
-        .iterations(product.most_k_tiles(blocks[2]) * u64::from(blocks[2] / tile.chunk() + thread_n + 4))
+        .iterations(product.iterations(blocks[2], u64::from(blocks[2] / tile.chunk() + thread_n + 4)))
         .fragment(main_function(tile));
     kernel.subgroups = true;
     let workgroups = product.blocks(block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
