@@ -1,6 +1,6 @@
 // The first step of a Winograd convolution: each invocation transforms one tile of one channel, V = B^T d B.
 // Neighbouring tiles overlap by two inputs; a tile gives OUT_Y x OUT_X outputs.
-// Expects Elem, g, source(), inside(), OUT_*, ALPHA_* (inputs of a tile on an axis), transform_input() for x, transform_input_y(),
+// Expects Elem, g, tile_of(), source(), inside(), OUT_*, ALPHA_* (inputs of a tile on an axis), transform_input() for x, transform_input_y(),
 // workgroup_index(), WORKGROUP.
 // input: [batch, in_channels, z, y, x], transformed: [ALPHA_Y * ALPHA_X, in_channels, columns], columns: batch, z, tiles of y, of x.
 
@@ -11,20 +11,13 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let index = workgroup_index(id, count) * WORKGROUP + i32(local);
-    let tiles_y = (g.output.y + OUT_Y - 1) / OUT_Y;
-    let tiles_x = (g.output.z + OUT_X - 1) / OUT_X;
-    let columns = g.batch * g.output.x * tiles_y * tiles_x;
-    let channel = index / columns;
-    if (index < 0 || channel >= g.in_channels) {
+    let tile = tile_of(index);
+    if (index < 0 || tile.channel >= g.in_channels) {
         return;
     }
-    let column = index - channel * columns;
-    let row = column / tiles_x;
-    let slice = row / tiles_y;
-    let item = slice / g.output.x;
-    let plane = ((item * g.in_channels + channel) * g.input.x + slice - item * g.output.x) * g.input.y;
-    let first_y = (row - slice * tiles_y) * OUT_Y - g.pad_begin.y;
-    let first_x = (column - row * tiles_x) * OUT_X - g.pad_begin.z;
+    let plane = ((tile.item * g.in_channels + tile.channel) * g.input.x + tile.z) * g.input.y;
+    let first_y = tile.y - g.pad_begin.y;
+    let first_x = tile.x - g.pad_begin.z;
 
     var half: array<f32, ALPHA_Y * ALPHA_X>; // B^T d
     for (var c = 0; c < ALPHA_X; c += 1) {
@@ -47,7 +40,7 @@ fn main(
         }
         values = transform_input(values);
         for (var c = 0; c < ALPHA_X; c += 1) {
-            transformed[((r * ALPHA_X + c) * g.in_channels + channel) * columns + column] = values[c];
+            transformed[((r * ALPHA_X + c) * g.in_channels + tile.channel) * tile.columns + tile.column] = values[c];
         }
     }
 }

@@ -1,6 +1,6 @@
 // The last step of a Winograd convolution: each invocation turns the products of one tile of one output channel into outputs,
 // Y = A^T M A, and finishes them.
-// Expects g, OUT_*, ALPHA_*, transform_output() for x, transform_output_y(), store(), workgroup_index(), WORKGROUP.
+// Expects g, tile_of(), OUT_*, ALPHA_*, transform_output() for x, transform_output_y(), store(), workgroup_index(), WORKGROUP.
 // products: [ALPHA_Y * ALPHA_X, out_channels, columns], columns: batch, z, tiles of y, tiles of x; output: [batch, out_channels, z, y, x].
 
 @compute @workgroup_size(WORKGROUP)
@@ -10,26 +10,17 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let index = workgroup_index(id, count) * WORKGROUP + i32(local);
-    let tiles_y = (g.output.y + OUT_Y - 1) / OUT_Y;
-    let tiles_x = (g.output.z + OUT_X - 1) / OUT_X;
-    let columns = g.batch * g.output.x * tiles_y * tiles_x;
-    let channel = index / columns;
-    if (index < 0 || channel >= g.out_channels) {
+    let tile = tile_of(index);
+    if (index < 0 || tile.channel >= g.out_channels) {
         return;
     }
-    let column = index - channel * columns;
-    let row = column / tiles_x;
-    let slice = row / tiles_y;
-    let item = slice / g.output.x;
-    let plane = ((item * g.out_channels + channel) * g.output.x + slice - item * g.output.x) * g.output.y;
-    let first_y = (row - slice * tiles_y) * OUT_Y;
-    let first_x = (column - row * tiles_x) * OUT_X;
+    let plane = ((tile.item * g.out_channels + tile.channel) * g.output.x + tile.z) * g.output.y;
 
     var half: array<f32, OUT_Y * ALPHA_X>; // A^T M
     for (var c = 0; c < ALPHA_X; c += 1) {
         var values: array<f32, ALPHA_Y>;
         for (var r = 0; r < ALPHA_Y; r += 1) {
-            values[r] = products[((r * ALPHA_X + c) * g.out_channels + channel) * columns + column];
+            values[r] = products[((r * ALPHA_X + c) * g.out_channels + tile.channel) * tile.columns + tile.column];
         }
         let sums = transform_output_y(values);
         for (var r = 0; r < OUT_Y; r += 1) {
@@ -43,10 +34,10 @@ fn main(
         }
         let sums = transform_output(values);
         for (var c = 0; c < OUT_X; c += 1) {
-            let y = first_y + r;
-            let x = first_x + c;
+            let y = tile.y + r;
+            let x = tile.x + c;
             if (y < g.output.y && x < g.output.z) {
-                store(sums[c], channel, (plane + y) * g.output.z + x);
+                store(sums[c], tile.channel, (plane + y) * g.output.z + x);
             }
         }
     }

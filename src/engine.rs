@@ -177,7 +177,8 @@ impl Engine {
     /// Those of [`Geometry::new`](crate::Geometry::new) and [`Weights::check`];
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the device cannot run it.
     pub fn conv(&self, desc: &ConvDesc, input: &TensorDesc, weights: Weights) -> Result<Conv> {
-        let best = self.best(&Problem::conv(desc, input))?;
+        let problem = Problem::conv(desc, input);
+        let best = Self::best(&problem, &self.candidates(&problem)?)?;
         self.conv_with(desc, input, weights, &best)
     }
 
@@ -196,7 +197,8 @@ impl Engine {
     /// # Errors
     /// As [`conv`](Self::conv).
     pub fn pool(&self, desc: &PoolDesc, input: &TensorDesc) -> Result<Pool> {
-        let best = self.best(&Problem::pool(desc, input))?;
+        let problem = Problem::pool(desc, input);
+        let best = Self::best(&problem, &self.candidates(&problem)?)?;
         self.pool_with(desc, input, &best)
     }
 
@@ -216,10 +218,10 @@ impl Engine {
         Algorithm::candidates(problem, self.limits())
     }
 
-    fn best(&self, problem: &Problem) -> Result<Algorithm> {
-        let Candidates { algorithms, refusals } = self.candidates(problem)?;
-        algorithms.first().copied().ok_or_else(|| {
-            let reasons = refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    /// The first of the candidates, or why there is none.
+    fn best(problem: &Problem, candidates: &Candidates) -> Result<Algorithm> {
+        candidates.algorithms.first().copied().ok_or_else(|| {
+            let reasons = candidates.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             Error::unsupported("algorithm", format!("nothing computes `{problem}`: {reasons}"))
         })
     }
@@ -243,9 +245,9 @@ impl Engine {
     /// # Errors
     /// As [`conv`](Self::conv).
     pub fn explain(&self, problem: &Problem) -> Result<Explanation> {
-        let Candidates { algorithms, refusals } = self.candidates(problem)?;
-        let best = self.best(problem)?;
-        Ok(Explanation { plan: self.plan(problem, &best)?, candidates: Candidates { algorithms, refusals } })
+        let candidates = self.candidates(problem)?;
+        let best = Self::best(problem, &candidates)?;
+        Ok(Explanation { plan: self.plan(problem, &best)?, candidates })
     }
 
     /// Blocks until everything submitted so far is done.

@@ -263,6 +263,7 @@ fn transform(context: &Context, tiling: &Tiling, name: &str) -> Kernel {
         .constant("OUT_X", out_x)
         .constant("ALPHA_Y", alpha_y)
         .constant("ALPHA_X", alpha_x)
+        .fragment(include_str!("../../shaders/lib/winograd_tile.wgsl"))
         .fragment(axis)
         .fragment(along_y("transform_input", alpha_y))
         .fragment(along_y("transform_output", out_y))
