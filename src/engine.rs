@@ -139,6 +139,10 @@ impl Engine {
         &self.gpu.queue
     }
 
+    pub(crate) fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
     /// Copies numbers to the device as the elements of a tensor; f16 tensors get them rounded to nearest.
     ///
     /// # Errors
@@ -238,6 +242,13 @@ impl Engine {
             Specialise::Large => plan.work().flop >= if matches!(problem.layer, Layer::Conv(_)) { LARGE } else { LARGE_POOL },
         };
         if constant { algorithm.plan_as(problem, self.limits(), GeometryMode::Constant) } else { Ok(plan) }
+    }
+
+    /// The plan of a layer by the best of the algorithms that `takes` admits.
+    pub(crate) fn best_plan(&self, problem: &Problem, takes: impl Fn(&Algorithm) -> bool) -> Result<Plan> {
+        let mut candidates = self.candidates(problem)?;
+        candidates.algorithms.retain(takes);
+        self.plan(problem, &Self::best(problem, &candidates)?)
     }
 
     /// How a layer would be computed here and why.

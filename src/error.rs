@@ -64,6 +64,13 @@ impl Error {
         Self(Box::new(Inner { kind: ErrorKind::Unsupported, field: Some(field), message: message.into() }))
     }
 
+    /// The same error with the place where it arose before its message.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        let field = self.0.field.take().map_or(String::new(), |field| format!("{field} "));
+        self.0.message = format!("{place}: {field}{}", self.0.message);
+        self
+    }
+
     /// What sort of problem this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

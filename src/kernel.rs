@@ -33,6 +33,19 @@ pub enum Slot {
     Workspace(usize),
     /// The layer's sizes.
     Geometry,
+    /// An operand of this number of an operation that is no layer.
+    Operand(usize),
+    /// A constant table of this number, made with the operation.
+    Table(usize),
+    /// The operation's sizes and strides.
+    Parameters,
+}
+
+impl Slot {
+    /// Whether a uniform buffer is bound, and not a storage buffer.
+    pub fn is_uniform(self) -> bool {
+        matches!(self, Slot::Geometry | Slot::Parameters)
+    }
 }
 
 /// One binding: its name in the text, its type there, and what it is bound to.
@@ -51,10 +64,10 @@ pub struct Binding {
 impl Binding {
     /// `storage, read`, `storage, read_write` or `uniform`.
     pub fn address_space(&self) -> &'static str {
-        match self.slot {
-            Slot::Geometry => "uniform",
-            _ if self.written => "storage, read_write",
-            _ => "storage, read",
+        match self.slot.is_uniform() {
+            true => "uniform",
+            false if self.written => "storage, read_write",
+            false => "storage, read",
         }
     }
 }
@@ -210,7 +223,7 @@ impl Kernel {
     }
 
     fn write(&self, text: &mut String) -> fmt::Result {
-        if self.dtype == DType::F16 {
+        if self.dtype == DType::F16 || self.bindings.iter().any(|binding| binding.ty.contains("f16")) {
             writeln!(text, "enable f16;")?;
         }
         // A browser would need `enable subgroups;` here, which naga 30 does not parse: there, the line must be added.
@@ -236,6 +249,11 @@ impl Kernel {
 /// A number as a WGSL literal of type f32 with the same bits.
 fn float(value: f32) -> String {
     format!("{value:e}f")
+}
+
+/// An activation of an argument as one WGSL expression.
+pub(crate) fn activation_text(activation: &Activation, argument: &str) -> String {
+    activation_calls(activation).into_iter().fold(argument.to_string(), |inner, call| call.replacen("value", &inner, 1))
 }
 
 /// The calls of `shaders/lib/activations.wgsl` that make an activation of `value`.

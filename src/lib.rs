@@ -32,14 +32,20 @@ mod engine;
 mod error;
 mod geometry;
 mod gpu;
+mod graph;
 pub mod kernel;
 mod layer;
 mod limits;
+mod network;
+pub mod onnx;
+mod operation;
+pub mod passes;
 mod problem;
 pub mod reference;
 mod spatial;
 mod tensor;
 mod tensor_desc;
+mod value;
 pub mod verify;
 mod weights;
 
@@ -53,12 +59,18 @@ pub use engine::{Engine, EngineDesc, Explanation, Specialise};
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::Geometry;
 pub use gpu::AdapterSummary;
+pub use graph::{
+    AspectPolicy, Binary, Bindings, ConvOp, Coordinates, Dim, Graph, Nearest, Op, PadMode, Pads, Reduce, Resize, ResizeMode,
+    SampleMode, SamplePadding, SoftmaxKind, Unary, ValueId, Variadic,
+};
 pub use layer::{Conv, ConvInputs, Pool, Timing};
 pub use limits::{DeviceClass, DeviceLimits, Precision};
+pub use network::{LayerTime, Network, NetworkDesc, Profile, Verification, VerifiedNode};
 pub use problem::{Layer, Problem};
 pub use spatial::Spatial;
 pub use tensor::{Element, Tensor};
 pub use tensor_desc::{DType, TensorDesc};
+pub use value::{Data, ElementType, Value};
 pub use weights::{BatchNorm, Folded, Weights};
 pub use wgpu;
 

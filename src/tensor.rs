@@ -75,6 +75,17 @@ impl Tensor {
         Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc, bound_bytes })
     }
 
+    /// A tensor over a buffer that others use too.
+    pub(crate) fn over(gpu: &Arc<Gpu>, buffer: Arc<PooledBuffer>, desc: TensorDesc) -> Result<Self> {
+        let bound_bytes = desc.bytes()?.next_multiple_of(4).max(4);
+        Ok(Self { gpu: gpu.clone(), buffer, desc, bound_bytes })
+    }
+
+    /// The same buffer under a description of as many elements.
+    pub(crate) fn with_desc(&self, desc: TensorDesc) -> Self {
+        Self { desc, ..self.clone() }
+    }
+
     /// Overwrites everything that kernels may touch.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
         gpu::write(&self.gpu, self.buffer.raw(), bytes)

@@ -2,7 +2,8 @@
 //!
 //! - `problems FILE..`: every problem line by every algorithm on f32 and f16;
 //! - `golden DIR`: layers with the values of another implementation, by the reference and by every algorithm;
-//! - `configs FILE`: layers that are wrong, or look it, and what each must give.
+//! - `configs FILE`: layers that are wrong, or look it, and what each must give;
+//! - `onnx DIR..`: ONNX's backend tests, and models whose weights are a recipe.
 //!
 //! The last line is `N passed, N failed, N skipped`. Exit status: 1 where anything failed, 2 for arguments that cannot be used.
 
@@ -12,11 +13,15 @@ mod device;
 mod golden;
 mod json;
 mod naive;
+mod onnx;
+mod onnx_case;
+mod onnx_recipe;
+mod onnx_run;
 mod operands;
 mod problems;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -69,6 +74,20 @@ enum Command {
         /// A file in the format of tests/configs/invalid.json.
         file: PathBuf,
     },
+    /// Import ONNX models, run them and compare with the outputs beside them.
+    Onnx {
+        /// Directories with folders of a model.onnx and of test_data_set_*, at any depth.
+        #[arg(required = true)]
+        directories: Vec<PathBuf>,
+
+        /// Run the models through the CPU reference, and not on a GPU.
+        #[arg(long)]
+        reference: bool,
+
+        /// Write the table of operators, and what did not pass, to this file as Markdown.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -88,8 +107,7 @@ fn run(arguments: Arguments) -> Result<bool, String> {
     let Arguments { command, algorithm, every_tile, adapter, seed, json } = arguments;
     // Whatever is wrong with the files is said before a device is opened, and not after all the work.
     if let Some(file) = &json {
-        let about = |error| format!("{}: {error}", file.display());
-        std::fs::OpenOptions::new().append(true).create(true).open(file).map_err(about)?;
+        check_writable(file)?;
     }
     let asked = adapter.is_some();
     let device = || Device::open(adapter, algorithm, every_tile);
@@ -120,7 +138,33 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             configs::run(&cases, device.as_ref(), &mut report);
             report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref())
         }
+        Command::Onnx { directories, reference, report: file } => {
+            if let Some(file) = &file {
+                check_writable(file)?;
+            }
+            let cases = onnx_case::find(&directories)?;
+            let mut report = Report::new(cases.len());
+            let device = if reference { None } else { open(device(), &mut report, true) };
+            let table = match &device {
+                Some(device) => {
+                    onnx::run(&cases, &|graph, inputs| onnx_run::on_device(&device.engine, graph, inputs), &mut report)
+                }
+                None if reference => onnx::run(&cases, &onnx_run::by_reference, &mut report),
+                None => onnx::Table::default(),
+            };
+            let adapter = device.as_ref().map(|device| device.engine.adapter_name());
+            print!("{}", table.text());
+            if let Some(file) = &file {
+                table.write(file, adapter.unwrap_or("the CPU reference"))?;
+            }
+            report.finish(adapter, json.as_deref())
+        }
     }
+}
+
+fn check_writable(file: &Path) -> Result<(), String> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+    opened.map(drop).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 /// The device, or its absence listed: as a failure where the verdicts need one, or the user asked for one.

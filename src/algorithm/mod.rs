@@ -20,6 +20,7 @@ use std::str::FromStr;
 
 pub use depthwise::DepthwiseTile;
 pub use gemm::GemmTile;
+pub(crate) use plan::fold;
 pub use plan::{Packing, Plan, Step, Work};
 pub use subgroup::SubgroupTile;
 pub use tolerance::Tolerance;
@@ -239,6 +240,14 @@ impl Algorithm {
     /// The weights of a convolution, in the user's order, laid out for this plan's kernels.
     pub(crate) fn pack_weights(plan: &Plan, weights: &[f32]) -> Vec<f32> {
         pack::pack(&plan.geometry, plan.packing, weights)
+    }
+}
+
+impl Algorithm {
+    /// For each of a plan's packed weights, the number that `order` has in place of it, and -1 where there is none: how a device can
+    /// lay weights out that no host has seen. Not for Winograd, whose weights are computed.
+    pub(crate) fn weight_order(plan: &Plan, order: &[i32]) -> Vec<i32> {
+        pack::order(&plan.geometry, plan.packing, order, -1)
     }
 }
 

@@ -9,6 +9,18 @@ use crate::geometry::Geometry;
 /// Lays out weights that are in the user's order.
 pub(super) fn pack(geometry: &Geometry, packing: Packing, weights: &[f32]) -> Vec<f32> {
     match packing {
+        Packing::Winograd { outputs, components, block_m, block_k } => {
+            let mut matrices = matrices(geometry, block_m, block_k);
+            (matrices.groups, matrices.taps) = (matrices.groups * components as usize, 1);
+            matrices.panels(&winograd::transform_weights(geometry, outputs, &rows(geometry, weights)), 0.0)
+        }
+        _ => order(geometry, packing, weights, 0.0),
+    }
+}
+
+/// Lays out elements of any type where nothing is computed, `blank` where there is no weight.
+pub(super) fn order<T: Copy>(geometry: &Geometry, packing: Packing, weights: &[T], blank: T) -> Vec<T> {
+    match packing {
         Packing::None => Vec::new(),
         Packing::Rows => rows(geometry, weights).into_owned(),
         Packing::Panels { block_m, block_k, flat } => {
@@ -16,13 +28,9 @@ pub(super) fn pack(geometry: &Geometry, packing: Packing, weights: &[f32]) -> Ve
             if flat {
                 (matrices.group_in, matrices.taps) = (matrices.group_in * matrices.taps, 1);
             }
-            matrices.panels(&rows(geometry, weights))
+            matrices.panels(&rows(geometry, weights), blank)
         }
-        Packing::Winograd { outputs, components, block_m, block_k } => {
-            let mut matrices = matrices(geometry, block_m, block_k);
-            (matrices.groups, matrices.taps) = (matrices.groups * components as usize, 1);
-            matrices.panels(&winograd::transform_weights(geometry, outputs, &rows(geometry, weights)))
-        }
+        Packing::Winograd { .. } => unreachable!("Winograd's weights are computed, not moved"),
     }
 }
 
@@ -39,7 +47,7 @@ fn matrices(geometry: &Geometry, block_m: u32, block_k: u32) -> Matrices {
 }
 
 /// `[out_channels, group_in, taps]`: the weights of the convolution that the geometry describes.
-fn rows<'a>(geometry: &Geometry, weights: &'a [f32]) -> Cow<'a, [f32]> {
+fn rows<'a, T: Copy>(geometry: &Geometry, weights: &'a [T]) -> Cow<'a, [T]> {
     if !geometry.transposed {
         return weights.into();
     }
@@ -67,12 +75,12 @@ struct Matrices {
 }
 
 impl Matrices {
-    /// `[group, block of m, tap, block of k][block_k, block_m]` from `[group, m, k, tap]`, zeros where a block runs over.
-    fn panels(&self, rows: &[f32]) -> Vec<f32> {
+    /// `[group, block of m, tap, block of k][block_k, block_m]` from `[group, m, k, tap]`, `blank` where a block runs over.
+    fn panels<T: Copy>(&self, rows: &[T], blank: T) -> Vec<T> {
         let &Self { groups, group_in, group_out, taps, block_m, block_k } = self;
         let blocks_k = group_in.div_ceil(block_k);
         let band = taps * blocks_k * block_k * block_m;
-        let mut packed = vec![0.0; groups * group_out.div_ceil(block_m) * band];
+        let mut packed = vec![blank; groups * group_out.div_ceil(block_m) * band];
         let blocks = (0..groups).flat_map(|group| (0..group_out.div_ceil(block_m)).map(move |block| (group, block)));
         for ((group, block), panels) in blocks.zip(packed.chunks_exact_mut(band)) {
             for (number, panel) in panels.chunks_exact_mut(block_k * block_m).enumerate() {

@@ -5,7 +5,7 @@ use std::fmt;
 use super::Algorithm;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::Kernel;
 use crate::limits::DeviceLimits;
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::{DType, TensorDesc};
@@ -145,9 +145,10 @@ impl Plan {
 }
 
 impl Step {
-    fn check(&self, limits: &DeviceLimits) -> Result<()> {
+    /// Checks what the kernel and its grid ask of a device.
+    pub(crate) fn check(&self, limits: &DeviceLimits) -> Result<()> {
         let Kernel { label, invocations, workgroup_bytes, iterations, bindings, .. } = &self.kernel;
-        let storage = bindings.iter().filter(|binding| binding.slot != Slot::Geometry).count() as u32;
+        let storage = bindings.iter().filter(|binding| !binding.slot.is_uniform()).count() as u32;
         let needs = [
             ("invocations", u64::from(*invocations), u64::from(limits.workgroup_invocations)),
             ("bytes of workgroup memory", u64::from(*workgroup_bytes), u64::from(limits.workgroup_bytes)),

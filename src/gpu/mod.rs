@@ -15,11 +15,11 @@ pub(crate) use buffer::{BufferPool, PooledBuffer};
 pub(crate) use device::Gpu;
 pub(crate) use pipeline::{Pipeline, PipelineCache};
 pub(crate) use readback::Readback;
-pub(crate) use recording::{Bound, Dispatch, bind, dispatch, run, run_timed};
+pub(crate) use recording::{Bound, Dispatch, bind, dispatch, encoder, pass, run, run_timed, submit, timed_passes};
 
 pub use adapter::AdapterSummary;
 pub(crate) use wgpu::BufferUsages as Usage;
-pub use wgpu::{Adapter, ComputePass, Device, Queue};
+pub use wgpu::{Adapter, CommandEncoder, ComputePass, Device, Queue};
 
 use crate::error::Result;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Gpu;
 use crate::error::Result;
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::Kernel;
 
 /// A compiled kernel and the layout of its bindings.
 pub(crate) struct Pipeline {
@@ -47,9 +47,10 @@ fn create(gpu: &Gpu, kernel: &Kernel, text: &str) -> Pipeline {
             binding: number,
             visibility: wgpu::ShaderStages::COMPUTE,
             ty: wgpu::BindingType::Buffer {
-                ty: match binding.slot {
-                    Slot::Geometry => wgpu::BufferBindingType::Uniform,
-                    _ => wgpu::BufferBindingType::Storage { read_only: !binding.written },
+                ty: if binding.slot.is_uniform() {
+                    wgpu::BufferBindingType::Uniform
+                } else {
+                    wgpu::BufferBindingType::Storage { read_only: !binding.written }
                 },
                 has_dynamic_offset: false,
                 min_binding_size: None,

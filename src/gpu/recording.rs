@@ -48,15 +48,69 @@ pub(crate) fn dispatch(pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch]
     }
 }
 
-/// Submits dispatches and does not wait for them.
-pub(crate) fn run(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
+/// An encoder without commands.
+pub(crate) fn encoder(gpu: &Gpu) -> wgpu::CommandEncoder {
+    gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv network") })
+}
+
+/// A compute pass.
+pub(crate) fn pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'_> {
+    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None })
+}
+
+/// Submits what an encoder holds and does not wait for it.
+pub(crate) fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
     gpu.scoped(|| {
-        submit(gpu, dispatches, None);
+        gpu.queue.submit([encoder.finish()]);
         Ok(())
     })
 }
 
-fn submit(gpu: &Gpu, dispatches: &[Dispatch], timestamps: Option<(&wgpu::QuerySet, &wgpu::Buffer)>) {
+/// Runs lists of dispatches, each in a pass of its own, waits for them, and tells when each began and ended on the device, in
+/// nanoseconds; `None` where it has no timestamps.
+pub(crate) fn timed_passes(gpu: &Gpu, lists: &[&[Dispatch]]) -> Result<Option<Vec<[f64; 2]>>> {
+    if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        return Ok(None);
+    }
+    let mut times = Vec::new();
+    // A query set has at most 4096 queries.
+    for lists in lists.chunks(2048) {
+        let count = 2 * lists.len() as u32;
+        let bytes = u64::from(count) * 8;
+        let resolved = gpu.buffers.take(gpu, bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC)?;
+        let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
+        let query_set = gpu.scoped(|| Ok(gpu.device.create_query_set(&descriptor)))?;
+        gpu.scoped(|| {
+            let mut encoder = encoder(gpu);
+            for (number, list) in (0u32..).zip(lists) {
+                let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &query_set,
+                    beginning_of_pass_write_index: Some(2 * number),
+                    end_of_pass_write_index: Some(2 * number + 1),
+                });
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+                dispatch(&mut pass, list);
+            }
+            encoder.resolve_query_set(&query_set, 0..count, resolved.raw(), 0);
+            gpu.queue.submit([encoder.finish()]);
+            Ok(())
+        })?;
+        let ticks: Vec<u64> = Readback::start(gpu, resolved.raw(), bytes)?.wait(gpu, bytemuck::pod_collect_to_vec)?;
+        let period = f64::from(gpu.queue.get_timestamp_period());
+        times.extend(ticks.chunks_exact(2).map(|pair| [pair[0] as f64 * period, pair[1] as f64 * period]));
+    }
+    Ok(Some(times))
+}
+
+/// Submits dispatches and does not wait for them.
+pub(crate) fn run(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
+    gpu.scoped(|| {
+        submit_all(gpu, dispatches, None);
+        Ok(())
+    })
+}
+
+fn submit_all(gpu: &Gpu, dispatches: &[Dispatch], timestamps: Option<(&wgpu::QuerySet, &wgpu::Buffer)>) {
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv run") });
     {
         let timestamp_writes = timestamps.map(|(query_set, _)| wgpu::ComputePassTimestampWrites {
@@ -87,7 +141,7 @@ pub(crate) fn run_timed(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<(Option<Du
     let query_set = gpu.scoped(|| Ok(gpu.device.create_query_set(&descriptor)))?;
     let start = Instant::now();
     gpu.scoped(|| {
-        submit(gpu, dispatches, Some((&query_set, resolved.raw())));
+        submit_all(gpu, dispatches, Some((&query_set, resolved.raw())));
         Ok(())
     })?;
     gpu.wait(None)?;

@@ -1,0 +1,58 @@
+// Each invocation finds the element of the input that stands at one place of a padded output, or the fill value.
+// Expects MODE, RANK, Elem, fill(), WORKGROUP, workgroup_index().
+// p[0]: count, the value's bits; then for each axis, outermost first: output size, input size, elements before, the input's stride.
+
+const VALUE: i32 = 0;
+const REFLECT: i32 = 1;
+const EDGE: i32 = 2;
+const WRAP: i32 = 3;
+
+// The remainder that is never negative.
+fn modulo(x: i32, n: i32) -> i32 {
+    let rest = x % n;
+    return select(rest, rest + n, rest < 0);
+}
+
+// The coordinate that stands at `at`, which may be far outside; -1 for the fill value.
+fn found(at: i32, size: i32) -> i32 {
+    if (MODE == REFLECT) {
+        let period = max(2 * (size - 1), 1);
+        let within = modulo(at, period);
+        return min(within, period - within) % size;
+    }
+    if (MODE == EDGE) {
+        return clamp(at, 0, size - 1);
+    }
+    if (MODE == WRAP) {
+        return modulo(at, size);
+    }
+    return select(-1, at, at >= 0 && at < size);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
+    if (index >= p[0].x || index < 0) {
+        return;
+    }
+    var rest = index;
+    var place = 0;
+    var inside = true;
+    for (var axis = RANK; axis > 0; axis -= 1) {
+        let sizes = p[axis];
+        let outer = rest / sizes.x;
+        let at = found(rest - outer * sizes.x - sizes.z, sizes.y);
+        rest = outer;
+        inside = inside && at >= 0;
+        place += at * sizes.w;
+    }
+    if (inside) {
+        output[index] = input[place];
+    } else {
+        output[index] = fill();
+    }
+}

@@ -1,0 +1,29 @@
+// Each invocation computes one output as a weighted sum along one axis. Expects Elem, WORKGROUP, workgroup_index().
+// p[0]: count, input size, output size, elements behind the axis; p[1]: taps, the bits of the value outside.
+// indices, weights: [output, taps].
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
+    if (index >= p[0].x || index < 0) {
+        return;
+    }
+    let inner = p[0].w;
+    let row = index / inner;
+    let outer = row / p[0].z;
+    let first = (row - outer * p[0].z) * p[1].x;
+    if (indices[first] < 0) {
+        output[index] = Elem(bitcast<f32>(p[1].y));
+        return;
+    }
+    let start = outer * p[0].y * inner + index - row * inner;
+    var sum = 0.0;
+    for (var tap = 0; tap < p[1].x; tap += 1) {
+        sum = fma(weights[first + tap], f32(input[start + indices[first + tap] * inner]), sum);
+    }
+    output[index] = Elem(sum);
+}

@@ -1,0 +1,65 @@
+//! What a network's plan is, as text: every step with its algorithm, what the host computes, what memory it takes.
+
+use std::fmt::Write as _;
+
+use super::Network;
+use super::program::{LayerWeights, Program, Work};
+use crate::graph::Graph;
+
+/// The labels of nodes that the host computes.
+pub(super) fn host_nodes(program: &Program, graph: &Graph) -> Vec<String> {
+    let host = program.steps.iter().filter(|step| step.work == Work::Host);
+    host.map(|step| graph.node_label(&graph.nodes[step.node])).collect()
+}
+
+/// One step in a few words: the algorithm or kernel.
+pub(super) fn step_text(work: &Work) -> String {
+    match work {
+        Work::Layer { plan, weights, .. } => {
+            let computed = if matches!(weights, LayerWeights::Computed { .. }) { ", weights computed" } else { "" };
+            format!("{}{computed}", plan.algorithm)
+        }
+        Work::Operation { operation, .. } => operation.step.kernel.label.clone(),
+        Work::Upload { .. } => "to the device".into(),
+        Work::Download { .. } => "to the host".into(),
+        Work::Host => "ON THE HOST".into(),
+    }
+}
+
+impl Network {
+    /// How the network is computed: each step with its algorithm, the nodes that the host computes, memory.
+    pub fn explain(&self) -> String {
+        let (graph, executable) = (&self.0.graph, &self.0.executable);
+        let program = &executable.program;
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "network    {}: {} nodes as given, {} as run",
+            graph.name(),
+            self.0.original.node_count(),
+            graph.node_count()
+        );
+        for (number, step) in program.steps.iter().enumerate() {
+            let node = &graph.nodes[step.node];
+            let shape = node.outputs.first().map_or(Vec::new(), |&id| graph.fact(id).shape);
+            let label = graph.node_label(node);
+            let _ = writeln!(text, "{number:>4}  {label} -> {shape:?}: {}", step_text(&step.work));
+        }
+        let host = host_nodes(program, graph);
+        let _ = match host.as_slice() {
+            [] => writeln!(text, "host       nothing: one submission a run"),
+            list => writeln!(text, "host       computes {}", list.join(", ")),
+        };
+        let _ =
+            writeln!(text, "layout     n c d h w throughout: the only one that the kernels here know, so nothing is converted");
+        let _ = writeln!(text, "weights    {} bytes", self.weight_bytes());
+        let _ = write!(text, "values     {} bytes in {} buffers", self.peak_bytes(), executable.buffer_count());
+        text
+    }
+
+    /// The nodes that the host computes, by name; empty where a run is one submission.
+    pub fn host_nodes(&self) -> Vec<String> {
+        host_nodes(&self.0.executable.program, &self.0.graph)
+    }
+}

@@ -1,0 +1,332 @@
+//! Convolutions, matrix products and poolings, all through the planner.
+//!
+//! A matrix product is a convolution of one tap. With one matrix on the right, its columns are output channels and the rows of the
+//! left are batch items: a fully connected layer. A batch of products is one convolution with a group for each item, whose weights
+//! are the left matrices and whose input is the right ones.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Done, Lowering};
+use crate::algorithm::Algorithm;
+use crate::desc::{ConvDesc, Epilogue, PoolDesc, PoolKind};
+use crate::error::{Error, Result};
+use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, matmul_operands};
+use crate::graph::{Node, Op, ValueId};
+use crate::network::program::{DeviceId, LayerWeights, Work};
+use crate::operation::{Gather, Operand, dense, scatter};
+use crate::problem::Problem;
+use crate::tensor_desc::DType;
+use crate::value::{ElementType, Value};
+
+/// The numbers of a convolution.
+pub(super) enum Numbers {
+    /// All known.
+    Constant { kernel: Arc<Value>, bias: Option<Arc<Value>>, slope: Option<Arc<Value>> },
+    /// Some computed: the tensor that the weights are taken from, and which of its elements each weight is, in the layer's order.
+    Computed { from: DeviceId, order: Option<Vec<i32>>, bias: Option<DeviceId>, slope: Option<DeviceId> },
+}
+
+/// A convolution with its tensors.
+pub(super) struct Convolution {
+    pub desc: ConvDesc,
+    pub input: DeviceId,
+    pub numbers: Numbers,
+    pub residual: Option<DeviceId>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn layer(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
+        let Some(Some(x)) = facts.first() else { return Ok(false) };
+        let layer_type = |fact: &Fact| {
+            fact.element.is_float() && fact.element != ElementType::F64
+                || matches!(fact.element, ElementType::I8 | ElementType::U8) && matches!(node.op, Op::Pool(_))
+        };
+        if !layer_type(x) {
+            return Ok(false);
+        }
+        let output = match &node.op {
+            Op::Conv(conv) => {
+                let weight = facts[1].as_ref().ok_or_else(|| Error::invalid("weight", "is missing"))?;
+                let desc = conv_desc(conv, &x.shape, &weight.shape, facts.get(2).is_some_and(Option::is_some))?;
+                let (input, residual) = (self.input(node, 0)?, self.optional_input(node, 3)?);
+                let numbers = self.numbers(node, facts, None)?;
+                self.convolution(Convolution { desc, input, numbers, residual })?
+            }
+            Op::Linear(epilogue) => {
+                let (input, residual) = (self.input(node, 0)?, self.optional_input(node, 3)?);
+                let numbers = self.numbers(node, facts, None)?;
+                let bias = facts.get(2).is_some_and(Option::is_some);
+                self.linear(input, Epilogue { bias, ..*epilogue }, numbers, residual, results[0].shape[x.rank() - 1])?
+            }
+            Op::Pool(desc) => {
+                let indices = self.wanted(node, 1).then(|| self.temp(&results[0].shape, DType::I32));
+                let input = self.input(node, 0)?;
+                let output = self.pooling(desc, input, indices)?;
+                if let Some(indices) = indices {
+                    self.set(node, 1, indices);
+                }
+                output
+            }
+            Op::MaxUnpool { .. } => {
+                let (input, indices) = (self.input(node, 0)?, self.input(node, 1)?);
+                let dtype = self.dtype(input);
+                let output = self.temp(&results[0].shape, dtype);
+                let fill = crate::operation::Map {
+                    name: "zeros",
+                    shape: &results[0].shape,
+                    operands: Vec::new(),
+                    output: Operand { dtype, offset: 0, strides: dense(&results[0].shape) },
+                    function: "0.0",
+                };
+                let fill = fill.operation(self.engine.limits())?;
+                self.operation(fill, &[], output);
+                let put = scatter(dtype, x.len(), results[0].len(), self.engine.limits())?;
+                self.operation(put, &[input, indices], output);
+                output
+            }
+            Op::Gemm { alpha, beta, trans_a, trans_b } => {
+                let mut a = self.input(node, 0)?;
+                if *trans_a {
+                    a = self.transpose(a, &[1, 0])?;
+                }
+                let b = facts[1].as_ref().ok_or_else(|| Error::invalid("b", "is missing"))?;
+                let numbers = self.matrix(node.inputs[1], b, !trans_b)?;
+                let product = self.linear(a, Epilogue::default(), numbers, None, results[0].shape[1])?;
+                let dtype = self.dtype(product);
+                match self.optional_input(node, 2)? {
+                    None if *alpha == 1.0 => product,
+                    None => self.elementwise("scale", &format!("a * {alpha:e}f"), &[product], dtype)?,
+                    Some(c) => {
+                        let function = format!("a * {alpha:e}f + b * {beta:e}f");
+                        self.elementwise("gemm", &function, &[product, c], dtype)?
+                    }
+                }
+            }
+            Op::MatMul => {
+                let product = self.matmul(node, facts)?;
+                self.view(product, &results[0].shape)
+            }
+            _ => return Ok(false),
+        };
+        self.set(node, 0, output);
+        Ok(true)
+    }
+
+    /// The numbers of a node whose inputs are `x, weight, [bias], [residual], [slope]`.
+    pub(super) fn numbers(&mut self, node: &Node, facts: &[Option<Fact>], order: Option<Vec<i32>>) -> Result<Numbers> {
+        let fact = |index: usize| facts.get(index).and_then(Option::as_ref);
+        let all_constant = [1, 2, 4].into_iter().all(|index| fact(index).is_none_or(|fact| fact.constant.is_some()));
+        let constant = |index: usize| fact(index).and_then(|fact| fact.constant.clone());
+        if let Some(kernel) = constant(1).filter(|_| all_constant && order.is_none()) {
+            return Ok(Numbers::Constant { kernel, bias: constant(2), slope: constant(4) });
+        }
+        let from = self.input(node, 1)?;
+        let mut per_channel = |index: usize| -> Result<Option<DeviceId>> {
+            let device = self.optional_input(node, index)?;
+            device.map(|device| self.cast(device, DType::F32)).transpose()
+        };
+        let (bias, slope) = (per_channel(2)?, per_channel(4)?);
+        Ok(Numbers::Computed { from, order, bias, slope })
+    }
+
+    /// A matrix as the weights of a fully connected layer, `[out, in]`, from one that may be `[in, out]`.
+    fn matrix(&mut self, id: Option<ValueId>, fact: &Fact, transposed: bool) -> Result<Numbers> {
+        let id = id.ok_or_else(|| Error::invalid("b", "is missing"))?;
+        let [rows, columns] = [fact.shape[fact.rank() - 2], fact.shape[fact.rank() - 1]];
+        let order = (0..columns).flat_map(|column| (0..rows).map(move |row| row * columns + column));
+        if let Some(value) = &fact.constant {
+            let kernel = if transposed {
+                Arc::new(value.select(&[columns, rows], &order.map(Some).collect::<Vec<_>>()))
+            } else {
+                value.clone()
+            };
+            return Ok(Numbers::Constant { kernel, bias: None, slope: None });
+        }
+        let from = self.device(id)?;
+        // The number of elements is below 2^31.
+        let order = transposed.then(|| order.map(|index| index as i32).collect());
+        Ok(Numbers::Computed { from, order, bias: None, slope: None })
+    }
+
+    /// A fully connected layer over the last axis.
+    fn linear(
+        &mut self,
+        x: DeviceId,
+        epilogue: Epilogue,
+        numbers: Numbers,
+        residual: Option<DeviceId>,
+        out: usize,
+    ) -> Result<DeviceId> {
+        let shape = self.shape(x);
+        let k = shape[shape.len() - 1];
+        let rows = shape[..shape.len() - 1].iter().product();
+        let input = self.view(x, &[rows, k, 1]);
+        let residual = residual.map(|residual| self.view(residual, &[rows, out, 1]));
+        let desc = ConvDesc { epilogue, ..ConvDesc::linear(k, out) };
+        let output = self.convolution(Convolution { desc, input, numbers, residual })?;
+        Ok(self.view(output, &[&shape[..shape.len() - 1], &[out]].concat()))
+    }
+
+    fn matmul(&mut self, node: &Node, facts: &[Option<Fact>]) -> Result<DeviceId> {
+        let (Some(Some(a)), Some(Some(b))) = (facts.first(), facts.get(1)) else {
+            return Err(Error::invalid("input", "is missing"));
+        };
+        let (shape_a, shape_b) = matmul_operands(&a.shape, &b.shape);
+        let (batch_a, batch_b) = (&shape_a[..shape_a.len() - 2], &shape_b[..shape_b.len() - 2]);
+        let [m, k] = [shape_a[shape_a.len() - 2], shape_a[shape_a.len() - 1]];
+        let n = shape_b[shape_b.len() - 1];
+        if batch_b.iter().all(|&size| size == 1) {
+            let fact = Fact { shape: vec![k, n], ..b.clone() };
+            let numbers = match &fact.constant {
+                Some(value) => {
+                    let constant = Some(Arc::new(Value::clone(value).reshape(&[k, n])?));
+                    self.matrix(node.inputs[1], &Fact { constant, ..fact }, true)?
+                }
+                None => self.matrix(node.inputs[1], &fact, true)?,
+            };
+            let x = self.input(node, 0)?;
+            let x = self.view(x, &shape_a);
+            return self.linear(x, Epilogue::default(), numbers, None, n);
+        }
+        let batch = broadcast(&[batch_a, batch_b])?;
+        let items: usize = batch.iter().product();
+        let mut input = self.input(node, 1)?;
+        if batch_b != batch {
+            let full = [&batch[..], &[k, n]].concat();
+            let strides: Vec<i64> = broadcast_strides(&shape_b, &full).into_iter().map(|stride| stride as i64).collect();
+            input = self.rearrange("expand", input, &full, 0, &strides)?;
+        }
+        let same = batch_a.iter().all(|&size| size == 1);
+        let from = self.input(node, 0)?;
+        if same {
+            // One left matrix for all: an ordinary 1x1 convolution.
+            let numbers = match &a.constant {
+                Some(kernel) => {
+                    let kernel = Arc::new(Value::clone(kernel).reshape(&[m, k, 1])?);
+                    Numbers::Constant { kernel, bias: None, slope: None }
+                }
+                None => Numbers::Computed { from, order: None, bias: None, slope: None },
+            };
+            let input = self.view(input, &[items, k, n]);
+            return self.convolution(Convolution { desc: ConvDesc::new(k, m, [1]), input, numbers, residual: None });
+        }
+        let order = (batch_a != batch).then(|| {
+            let full = [&batch[..], &[m, k]].concat();
+            let strides = broadcast_strides(&shape_a, &full);
+            crate::graph::ops::each(&full, |at| crate::graph::ops::index_of(at, &strides) as i32)
+        });
+        let input = self.view(input, &[1, items * k, n]);
+        let desc = ConvDesc { groups: items, ..ConvDesc::new(items * k, items * m, [1]) };
+        let numbers = Numbers::Computed { from, order, bias: None, slope: None };
+        self.convolution(Convolution { desc, input, numbers, residual: None })
+    }
+
+    /// A pooling, with the positions of the greatest elements where they are wanted.
+    pub(super) fn pooling(&mut self, desc: &PoolDesc, input: DeviceId, indices: Option<DeviceId>) -> Result<DeviceId> {
+        let mut desc = *desc;
+        if let (PoolKind::Max { indices: order }, None) = (&mut desc.kind, indices) {
+            *order = None;
+        }
+        let plan = self.engine.best_plan(&Problem::pool(&desc, self.desc(input)), |_| true)?;
+        self.planned(plan, LayerWeights::None, input, None, indices)
+    }
+
+    /// A step by a plan.
+    fn planned(
+        &mut self,
+        plan: crate::algorithm::Plan,
+        weights: LayerWeights,
+        input: DeviceId,
+        residual: Option<DeviceId>,
+        indices: Option<DeviceId>,
+    ) -> Result<DeviceId> {
+        let desc = plan.output_desc();
+        let output = self.temp(desc.shape(), desc.dtype());
+        let workspace = plan.workspace.iter().map(|bytes| self.temp(&[(bytes / 4) as usize], DType::F32)).collect();
+        self.step(Work::Layer { plan: Box::new(plan), weights, input, residual, output, indices, workspace });
+        Ok(output)
+    }
+
+    /// A convolution; one whose weights are more than a binding holds is done in parts of its output channels.
+    pub(super) fn convolution(&mut self, convolution: Convolution) -> Result<DeviceId> {
+        let Convolution { desc, input, numbers, residual } = convolution;
+        match numbers {
+            Numbers::Constant { kernel, bias, slope } => {
+                let parts = self.parts(&desc, self.dtype(input), kernel.len());
+                if parts == 1 {
+                    let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), |_| true)?;
+                    let rows = 0..desc.out_channels;
+                    return self.planned(plan, LayerWeights::Constant { kernel, rows, bias, slope }, input, residual, None);
+                }
+                self.in_parts(parts, desc, input, LayerWeights::Constant { kernel, rows: 0..0, bias, slope }, residual)
+            }
+            Numbers::Computed { from, order, bias, slope } => {
+                // Winograd transforms its weights in f64 on the host, which computed ones do not pass.
+                let takes = |algorithm: &Algorithm| !matches!(algorithm, Algorithm::Winograd(_));
+                let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), takes)?;
+                let packed = self.packed(&plan, from, order)?;
+                self.planned(plan, LayerWeights::Computed { packed, bias, slope }, input, residual, None)
+            }
+        }
+    }
+
+    /// Weights laid out for a plan's kernels, by the device.
+    fn packed(&mut self, plan: &crate::algorithm::Plan, from: DeviceId, order: Option<Vec<i32>>) -> Result<DeviceId> {
+        let count: usize = self.shape(from).iter().product();
+        let order = order.unwrap_or_else(|| (0..count as i32).collect());
+        let table = Algorithm::weight_order(plan, &order);
+        let packed = table.len();
+        let indices = self.table(&[packed], DType::I32, bytemuck::cast_slice(&table).to_vec());
+        let from = self.cast(from, plan.packed_dtype())?;
+        let gather = Gather { dtype: self.dtype(from), outer: 1, size: count, inner: 1, indices: packed, zeros: true };
+        let operation = gather.operation(self.engine.limits())?;
+        let output = self.temp(&[packed], gather.dtype);
+        self.operation(operation, &[from, indices], output);
+        Ok(output)
+    }
+
+    /// In how many parts of output channels a layer must be done so that each part's weights fit one binding.
+    fn parts(&self, desc: &ConvDesc, dtype: DType, weights: usize) -> usize {
+        let limit = self.engine.limits().storage_binding_bytes.min(self.engine.limits().buffer_bytes);
+        if desc.transposed || desc.groups > 1 {
+            return 1;
+        }
+        let bytes = weights as u64 * dtype.bytes() as u64;
+        // Panels round the channels up: a part must stay a little below the limit.
+        (bytes.div_ceil((limit - limit / 8).max(1)) as usize).clamp(1, desc.out_channels)
+    }
+
+    fn in_parts(
+        &mut self,
+        parts: usize,
+        desc: ConvDesc,
+        input: DeviceId,
+        weights: LayerWeights,
+        residual: Option<DeviceId>,
+    ) -> Result<DeviceId> {
+        let LayerWeights::Constant { kernel, bias, slope, .. } = weights else { unreachable!("only constants are split") };
+        let mut outputs = Vec::new();
+        let size = desc.out_channels.div_ceil(parts);
+        let ranges: Vec<Range<usize>> = (0..parts)
+            .map(|part| part * size..((part + 1) * size).min(desc.out_channels))
+            .filter(|rows| !rows.is_empty())
+            .collect();
+        for rows in ranges {
+            let desc = ConvDesc { out_channels: rows.len(), ..desc };
+            let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), |_| true)?;
+            let residual = residual.map(|whole| self.channels(whole, &rows)).transpose()?;
+            let weights = LayerWeights::Constant { kernel: kernel.clone(), rows, bias: bias.clone(), slope: slope.clone() };
+            outputs.push(self.planned(plan, weights, input, residual, None)?);
+        }
+        self.concat(&outputs, 1)
+    }
+
+    /// Some channels of a tensor.
+    fn channels(&mut self, whole: DeviceId, rows: &Range<usize>) -> Result<DeviceId> {
+        let mut shape = self.shape(whole);
+        let strides = dense(&shape);
+        shape[1] = rows.len();
+        self.rearrange("split", whole, &shape, rows.start as i64 * strides[1], &strides)
+    }
+}

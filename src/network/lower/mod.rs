@@ -1,0 +1,358 @@
+//! From the nodes of a bound graph to steps on a device. What no kernel here computes becomes a step of the host, by the graph's own
+//! reference; such steps are listed by `explain`.
+
+mod layers;
+mod movement;
+mod norm;
+mod pointwise;
+mod sample;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::program::{Content, Device, DeviceId, Outcome, Program, Source, Step, Work, storage};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::ops::{Fact, broadcast, broadcast_strides};
+use crate::graph::{Graph, Node, Op, ValueId};
+use crate::operation::{Map, Operand, Operation, dense};
+use crate::tensor_desc::{DType, TensorDesc};
+use crate::value::ElementType;
+
+/// The steps of a bound graph on an engine.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the node, where a layer cannot run on the device.
+pub(super) fn lower(engine: &Engine, graph: &Graph) -> Result<Program> {
+    let mut lowering = Lowering {
+        engine,
+        graph,
+        program: Program::default(),
+        placed: HashMap::new(),
+        on_host: HashSet::new(),
+        needed: needed(graph),
+        node: 0,
+    };
+    for (number, node) in graph.nodes.iter().enumerate() {
+        lowering.node = number;
+        lowering.lower(node).map_err(|error| graph.at_node(node, error))?;
+    }
+    lowering.finish()
+}
+
+/// The values that a later node or the caller uses.
+fn needed(graph: &Graph) -> Vec<bool> {
+    graph.use_counts().into_iter().map(|count| count > 0).collect()
+}
+
+struct Lowering<'a> {
+    engine: &'a Engine,
+    graph: &'a Graph,
+    program: Program,
+    placed: HashMap<ValueId, DeviceId>,
+    /// Values that host steps have, or will have when they run.
+    on_host: HashSet<ValueId>,
+    needed: Vec<bool>,
+    node: usize,
+}
+
+/// Whether the device did it, or the host has to.
+type Done = bool;
+
+impl Lowering<'_> {
+    fn lower(&mut self, node: &Node) -> Result<()> {
+        let facts = self.graph.input_facts(node);
+        let results: Vec<Fact> = node.outputs.iter().map(|&id| self.graph.fact(id)).collect();
+        let empty = facts.iter().flatten().chain(&results).any(|fact| fact.len() == 0);
+        // What was begun on the device and could not be finished there is undone.
+        let before = (self.program.steps.len(), self.placed.clone(), self.on_host.clone(), self.program.host_inputs.len());
+        let refusal = if empty {
+            None
+        } else {
+            match self.on_device(node, &facts, &results) {
+                Ok(true) => return Ok(()),
+                Ok(false) => None,
+                Err(error) if error.kind() == ErrorKind::Unsupported => Some(error),
+                Err(error) => return Err(error),
+            }
+        };
+        self.program.steps.truncate(before.0);
+        (self.placed, self.on_host) = (before.1, before.2);
+        self.program.host_inputs.truncate(before.3);
+        match refusal.filter(|_| is_layer(&node.op)) {
+            Some(error) => Err(error),
+            None => self.on_host(node),
+        }
+    }
+
+    fn on_device(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
+        match &node.op {
+            Op::Conv(_) | Op::Pool(_) | Op::Linear(_) | Op::Gemm { .. } | Op::MatMul | Op::MaxUnpool { .. } => {
+                self.layer(node, facts, results)
+            }
+            Op::Activation(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Variadic(_)
+            | Op::Where
+            | Op::Clip
+            | Op::Cast(_)
+            | Op::CastLike => self.pointwise(node, facts, results),
+            Op::BatchNorm { .. }
+            | Op::InstanceNorm { .. }
+            | Op::LayerNorm { .. }
+            | Op::RmsNorm { .. }
+            | Op::GroupNorm { .. }
+            | Op::MeanVarianceNorm { .. }
+            | Op::LpNorm { .. }
+            | Op::Lrn { .. }
+            | Op::Softmax { .. }
+            | Op::Reduce { .. }
+            | Op::ArgReduce { .. } => self.norm(node, facts, results),
+            Op::Identity
+            | Op::Dropout
+            | Op::Concat { .. }
+            | Op::Split { .. }
+            | Op::Slice
+            | Op::Pad(_)
+            | Op::Flatten { .. }
+            | Op::Reshape { .. }
+            | Op::Transpose { .. }
+            | Op::Squeeze
+            | Op::Unsqueeze
+            | Op::Expand
+            | Op::Tile
+            | Op::Gather { .. }
+            | Op::DepthToSpace { .. }
+            | Op::SpaceToDepth { .. }
+            | Op::CenterCropPad { .. }
+            | Op::Resize(_) => self.movement(node, facts, results),
+            Op::DeformConv { .. }
+            | Op::CausalConvWithState { .. }
+            | Op::QuantizeLinear { .. }
+            | Op::DequantizeLinear { .. }
+            | Op::DynamicQuantizeLinear
+            | Op::QLinearConv(_)
+            | Op::ConvInteger(_)
+            | Op::QLinearMatMul
+            | Op::MatMulInteger => self.sample(node, facts, results),
+            Op::Shape { .. }
+            | Op::Size
+            | Op::ConstantOfShape { .. }
+            | Op::Range
+            | Op::GridSample { .. }
+            | Op::RoiAlign { .. }
+            | Op::Col2Im { .. } => Ok(false),
+        }
+    }
+
+    /// Makes a node a step of the host.
+    fn on_host(&mut self, node: &Node) -> Result<()> {
+        for id in node.inputs.iter().flatten() {
+            self.bring_to_host(*id);
+        }
+        self.step(Work::Host);
+        self.on_host.extend(&node.outputs);
+        Ok(())
+    }
+
+    fn bring_to_host(&mut self, id: ValueId) {
+        if self.graph.info(id).constant.is_some() || !self.on_host.insert(id) {
+            return;
+        }
+        match self.placed.get(&id) {
+            Some(&from) if !self.graph.inputs.contains(&id) => self.step(Work::Download { from, value: id }),
+            _ => self.program.host_inputs.push(id),
+        }
+    }
+
+    fn step(&mut self, work: Work) {
+        self.program.steps.push(Step { node: self.node, work });
+    }
+
+    /// How the device stores elements of a type.
+    fn storage(&self, element: ElementType) -> Option<DType> {
+        storage(element, self.engine.limits().f16)
+    }
+
+    fn add(&mut self, desc: TensorDesc, source: Source) -> DeviceId {
+        let id = DeviceId(self.program.devices.len());
+        self.program.devices.push(Device { desc, root: id, source });
+        id
+    }
+
+    /// A new tensor that a step will write.
+    fn temp(&mut self, shape: &[usize], dtype: DType) -> DeviceId {
+        self.add(TensorDesc::new(shape, dtype), Source::Steps)
+    }
+
+    /// Constant bytes as a tensor.
+    fn table(&mut self, shape: &[usize], dtype: DType, bytes: Vec<u8>) -> DeviceId {
+        self.add(TensorDesc::new(shape, dtype), Source::Constant(Content::Bytes(Arc::new(bytes))))
+    }
+
+    /// The same elements under another shape.
+    fn view(&mut self, id: DeviceId, shape: &[usize]) -> DeviceId {
+        let Device { desc, root, .. } = self.program.device(id);
+        let (desc, root) = (TensorDesc::new(shape, desc.dtype()), *root);
+        self.program.devices.push(Device { desc, root, source: Source::Steps });
+        DeviceId(self.program.devices.len() - 1)
+    }
+
+    fn desc(&self, id: DeviceId) -> &TensorDesc {
+        &self.program.device(id).desc
+    }
+
+    fn shape(&self, id: DeviceId) -> Vec<usize> {
+        self.desc(id).shape().to_vec()
+    }
+
+    fn dtype(&self, id: DeviceId) -> DType {
+        self.desc(id).dtype()
+    }
+
+    /// A value of the graph on the device; brought there where it is not yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a type that no device buffer holds.
+    fn device(&mut self, id: ValueId) -> Result<DeviceId> {
+        self.device_indices(id, None)
+    }
+
+    /// [`device`](Self::device) of indices into an axis of so many elements, which are checked where they come from the host.
+    fn device_indices(&mut self, id: ValueId, indices_below: Option<usize>) -> Result<DeviceId> {
+        if let Some(&device) = self.placed.get(&id) {
+            return Ok(device);
+        }
+        let fact = self.graph.fact(id);
+        let dtype = self.storage(fact.element).ok_or_else(|| {
+            Error::unsupported("input", format!("has elements of type {}, which no device buffer holds", fact.element))
+        })?;
+        let desc = TensorDesc::new(&fact.shape, dtype);
+        let input = self.graph.inputs.iter().position(|&input| input == id);
+        let device = match (fact.constant, input) {
+            (Some(value), _) => self.add(desc, Source::Constant(Content::Value(value))),
+            (None, Some(_)) if indices_below.is_some() => {
+                // By way of the host, which checks them.
+                self.bring_to_host(id);
+                let device = self.add(desc, Source::Steps);
+                self.step(Work::Upload { value: id, to: device, indices_below });
+                return Ok(device);
+            }
+            (None, Some(number)) => self.add(desc, Source::Input(number)),
+            (None, None) => {
+                let device = self.add(desc, Source::Steps);
+                self.step(Work::Upload { value: id, to: device, indices_below });
+                device
+            }
+        };
+        self.placed.insert(id, device);
+        Ok(device)
+    }
+
+    /// An input of a node on the device.
+    fn input(&mut self, node: &Node, index: usize) -> Result<DeviceId> {
+        let id = node.inputs.get(index).copied().flatten();
+        self.device(id.ok_or_else(|| Error::invalid("input", format!("{index} is missing")))?)
+    }
+
+    /// An input that may be absent.
+    fn optional_input(&mut self, node: &Node, index: usize) -> Result<Option<DeviceId>> {
+        node.inputs.get(index).copied().flatten().map(|id| self.device(id)).transpose()
+    }
+
+    /// Says where a node's result is.
+    fn set(&mut self, node: &Node, output: usize, device: DeviceId) {
+        self.placed.insert(node.outputs[output], device);
+    }
+
+    /// Whether somebody uses this result of a node.
+    fn wanted(&self, node: &Node, output: usize) -> bool {
+        node.outputs.get(output).is_some_and(|id| self.needed[id.0])
+    }
+
+    fn operation(&mut self, operation: Operation, operands: &[DeviceId], output: DeviceId) {
+        self.step(Work::Operation { operation: Box::new(operation), operands: operands.to_vec(), output });
+    }
+
+    /// A function of broadcast operands as a new tensor.
+    fn elementwise(&mut self, name: &str, function: &str, operands: &[DeviceId], dtype: DType) -> Result<DeviceId> {
+        let shapes: Vec<Vec<usize>> = operands.iter().map(|&id| self.shape(id)).collect();
+        let shape = broadcast(&shapes.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let output = self.temp(&shape, dtype);
+        let list =
+            |shape: &[usize], target: &[usize]| broadcast_strides(shape, target).iter().map(|&stride| stride as i64).collect();
+        let operand =
+            |&id: &DeviceId, shape_of: &Vec<usize>| Operand { dtype: self.dtype(id), offset: 0, strides: list(shape_of, &shape) };
+        let map = Map {
+            name,
+            shape: &shape,
+            operands: operands.iter().zip(&shapes).map(|(id, shape_of)| operand(id, shape_of)).collect(),
+            output: Operand { dtype, offset: 0, strides: dense(&shape) },
+            function,
+        };
+        let operation = map.operation(self.engine.limits())?;
+        self.operation(operation, operands, output);
+        Ok(output)
+    }
+
+    /// Elements of one tensor at other places of a new one of this shape.
+    fn rearrange(&mut self, name: &str, from: DeviceId, shape: &[usize], offset: i64, strides: &[i64]) -> Result<DeviceId> {
+        let dtype = self.dtype(from);
+        let output = self.temp(shape, dtype);
+        let read = Operand { dtype, offset, strides: strides.to_vec() };
+        self.copy(name, from, read, output, Operand { dtype, offset: 0, strides: dense(shape) }, shape)?;
+        Ok(output)
+    }
+
+    /// Copies elements over a loop of this shape.
+    fn copy(&mut self, name: &str, from: DeviceId, read: Operand, to: DeviceId, write: Operand, shape: &[usize]) -> Result<()> {
+        let map = Map { name, shape, operands: vec![read], output: write, function: "" };
+        let operation = map.operation(self.engine.limits())?;
+        self.operation(operation, &[from], to);
+        Ok(())
+    }
+
+    /// The same numbers as another storage type.
+    fn cast(&mut self, id: DeviceId, dtype: DType) -> Result<DeviceId> {
+        if self.dtype(id) == dtype { Ok(id) } else { self.elementwise("cast", "a", &[id], dtype) }
+    }
+
+    fn finish(mut self) -> Result<Program> {
+        for (_, id) in &self.graph.outputs {
+            let constant = self.graph.info(*id).constant.is_some();
+            let outcome = match self.placed.get(id) {
+                Some(&device) if !constant => Outcome::Device(device),
+                _ => {
+                    if !constant && !self.on_host.contains(id) {
+                        // An input that is a result as well.
+                        self.bring_to_host(*id);
+                    }
+                    Outcome::Host(*id)
+                }
+            };
+            self.program.outcomes.push(outcome);
+        }
+        let mut placed: Vec<_> = self.placed.into_iter().collect();
+        placed.sort();
+        self.program.placed = placed;
+        Ok(self.program)
+    }
+}
+
+/// Whether this is what must not fall to the host where the device could do it.
+fn is_layer(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Conv(_)
+            | Op::Pool(_)
+            | Op::Linear(_)
+            | Op::Gemm { .. }
+            | Op::MatMul
+            | Op::DeformConv { .. }
+            | Op::QLinearConv(_)
+            | Op::ConvInteger(_)
+            | Op::QLinearMatMul
+            | Op::MatMulInteger
+    )
+}

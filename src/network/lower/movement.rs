@@ -1,0 +1,230 @@
+//! Movement: views where nothing moves, strided copies where something does.
+
+use super::{Done, Lowering};
+use crate::error::Result;
+use crate::graph::ops::resize::tables;
+use crate::graph::ops::{Fact, Inputs, axis_of, centre_windows, pad_amounts, slice_axes};
+use crate::graph::{Node, Op, PadMode, Resize};
+use crate::network::program::DeviceId;
+use crate::operation::{Gather, Operand, Pad, Resample, dense};
+use crate::value::ElementType;
+
+impl Lowering<'_> {
+    pub(super) fn movement(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
+        let Some(x) = facts.first().and_then(Option::as_ref) else { return Ok(false) };
+        let id = node.inputs[0].filter(|_| self.storage(x.element).is_some());
+        let Some(id) = id else { return Ok(false) };
+        // Integers that the device does not have already are shapes and indices: the host's.
+        if !matches!(x.element, ElementType::F32 | ElementType::F16) && !self.placed.contains_key(&id) {
+            return Ok(false);
+        }
+        let inputs = Inputs::new(facts, node.outputs.len());
+        let shape = &x.shape;
+        let result = &results[0].shape;
+        match &node.op {
+            Op::Dropout if self.wanted(node, 1) => return Ok(false),
+            Op::Identity | Op::Dropout | Op::Flatten { .. } | Op::Reshape { .. } | Op::Squeeze | Op::Unsqueeze => {
+                let from = self.device(id)?;
+                let view = self.view(from, result);
+                self.set(node, 0, view);
+            }
+            Op::Concat { axis } => {
+                let axis = axis_of(*axis, x.rank())?;
+                let operands = (0..node.inputs.len()).map(|index| self.input(node, index)).collect::<Result<Vec<_>>>()?;
+                let output = self.concat(&operands, axis)?;
+                self.set(node, 0, output);
+            }
+            Op::Split { axis } => {
+                let axis = axis_of(*axis, x.rank())?;
+                let from = self.device(id)?;
+                let mut begin = 0;
+                for (number, fact) in results.iter().enumerate() {
+                    if self.wanted(node, number) {
+                        let strides = dense(shape);
+                        let part = self.rearrange("split", from, &fact.shape, begin * strides[axis], &strides)?;
+                        self.set(node, number, part);
+                    }
+                    begin += fact.shape[axis] as i64;
+                }
+            }
+            Op::Slice => {
+                let windows = slice_axes(shape, &inputs)?;
+                let from = self.device(id)?;
+                let strides = dense(shape);
+                let offset = windows.iter().zip(&strides).map(|(window, stride)| window.start as i64 * stride).sum();
+                let steps: Vec<i64> = windows.iter().zip(&strides).map(|(window, stride)| window.step * stride).collect();
+                let part = self.rearrange("slice", from, result, offset, &steps)?;
+                self.set(node, 0, part);
+            }
+            Op::Pad(mode) => {
+                let value = match inputs.optional(2) {
+                    None => 0.0,
+                    Some(Fact { constant: Some(value), .. }) => value.to_f32().first().copied().unwrap_or(0.0),
+                    Some(_) => return Ok(false),
+                };
+                let amounts = pad_amounts(shape, &inputs)?;
+                let from = self.device(id)?;
+                let padded = self.pad(from, *mode, value, &amounts, result)?;
+                self.set(node, 0, padded);
+            }
+            Op::CenterCropPad { .. } => {
+                let amounts = centre_windows(shape, result);
+                let from = self.device(id)?;
+                let padded = self.pad(from, PadMode::Constant, 0.0, &amounts, result)?;
+                self.set(node, 0, padded);
+            }
+            Op::Transpose { permutation } => {
+                let from = self.device(id)?;
+                let reversed: Vec<usize> = (0..x.rank()).rev().collect();
+                let permutation = if permutation.is_empty() { &reversed } else { permutation };
+                let turned = self.transpose(from, permutation)?;
+                self.set(node, 0, turned);
+            }
+            Op::Expand => {
+                let from = self.device(id)?;
+                let strides: Vec<i64> =
+                    crate::graph::ops::broadcast_strides(shape, result).into_iter().map(|stride| stride as i64).collect();
+                let wide = self.rearrange("expand", from, result, 0, &strides)?;
+                self.set(node, 0, wide);
+            }
+            Op::Tile => {
+                let from = self.device(id)?;
+                // Each axis becomes two: repeats, over which nothing moves, and the axis itself.
+                let split: Vec<usize> = result.iter().zip(shape).flat_map(|(&long, &size)| [long / size, size]).collect();
+                let strides: Vec<i64> = dense(shape).into_iter().flat_map(|stride| [0, stride]).collect();
+                let tiled = self.rearrange("tile", from, &split, 0, &strides)?;
+                let tiled = self.view(tiled, result);
+                self.set(node, 0, tiled);
+            }
+            Op::Gather { axis } => return self.gather(node, facts, axis_of(*axis, x.rank())?, result),
+            Op::DepthToSpace { block, channels_first } => {
+                let &[n, c, h, w] = shape.as_slice() else { return Ok(false) };
+                let (block, out) = (*block, c / (block * block));
+                let (split, permutation) = if *channels_first {
+                    ([n, out, block, block, h, w], [0, 1, 4, 2, 5, 3])
+                } else {
+                    ([n, block, block, out, h, w], [0, 3, 4, 1, 5, 2])
+                };
+                let from = self.device(id)?;
+                let view = self.view(from, &split);
+                let turned = self.transpose(view, &permutation)?;
+                let turned = self.view(turned, result);
+                self.set(node, 0, turned);
+            }
+            Op::SpaceToDepth { block } => {
+                let &[n, c, h, w] = shape.as_slice() else { return Ok(false) };
+                let from = self.device(id)?;
+                let view = self.view(from, &[n, c, h / block, *block, w / block, *block]);
+                let turned = self.transpose(view, &[0, 3, 5, 1, 2, 4])?;
+                let turned = self.view(turned, result);
+                self.set(node, 0, turned);
+            }
+            Op::Resize(resize) if x.element.is_float() => {
+                let tables = tables(resize, shape, &inputs)?;
+                let from = self.device(id)?;
+                let resampled = self.resize(resize, from, &tables)?;
+                let resampled = self.view(resampled, result);
+                self.set(node, 0, resampled);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Puts tensors behind each other along an axis.
+    pub(super) fn concat(&mut self, operands: &[DeviceId], axis: usize) -> Result<DeviceId> {
+        let shapes: Vec<Vec<usize>> = operands.iter().map(|&id| self.shape(id)).collect();
+        let mut shape = shapes[0].clone();
+        shape[axis] = shapes.iter().map(|shape| shape[axis]).sum();
+        let dtype = self.dtype(operands[0]);
+        let output = self.temp(&shape, dtype);
+        let strides = dense(&shape);
+        let mut begin = 0;
+        for (&from, part) in operands.iter().zip(&shapes) {
+            if part[axis] > 0 {
+                let read = Operand { dtype, offset: 0, strides: dense(part) };
+                let write = Operand { dtype, offset: begin * strides[axis], strides: strides.clone() };
+                self.copy("concat", from, read, output, write, part)?;
+            }
+            begin += part[axis] as i64;
+        }
+        Ok(output)
+    }
+
+    pub(super) fn transpose(&mut self, from: DeviceId, permutation: &[usize]) -> Result<DeviceId> {
+        let shape = self.shape(from);
+        let strides = dense(&shape);
+        let turned: Vec<usize> = permutation.iter().map(|&axis| shape[axis]).collect();
+        let steps: Vec<i64> = permutation.iter().map(|&axis| strides[axis]).collect();
+        self.rearrange("transpose", from, &turned, 0, &steps)
+    }
+
+    fn pad(&mut self, from: DeviceId, mode: PadMode, value: f32, amounts: &[(i64, i64)], result: &[usize]) -> Result<DeviceId> {
+        let (shape, dtype) = (self.shape(from), self.dtype(from));
+        let mode = match mode {
+            PadMode::Constant => 0,
+            PadMode::Reflect => 1,
+            PadMode::Edge => 2,
+            PadMode::Wrap => 3,
+        };
+        let operation = Pad { dtype, mode, value, shape: &shape, amounts }.operation(self.engine.limits())?;
+        let output = self.temp(result, dtype);
+        self.operation(operation, &[from], output);
+        Ok(output)
+    }
+
+    fn gather(&mut self, node: &Node, facts: &[Option<Fact>], axis: usize, result: &[usize]) -> Result<Done> {
+        let (Some(Some(x)), Some(Some(indices))) = (facts.first(), facts.get(1)) else { return Ok(false) };
+        if !matches!(indices.element, ElementType::I64 | ElementType::I32) {
+            return Ok(false);
+        }
+        let size = x.shape[axis];
+        if let Some(value) = &indices.constant {
+            // Checked here, as the host would.
+            if value.to_i64().iter().any(|&index| index < -(size as i64) || index >= size as i64) {
+                return Ok(false);
+            }
+        }
+        let from = self.input(node, 0)?;
+        let index_id = node.inputs[1].expect("the fact is there");
+        let at = self.device_indices(index_id, Some(size))?;
+        let gather = Gather {
+            dtype: self.dtype(from),
+            outer: x.shape[..axis].iter().product(),
+            size,
+            inner: x.shape[axis + 1..].iter().product(),
+            indices: indices.len(),
+            zeros: false,
+        };
+        let operation = gather.operation(self.engine.limits())?;
+        let output = self.temp(result, gather.dtype);
+        self.operation(operation, &[from, at], output);
+        self.set(node, 0, output);
+        Ok(true)
+    }
+
+    fn resize(&mut self, resize: &Resize, from: DeviceId, tables: &[crate::graph::ops::resize::AxisTable]) -> Result<DeviceId> {
+        let mut current = from;
+        let dtype = self.dtype(from);
+        for table in tables {
+            let mut shape = self.shape(current);
+            let weights: Vec<f32> = table.weights.iter().map(|&weight| weight as f32).collect();
+            let resample = Resample {
+                dtype,
+                outer: shape[..table.axis].iter().product(),
+                input: table.input,
+                inner: shape[table.axis + 1..].iter().product(),
+                output: table.output,
+                indices: &table.indices,
+                weights: &weights,
+                outside: resize.extrapolation,
+            };
+            let operation = resample.operation(self.engine.limits())?;
+            shape[table.axis] = table.output;
+            let output = self.temp(&shape, dtype);
+            self.operation(operation, &[current], output);
+            current = output;
+        }
+        Ok(current)
+    }
+}

@@ -1,0 +1,228 @@
+//! [`Network`]: a graph made ready on an engine: fused, planned, its memory shared, its commands made once and replayed.
+
+mod execute;
+mod explain;
+mod lower;
+mod memory;
+mod profile;
+mod program;
+mod verify;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use profile::{LayerTime, Profile};
+pub use verify::{Verification, VerifiedNode};
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::CommandEncoder;
+use crate::graph::ops::evaluate;
+use crate::graph::{Bindings, Graph, ValueId};
+use crate::passes;
+use crate::tensor::Tensor;
+use crate::value::{ElementType, Value};
+use execute::Executable;
+
+/// What network is wanted of a graph.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkDesc {
+    /// Sizes of symbolic dimensions, shapes of inputs, inputs that never change.
+    pub bindings: Bindings,
+    /// The most bytes that weights and intermediate values may take on the device together.
+    pub memory_limit: Option<u64>,
+    /// Whether the graph is run as it is, without any of the [`passes`](crate::passes).
+    pub unoptimised: bool,
+}
+
+/// A network ready to run. Cheap to clone: clones share everything. It may run from several threads at once.
+///
+/// # Examples
+/// ```no_run
+/// use wgconv::{Bindings, Engine, EngineDesc, Network, NetworkDesc, TensorDesc, onnx};
+/// let engine = Engine::new(&EngineDesc::default())?;
+/// let graph = onnx::load("model.onnx")?;
+/// let bindings = Bindings { dims: vec![("N".into(), 1)], ..Default::default() };
+/// let network = Network::new(&engine, &graph, &NetworkDesc { bindings, ..Default::default() })?;
+/// let image = engine.upload(&vec![0.5; 3 * 224 * 224], &TensorDesc::f32(&[1, 3, 224, 224]))?;
+/// let logits: Vec<f32> = network.run(&[&image])?[0].to_vec()?;
+/// # Ok::<(), wgconv::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Network(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    /// Bound, and as it is run.
+    graph: Graph,
+    /// Bound, and as it was given.
+    original: Graph,
+    executable: Executable,
+    /// For networks with steps of the host: their intermediate values belong to one run at a time.
+    turn: Mutex<()>,
+}
+
+impl Network {
+    /// Fuses, plans and uploads a graph.
+    ///
+    /// # Errors
+    /// Those of [`Graph::bind`]; [`ErrorKind::Unsupported`] with the node where a layer cannot run on the device;
+    /// [`ErrorKind::OutOfMemory`] with the numbers where `memory_limit` or the device has no room.
+    pub fn new(engine: &Engine, graph: &Graph, desc: &NetworkDesc) -> Result<Self> {
+        let original = graph.bind(&desc.bindings)?;
+        let graph = if desc.unoptimised { passes::remove_unused(&original) } else { passes::optimise(&original) };
+        let program = lower::lower(engine, &graph)?;
+        let executable = Executable::new(engine, &graph, program, true, desc.memory_limit)?;
+        Ok(Self(Arc::new(Inner { engine: engine.clone(), graph, original, executable, turn: Mutex::new(()) })))
+    }
+
+    /// The graph as it runs: bound and after all passes. It prints as text.
+    pub fn graph(&self) -> &Graph {
+        &self.0.graph
+    }
+
+    /// Name, element type and shape of each input, in order.
+    pub fn inputs(&self) -> Vec<(String, ElementType, Vec<usize>)> {
+        let describe = |&id: &ValueId| {
+            let fact = self.0.graph.fact(id);
+            (self.0.graph.info(id).name.clone(), fact.element, fact.shape)
+        };
+        self.0.graph.inputs.iter().map(describe).collect()
+    }
+
+    /// Name, element type and shape of each output, in order.
+    pub fn outputs(&self) -> Vec<(String, ElementType, Vec<usize>)> {
+        let describe = |(name, id): &(String, ValueId)| {
+            let fact = self.0.graph.fact(*id);
+            (name.clone(), fact.element, fact.shape)
+        };
+        self.0.graph.outputs.iter().map(describe).collect()
+    }
+
+    /// Bytes on the device that intermediate values share: the most that a run needs beside the weights.
+    pub fn peak_bytes(&self) -> u64 {
+        self.0.executable.layout_bytes()
+    }
+
+    /// Bytes on the device of weights and other constants.
+    pub fn weight_bytes(&self) -> u64 {
+        self.0.executable.constant_bytes()
+    }
+
+    /// Runs the network on tensors of the device, in the order of [`inputs`](Self::inputs); the results are new tensors. The work is
+    /// submitted, not waited for, unless the host computes a part of it. Integers and truth values are tensors of i32.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] where a tensor is not what the network was made for, [`ErrorKind::DeviceLost`].
+    pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let inputs = inputs.iter().map(|&tensor| execute::Operand::Tensor(tensor)).collect::<Vec<_>>();
+        let _turn = self.turn();
+        let results = self.0.executable.run(&self.0.graph, &inputs)?;
+        results.into_iter().map(|result| self.0.executable.outgoing_tensor(result)).collect()
+    }
+
+    /// [`run`](Self::run) on values of the host, of any element type; waits for the results.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_values(&self, inputs: &[Value]) -> Result<Vec<Value>> {
+        let inputs = inputs.iter().map(execute::Operand::Value).collect::<Vec<_>>();
+        let results = {
+            let _turn = self.turn();
+            self.0.executable.run(&self.0.graph, &inputs)?
+        };
+        let elements = self.outputs().into_iter().map(|(_, element, _)| element);
+        results.into_iter().zip(elements).map(|(result, element)| self.0.executable.to_value(result, element)).collect()
+    }
+
+    /// Records the network into a caller's encoder, from and into the caller's tensors. Keep them until it is submitted.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); [`ErrorKind::Unsupported`] where the host computes a part, which no encoder can hold.
+    pub fn encode(&self, encoder: &mut CommandEncoder, inputs: &[&Tensor], outputs: &[&Tensor]) -> Result<()> {
+        self.0.executable.encode(&self.0.graph, encoder, inputs, outputs)
+    }
+
+    /// Runs the graph as it was given, before any pass, through the CPU reference.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] where a value is not what the network was made for.
+    pub fn run_reference(&self, inputs: &[Value]) -> Result<Vec<Value>> {
+        reference(&self.0.original, inputs)
+    }
+
+    fn turn(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
+        self.0.executable.uses_host().then(|| self.0.turn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Network({}, {} nodes)", self.0.graph.name(), self.0.graph.node_count())
+    }
+}
+
+/// Checks values against a bound graph's inputs.
+fn check_values(graph: &Graph, inputs: &[Value]) -> Result<()> {
+    check_count(graph, inputs.len())?;
+    for (&id, value) in graph.inputs.iter().zip(inputs) {
+        let fact = graph.fact(id);
+        if fact.element != value.element() || fact.shape != value.shape() {
+            return Err(wrong_input(graph, id, &value.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn check_count(graph: &Graph, count: usize) -> Result<()> {
+    if count == graph.inputs.len() {
+        return Ok(());
+    }
+    let names = graph.input_names().join(", ");
+    Err(Error::invalid("inputs", format!("are {count}, but the network has {}: {names}", graph.inputs.len())))
+}
+
+fn wrong_input(graph: &Graph, id: ValueId, found: &str) -> Error {
+    let fact = graph.fact(id);
+    let wanted = Value::zeros(fact.element, &[0]).element();
+    Error::invalid(
+        "inputs",
+        format!("`{}` is {found}, but the network was made for {:?} {wanted}", graph.info(id).name, fact.shape),
+    )
+}
+
+/// The results of a bound graph by the reference.
+fn reference(graph: &Graph, inputs: &[Value]) -> Result<Vec<Value>> {
+    check_values(graph, inputs)?;
+    let mut values: HashMap<ValueId, Arc<Value>> =
+        graph.inputs.iter().zip(inputs).map(|(&id, value)| (id, Arc::new(value.clone()))).collect();
+    let mut uses = graph.use_counts();
+    for node in &graph.nodes {
+        let find = |id: &ValueId| graph.info(*id).constant.clone().or_else(|| values.get(id).cloned());
+        let list: Vec<Option<Arc<Value>>> = node.inputs.iter().map(|id| id.as_ref().and_then(find)).collect();
+        let results = evaluate(&node.op, &list, node.outputs.len()).map_err(|error| graph.at_node(node, error))?;
+        values.extend(node.outputs.iter().copied().zip(results.into_iter().map(Arc::new)));
+        // What nobody will ask for again makes room.
+        for id in node.inputs.iter().flatten() {
+            uses[id.0] -= 1;
+            if uses[id.0] == 0 {
+                values.remove(id);
+            }
+        }
+    }
+    let result = |(name, id): &(String, ValueId)| {
+        let value = graph.info(*id).constant.clone().or_else(|| values.get(id).cloned());
+        value
+            .map(|value| Value::clone(&value))
+            .ok_or_else(|| Error::invalid("graph", format!("output `{name}` is never computed")))
+    };
+    graph.outputs.iter().map(result).collect()
+}
+
+/// The error of a device that has no room.
+fn no_room(asked: u64, limit: u64, weights: u64, values: u64) -> Error {
+    Error::new(
+        ErrorKind::OutOfMemory,
+        format!("the network needs {asked} bytes ({weights} of weights, {values} of values), but memory_limit is {limit} bytes"),
+    )
+}

@@ -1,0 +1,172 @@
+//! [`Program`]: a network as steps on device values, before any buffer exists. Plain data, made by `lower`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::algorithm::Plan;
+use crate::graph::ValueId;
+use crate::operation::Operation;
+use crate::tensor_desc::{DType, TensorDesc};
+use crate::value::{ElementType, Value};
+
+/// A tensor on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct DeviceId(pub usize);
+
+/// Where the elements of a device value come from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Source {
+    /// A step computes them, or an upload brings them.
+    Steps,
+    /// The graph's input of this number.
+    Input(usize),
+    /// They never change.
+    Constant(Content),
+}
+
+/// What a constant buffer holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Content {
+    /// A value of the graph, in the device's element type.
+    Value(Arc<Value>),
+    /// Bytes as they are.
+    Bytes(Arc<Vec<u8>>),
+}
+
+/// What is known of a device value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Device {
+    pub desc: TensorDesc,
+    /// The value whose buffer this is a view of; itself where it has one of its own.
+    pub root: DeviceId,
+    pub source: Source,
+}
+
+/// The learned numbers of a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum LayerWeights {
+    /// A pooling has none.
+    None,
+    /// Known when the network is built: packed on the host.
+    Constant {
+        kernel: Arc<Value>,
+        /// The output channels that are meant, where a layer is split.
+        rows: Range<usize>,
+        bias: Option<Arc<Value>>,
+        slope: Option<Arc<Value>>,
+    },
+    /// Computed by the network: packed on the device.
+    Computed { packed: DeviceId, bias: Option<DeviceId>, slope: Option<DeviceId> },
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Work {
+    /// A convolution, matrix product or pooling by the planner's choice.
+    Layer {
+        plan: Box<Plan>,
+        weights: LayerWeights,
+        input: DeviceId,
+        residual: Option<DeviceId>,
+        output: DeviceId,
+        indices: Option<DeviceId>,
+        workspace: Vec<DeviceId>,
+    },
+    /// One of the kernels around layers.
+    Operation { operation: Box<Operation>, operands: Vec<DeviceId>, output: DeviceId },
+    /// Copies a host value to the device; indices into an axis of so many elements are checked.
+    Upload { value: ValueId, to: DeviceId, indices_below: Option<usize> },
+    /// Copies a device value to the host.
+    Download { from: DeviceId, value: ValueId },
+    /// Computes a node on the host.
+    Host,
+}
+
+/// A step and the node that it belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Step {
+    pub node: usize,
+    pub work: Work,
+}
+
+impl Work {
+    /// The device values that a step reads.
+    pub fn reads(&self) -> Vec<DeviceId> {
+        match self {
+            Work::Layer { weights, input, residual, .. } => {
+                let computed = match weights {
+                    LayerWeights::Computed { packed, bias, slope } => vec![Some(*packed), *bias, *slope],
+                    _ => Vec::new(),
+                };
+                [Some(*input), *residual].into_iter().chain(computed).flatten().collect()
+            }
+            Work::Operation { operands, .. } => operands.clone(),
+            Work::Download { from, .. } => vec![*from],
+            Work::Upload { .. } | Work::Host => Vec::new(),
+        }
+    }
+
+    /// The device values that a step writes, workspace included.
+    pub fn writes(&self) -> Vec<DeviceId> {
+        match self {
+            Work::Layer { output, indices, workspace, .. } => {
+                [Some(*output), *indices].into_iter().flatten().chain(workspace.iter().copied()).collect()
+            }
+            Work::Operation { output, .. } => vec![*output],
+            Work::Upload { to, .. } => vec![*to],
+            Work::Download { .. } | Work::Host => Vec::new(),
+        }
+    }
+
+    /// Whether the host takes part.
+    pub fn is_host(&self) -> bool {
+        matches!(self, Work::Upload { .. } | Work::Download { .. } | Work::Host)
+    }
+}
+
+/// A result of the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Outcome {
+    Device(DeviceId),
+    Host(ValueId),
+}
+
+/// Steps on device values.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Program {
+    pub devices: Vec<Device>,
+    pub steps: Vec<Step>,
+    /// Where each of the graph's values is on the device, of those that are.
+    pub placed: Vec<(ValueId, DeviceId)>,
+    /// The graph's results, in order.
+    pub outcomes: Vec<Outcome>,
+    /// Inputs of the graph that host steps read.
+    pub host_inputs: Vec<ValueId>,
+}
+
+impl Program {
+    pub fn device(&self, id: DeviceId) -> &Device {
+        &self.devices[id.0]
+    }
+
+    pub fn root(&self, id: DeviceId) -> DeviceId {
+        self.devices[id.0].root
+    }
+
+    /// Bytes that a value takes in a buffer.
+    pub fn bytes(&self, id: DeviceId) -> u64 {
+        self.device(id).desc.bytes().expect("device values are of checked sizes").next_multiple_of(4).max(4)
+    }
+}
+
+/// How the device stores elements of a type, where it can: f16 as f32 where it has no 16-bit floats, small integers as f32, which
+/// holds them exactly, truth values and indices as i32.
+pub(super) fn storage(element: ElementType, f16: bool) -> Option<DType> {
+    match element {
+        ElementType::F16 if f16 => Some(DType::F16),
+        ElementType::F32 | ElementType::F16 | ElementType::Bf16 => Some(DType::F32),
+        ElementType::I8 | ElementType::U8 | ElementType::I16 | ElementType::U16 => Some(DType::F32),
+        ElementType::Bool | ElementType::I32 | ElementType::I64 => Some(DType::I32),
+        ElementType::F64 | ElementType::U32 | ElementType::U64 => None,
+    }
+}

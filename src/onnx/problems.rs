@@ -1,0 +1,57 @@
+//! All that is wrong with a model, in one report.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// More lines than anyone reads, and fewer than a hostile file could ask for.
+const MAX_LINES: usize = 1000;
+/// Characters of a name in a line.
+const MAX_NAME: usize = 100;
+
+/// The problems found so far.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    lines: Vec<String>,
+    more: usize,
+    invalid: bool,
+}
+
+impl Problems {
+    /// Notes one, with the place that it is at.
+    pub fn add(&mut self, kind: ErrorKind, place: &str, message: &str) {
+        self.invalid |= kind != ErrorKind::Unsupported;
+        if self.lines.len() < MAX_LINES {
+            self.lines.push(format!("{place}: {message}"));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Notes an error.
+    pub fn add_error(&mut self, place: &str, error: &Error) {
+        let field = error.field().map_or(String::new(), |field| format!("{field} "));
+        self.add(error.kind(), place, &format!("{field}{}", error.message()));
+    }
+
+    /// Whether there are none.
+    ///
+    /// # Errors
+    /// One error with a line for each problem: [`ErrorKind::Unsupported`] where that is what all of them are.
+    pub fn finish(mut self) -> Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        if self.more > 0 {
+            self.lines.push(format!("and {} more", self.more));
+        }
+        let kind = if self.invalid { ErrorKind::Invalid } else { ErrorKind::Unsupported };
+        Err(Error::new(kind, self.lines.join("\n")))
+    }
+}
+
+/// A name for a message, shortened.
+pub(super) fn short(name: &str) -> String {
+    match name.char_indices().nth(MAX_NAME) {
+        Some((end, _)) => format!("{}..", &name[..end]),
+        None => name.into(),
+    }
+}

@@ -1,0 +1,350 @@
+//! Graphs on a device: every operation against the reference, and what networks promise besides.
+
+use wgconv::{
+    Activation, Binary, Bindings, ConvDesc, ConvOp, Data, Dim, ElementType, Engine, EngineDesc, ErrorKind, Graph, Network,
+    NetworkDesc, Op, PadMode, Pads, PoolDesc, Reduce, SoftmaxKind, TensorDesc, Unary, Value, ValueId, Variadic,
+};
+
+fn engine() -> Engine {
+    Engine::new(&EngineDesc::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Numbers between -1 and 1 that are the same everywhere.
+fn random(shape: &[usize], seed: u64) -> Value {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    Value::new(shape, (0..shape.iter().product()).map(|_| next()).collect::<Vec<f32>>()).unwrap()
+}
+
+/// A graph of one operation: inputs of these shapes, then constants.
+struct Single {
+    op: Op,
+    inputs: Vec<Value>,
+    constants: Vec<Value>,
+    outputs: usize,
+}
+
+fn dims(shape: &[usize]) -> Vec<Dim> {
+    shape.iter().map(|&size| size.into()).collect()
+}
+
+impl Single {
+    fn new(op: Op, shapes: &[&[usize]], constants: &[Value]) -> Self {
+        let inputs = (1..).zip(shapes).map(|(seed, shape)| random(shape, seed)).collect();
+        Self { op, inputs, constants: constants.to_vec(), outputs: 1 }
+    }
+
+    fn graph(&self) -> Graph {
+        let mut graph = Graph::new("single");
+        let mut ids: Vec<ValueId> = Vec::new();
+        for (number, value) in self.inputs.iter().enumerate() {
+            ids.push(graph.input_of(&format!("x{number}"), value.element(), &dims(value.shape())));
+        }
+        ids.extend(self.constants.iter().map(|value| graph.constant("", value.clone())));
+        let ids: Vec<_> = ids.into_iter().map(Some).collect();
+        for (number, id) in graph.apply_many("", self.op.clone(), &ids, self.outputs).into_iter().enumerate() {
+            graph.output(&format!("y{number}"), id);
+        }
+        graph
+    }
+
+    /// What is wrong with the operation on a device.
+    fn check(&self, engine: &Engine) -> Result<(), String> {
+        let about = |error: wgconv::Error| format!("{:?}: {error}", self.op);
+        let network = Network::new(engine, &self.graph(), &NetworkDesc::default()).map_err(about)?;
+        if !network.host_nodes().is_empty() {
+            return Err(format!("{:?} ran on the host", self.op));
+        }
+        let found = network.verify(&self.inputs).map_err(about)?;
+        if found.passed() && found.end_to_end < 1e-4 { Ok(()) } else { Err(format!("{:?}: {found}", self.op)) }
+    }
+}
+
+/// Checks every case and says of all what is wrong.
+fn check_all(cases: &[Single]) {
+    let engine = engine();
+    println!("{}", engine.adapter());
+    let wrong: Vec<String> = cases.iter().filter_map(|case| case.check(&engine).err()).collect();
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_operation_on_the_device_gives_what_the_reference_gives() {
+    let mut cases = Vec::new();
+    let mut add = |op: Op, shapes: &[&[usize]], constants: &[Value]| cases.push(Single::new(op, shapes, constants));
+    for activation in ["relu", "gelu", "mish", "elu(0.5)", "selu", "hard_swish", "softplus", "clamp(-0.5,0.5)"] {
+        add(Op::Activation(activation.parse::<Activation>().unwrap()), &[&[2, 3, 5]], &[]);
+    }
+    for unary in
+        [Unary::Neg, Unary::Abs, Unary::Sign, Unary::Exp, Unary::Floor, Unary::Ceil, Unary::Round, Unary::Erf, Unary::Sin]
+    {
+        add(Op::Unary(unary), &[&[2, 3, 5]], &[]);
+    }
+    for unary in [Unary::Sinh, Unary::Asinh, Unary::Atanh, Unary::Asin, Unary::Acos, Unary::Atan, Unary::Tan, Unary::Cosh] {
+        add(Op::Unary(unary), &[&[7, 9]], &[]);
+    }
+    for binary in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Prelu, Binary::Greater, Binary::LessOrEqual] {
+        add(Op::Binary(binary), &[&[2, 3, 4, 5], &[3, 1, 5]], &[]);
+        add(Op::Binary(binary), &[&[2, 3, 4], &[2, 3, 4]], &[]);
+    }
+    add(Op::Binary(Binary::Div), &[&[2, 3]], &[Value::scalar(3.0f32)]);
+    add(Op::Binary(Binary::Pow), &[&[2, 3]], &[Value::scalar(3.0f32)]);
+    for variadic in [Variadic::Sum, Variadic::Mean, Variadic::Max, Variadic::Min] {
+        add(Op::Variadic(variadic), &[&[2, 3], &[3], &[2, 1]], &[]);
+    }
+    for (kind, axes) in [
+        (Reduce::Sum, &[1i64][..]),
+        (Reduce::Mean, &[0, 2]),
+        (Reduce::Max, &[2]),
+        (Reduce::Min, &[-1, 0]),
+        (Reduce::Prod, &[1]),
+        (Reduce::L1, &[0, 1, 2]),
+        (Reduce::L2, &[2]),
+        (Reduce::SumSquare, &[0]),
+        (Reduce::LogSumExp, &[1, 2]),
+    ] {
+        for keep_dims in [false, true] {
+            add(Op::Reduce { kind, keep_dims, noop_with_empty_axes: false }, &[&[3, 5, 7]], &[Value::list(axes)]);
+        }
+        add(Op::Reduce { kind, keep_dims: true, noop_with_empty_axes: false }, &[&[3, 9, 70]], &[Value::list(axes)]);
+    }
+    for (min, last) in [(false, false), (true, true)] {
+        add(Op::ArgReduce { min, axis: 1, keep_dims: false, last }, &[&[3, 5, 7]], &[]);
+        add(Op::ArgReduce { min, axis: 1, keep_dims: true, last }, &[&[2, 300]], &[]);
+    }
+    for kind in [SoftmaxKind::Softmax, SoftmaxKind::LogSoftmax, SoftmaxKind::Hardmax] {
+        add(Op::Softmax { kind, axis: 1, flatten: false }, &[&[2, 5, 3]], &[]);
+        add(Op::Softmax { kind, axis: 1, flatten: true }, &[&[2, 5, 30]], &[]);
+    }
+    let list = |length: usize, seed: u64| {
+        let positive: Vec<f32> = random(&[length], seed).to_f32().into_iter().map(|value| value.abs() + 0.5).collect();
+        Value::new(&[length], positive).unwrap()
+    };
+    let four = [list(3, 1), list(3, 2), list(3, 3), list(3, 4)];
+    add(Op::BatchNorm { epsilon: 1e-5, momentum: 0.9, training: false }, &[&[2, 3, 4, 5]], &four);
+    add(Op::InstanceNorm { epsilon: 1e-5 }, &[&[2, 3, 4, 5]], &four[..2]);
+    add(Op::GroupNorm { groups: 3, epsilon: 1e-5 }, &[&[2, 6, 9, 9]], &[list(6, 1), list(6, 2)]);
+    add(Op::GroupNorm { groups: 3, epsilon: 1e-5 }, &[&[2, 6, 4]], &[list(3, 1), list(3, 2)]);
+    add(Op::RmsNorm { axis: -1, epsilon: 1e-5 }, &[&[2, 3, 100]], &[list(100, 3)]);
+    add(Op::MeanVarianceNorm { axes: vec![0, 2, 3] }, &[&[2, 3, 4, 5]], &[]);
+    add(Op::LpNorm { axis: 1, p: 1 }, &[&[2, 3, 4]], &[]);
+    add(Op::LpNorm { axis: -1, p: 2 }, &[&[2, 3, 4]], &[]);
+    add(Op::Lrn { size: 5, alpha: 0.1, beta: 0.75, bias: 1.0 }, &[&[2, 7, 3, 3]], &[]);
+    add(Op::Lrn { size: 4, alpha: 0.1, beta: 0.75, bias: 1.0 }, &[&[1, 3, 3]], &[]);
+
+    add(Op::Concat { axis: -2 }, &[&[2, 3, 4], &[2, 1, 4], &[2, 5, 4]], &[]);
+    add(
+        Op::Slice,
+        &[&[5, 6, 7]],
+        &[Value::list(&[1, -1]), Value::list(&[5, i64::MIN]), Value::list(&[0, 2]), Value::list(&[2, -3])],
+    );
+    for mode in [PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap] {
+        add(Op::Pad(mode), &[&[2, 3, 5]], &[Value::list(&[0, 1, 2, 0, -1, 4])]);
+    }
+    add(Op::Pad(PadMode::Constant), &[&[3, 5]], &[Value::list(&[1, 2, 0, 1]), Value::scalar(7.5f32)]);
+    add(Op::Transpose { permutation: vec![2, 0, 3, 1] }, &[&[2, 3, 4, 5]], &[]);
+    add(Op::Expand, &[&[3, 1, 2]], &[Value::list(&[4, 1, 5, 2])]);
+    add(Op::Tile, &[&[2, 3]], &[Value::list(&[3, 2])]);
+    add(Op::Reshape { allow_zero: false }, &[&[2, 3, 4]], &[Value::list(&[0, -1])]);
+    add(Op::Gather { axis: 1 }, &[&[3, 5, 2]], &[Value::new(&[2, 2], vec![0i64, -1, 3, 2]).unwrap()]);
+    add(Op::DepthToSpace { block: 2, channels_first: true }, &[&[1, 8, 2, 3]], &[]);
+    add(Op::DepthToSpace { block: 2, channels_first: false }, &[&[1, 8, 2, 3]], &[]);
+    add(Op::SpaceToDepth { block: 2 }, &[&[1, 2, 4, 6]], &[]);
+    add(Op::CenterCropPad { axes: vec![] }, &[&[5, 4]], &[Value::list(&[2, 7])]);
+
+    add(Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false }, &[&[3, 5], &[5, 4], &[4]], &[]);
+    add(Op::Gemm { alpha: 0.5, beta: 2.0, trans_a: true, trans_b: true }, &[&[5, 3], &[4, 5], &[3, 1]], &[]);
+    add(Op::Gemm { alpha: 0.5, beta: 2.0, trans_a: true, trans_b: true }, &[&[5, 3]], &[random(&[4, 5], 8), random(&[1, 4], 9)]);
+    for (a, b) in [
+        (&[3, 5][..], &[5, 4][..]),
+        (&[2, 3, 5], &[5, 4]),
+        (&[2, 3, 5], &[2, 5, 4]),
+        (&[3, 5], &[2, 5, 4]),
+        (&[2, 1, 3, 5], &[1, 6, 5, 4]),
+        (&[5], &[5, 4]),
+        (&[2, 3, 5], &[5]),
+        (&[5], &[5]),
+    ] {
+        add(Op::MatMul, &[a, b], &[]);
+        add(Op::MatMul, &[a], &[random(b, 5)]);
+    }
+    let conv = ConvOp { padding: Pads::Explicit(vec![1, 1, 1, 1]), ..ConvOp::default() };
+    add(Op::Conv(conv.clone()), &[&[1, 8, 9, 9]], &[random(&[16, 8, 3, 3], 3), random(&[16], 4)]);
+    add(Op::Conv(conv.clone()), &[&[2, 8, 9, 9], &[16, 8, 3, 3], &[16]], &[]);
+    add(Op::Conv(ConvOp { groups: 8, ..conv.clone() }), &[&[2, 8, 9, 9], &[16, 1, 3, 3]], &[]);
+    add(Op::Conv(ConvOp { transposed: true, stride: vec![2, 2], ..conv }), &[&[2, 6, 5, 5], &[6, 4, 3, 3]], &[]);
+    add(Op::Pool(PoolDesc::max([3])), &[&[1, 2, 10]], &[]);
+    check_all(&cases);
+    assert!(cases.len() > 110, "{}", cases.len());
+}
+
+#[test]
+fn operations_with_several_results_give_all_of_them() {
+    let x = random(&[2, 6, 4], 1);
+    let ones = Value::new(&[4], vec![1.0f32, 0.5, 2.0, 1.0]).unwrap();
+    let cases = [
+        (Op::Split { axis: 1 }, vec![Value::list(&[1, 2, 3])], 3),
+        (Op::LayerNorm { axis: -1, epsilon: 1e-5 }, vec![ones.clone(), ones], 3),
+        (
+            Op::Pool(PoolDesc {
+                kind: wgconv::PoolKind::Max { indices: Some(wgconv::IndexOrder::Tensor) },
+                ..PoolDesc::max([2])
+            }),
+            vec![],
+            2,
+        ),
+    ];
+    check_all(&cases.map(|(op, constants, outputs)| Single { op, inputs: vec![x.clone()], constants, outputs }));
+}
+
+/// Two convolutions with what networks put around them.
+fn block(graph: &mut Graph, x: ValueId) -> ValueId {
+    let first = graph.constant("first", random(&[8, 4, 3, 3], 11));
+    let second = graph.constant("second", random(&[4, 8, 3, 3], 12));
+    let list = |length: usize, seed: u64| {
+        Value::new(&[length], random(&[length], seed).to_f32().into_iter().map(|value| value.abs() + 0.5).collect::<Vec<f32>>())
+            .unwrap()
+    };
+    let statistics: Vec<ValueId> = (0..4).map(|seed| graph.constant("", list(8, 20 + seed))).collect();
+    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 8, [3, 3]) };
+    let y = graph.conv(&desc, x, first, None);
+    let norm = Op::BatchNorm { epsilon: 1e-5, momentum: 0.9, training: false };
+    let y = graph.apply(norm, &[y, statistics[0], statistics[1], statistics[2], statistics[3]]);
+    let y = graph.apply(Op::Activation(Activation::Relu), &[y]);
+    let y = graph.apply(Op::Identity, &[y]);
+    let y = graph.conv(&ConvDesc { in_channels: 8, out_channels: 4, ..desc }, y, second, None);
+    let y = graph.apply(Op::Binary(Binary::Add), &[y, x]);
+    graph.apply(Op::Activation(Activation::Relu), &[y])
+}
+
+fn residual_network() -> Graph {
+    let mut graph = Graph::new("residual");
+    let x = graph.input("x", &["N".into(), 4.into(), 12.into(), 12.into()]);
+    let mut y = block(&mut graph, x);
+    for _ in 0..3 {
+        y = block(&mut graph, y);
+    }
+    let pool = graph.pool(&PoolDesc::global_average(), y);
+    let flat = graph.apply(Op::Flatten { axis: 1 }, &[pool]);
+    let w = graph.constant("head", random(&[4, 10], 30));
+    let logits = graph.apply(Op::MatMul, &[flat, w]);
+    graph.output("logits", logits);
+    graph
+}
+
+fn with_batch(batch: usize) -> NetworkDesc {
+    NetworkDesc { bindings: Bindings { dims: vec![("N".into(), batch)], ..Default::default() }, ..Default::default() }
+}
+
+#[test]
+fn a_residual_network_becomes_its_convolutions_and_shares_its_memory() {
+    let engine = engine();
+    let network = Network::new(&engine, &residual_network(), &with_batch(2)).unwrap();
+    // Eight convolutions, the pooling, the matrix product and the view between them.
+    assert_eq!(network.graph().node_count(), 11, "{}", network.graph());
+    let x = random(&[2, 4, 12, 12], 1);
+    let found = network.verify(std::slice::from_ref(&x)).unwrap();
+    assert!(found.passed(), "{found}");
+    assert!(found.end_to_end < 1e-5, "{found}");
+    // Input, output and a third: blocks follow each other.
+    let one = 2 * 8 * 12 * 12 * 4;
+    assert!(network.peak_bytes() < 4 * one, "{}", network.explain());
+    let plain = Network::new(&engine, &residual_network(), &NetworkDesc { unoptimised: true, ..with_batch(2) }).unwrap();
+    assert_eq!(plain.graph().node_count(), residual_network().node_count());
+    let (a, b) = (network.run_values(std::slice::from_ref(&x)).unwrap(), plain.run_values(&[x]).unwrap());
+    for (a, b) in a[0].to_f32().iter().zip(b[0].to_f32()) {
+        assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{a} {b}");
+    }
+}
+
+#[test]
+fn runs_from_several_threads_give_the_same_bits_as_one_after_the_other() {
+    let engine = engine();
+    let network = Network::new(&engine, &residual_network(), &with_batch(1)).unwrap();
+    let inputs: Vec<Value> = (0..8).map(|seed| random(&[1, 4, 12, 12], seed)).collect();
+    let alone: Vec<Vec<Value>> = inputs.iter().map(|x| network.run_values(std::slice::from_ref(x)).unwrap()).collect();
+    let (network, inputs, alone) = (&network, &inputs, &alone);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(move || {
+                for (x, wanted) in inputs.iter().zip(alone) {
+                    assert_eq!(&network.run_values(std::slice::from_ref(x)).unwrap(), wanted);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_network_records_into_an_encoder_of_the_callers() {
+    let engine = engine();
+    let network = Network::new(&engine, &residual_network(), &with_batch(1)).unwrap();
+    let value = random(&[1, 4, 12, 12], 5);
+    let x = engine.upload(&value.to_f32(), &TensorDesc::f32(&[1, 4, 12, 12])).unwrap();
+    let y = engine.zeros(&TensorDesc::f32(&[1, 10])).unwrap();
+    let mut encoder = engine.device().create_command_encoder(&Default::default());
+    network.encode(&mut encoder, &[&x], &[&y]).unwrap();
+    engine.queue().submit([encoder.finish()]);
+    assert_eq!(y.to_vec::<f32>().unwrap(), network.run(&[&x]).unwrap()[0].to_vec::<f32>().unwrap());
+    let wrong = engine.zeros(&TensorDesc::f32(&[1, 11])).unwrap();
+    let mut encoder = engine.device().create_command_encoder(&Default::default());
+    assert_eq!(network.encode(&mut encoder, &[&x], &[&wrong]).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn what_the_host_computes_is_named_and_right() {
+    let engine = engine();
+    let mut graph = Graph::new("mixed");
+    let x = graph.input("x", &[2.into(), 3.into()]);
+    let double = graph.apply(Op::Binary(Binary::Add), &[x, x]);
+    let whole = graph.apply(Op::Cast(ElementType::I64), &[double]);
+    let back = graph.apply(Op::Cast(ElementType::F32), &[whole]);
+    let y = graph.apply(Op::Unary(Unary::Neg), &[back]);
+    graph.output("y", y);
+    graph.output("whole", whole);
+    let network = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap();
+    assert_eq!(network.host_nodes().len(), 2, "{}", network.explain());
+    assert!(network.explain().contains("ON THE HOST"));
+    let x = Value::new(&[2, 3], vec![0.4f32, 0.6, -1.2, 3.0, -7.9, 100.0]).unwrap();
+    let results = network.run_values(&[x]).unwrap();
+    assert_eq!(results[0].to_f32(), [0.0, -1.0, 2.0, -6.0, 15.0, -200.0]);
+    assert_eq!(results[1].data(), &Data::I64(vec![0, 1, -2, 6, -15, 200]));
+}
+
+#[test]
+fn what_cannot_be_planned_or_run_is_an_error_with_its_numbers() {
+    let engine = engine();
+    let graph = residual_network();
+    let unknown = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap_err();
+    assert!(unknown.kind() == ErrorKind::Unsupported && unknown.message().contains("`N`"), "{unknown}");
+    let limited = NetworkDesc { memory_limit: Some(1000), ..with_batch(1) };
+    let error = Network::new(&engine, &graph, &limited).unwrap_err();
+    assert!(error.kind() == ErrorKind::OutOfMemory && error.message().contains("1000"), "{error}");
+    let network = Network::new(&engine, &graph, &with_batch(1)).unwrap();
+    for (inputs, word) in [(vec![], "0"), (vec![random(&[2, 4, 12, 12], 1)], "[1, 4, 12, 12]")] {
+        let error = network.run_values(&inputs).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.message().contains(word), "{error}");
+    }
+    let mut graph = Graph::new("wrong");
+    let x = graph.input("x", &[1.into(), 3.into(), 8.into(), 8.into()]);
+    let w = graph.constant("w", random(&[4, 2, 3, 3], 1));
+    let y = graph.conv(&ConvDesc::new(2, 4, [3, 3]), x, w, None);
+    graph.output("y", y);
+    let error = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap_err();
+    assert!(error.message().contains("node Conv"), "{error}");
+}
+
+#[test]
+fn a_profile_has_a_time_for_every_node() {
+    let engine = engine();
+    let network = Network::new(&engine, &residual_network(), &with_batch(1)).unwrap();
+    let profile = network.profile(&[random(&[1, 4, 12, 12], 1)]).unwrap();
+    assert_eq!(profile.layers.len(), 10, "{profile}");
+    assert!(profile.total_ns() > 0.0 && profile.layers.iter().filter(|layer| layer.flop > 0).count() == 10, "{profile}");
+    assert!(profile.to_trace_json().contains("\"traceEvents\""));
+}
