@@ -169,6 +169,12 @@ pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).filter(|&product| product <= isize::MAX as usize)
 }
 
+/// The product of a shape's sizes with 1 for those that are 0, saturated: what is gone through, or kept in lists, where a tensor without
+/// elements is taken apart by some of its axes.
+pub(crate) fn extent(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |product: usize, &size| product.saturating_mul(size.max(1)))
+}
+
 /// A number that rounds to 16-bit floats as `value` does. The conversions of `half` see only the upper half of an f64; one bit there
 /// for all of the lower half, far below what they keep, tells a tie from more than a tie.
 fn upper_half(value: f64) -> f64 {

@@ -183,6 +183,67 @@ fn every_operation_on_the_device_gives_what_the_reference_gives() {
     assert!(cases.len() > 110, "{}", cases.len());
 }
 
+/// Bytes from 0 to 255 that are the same everywhere.
+fn bytes(shape: &[usize], seed: u64) -> Value {
+    let list = random(shape, seed).to_f32().into_iter().map(|value| ((value + 1.0) * 127.99) as u8).collect::<Vec<u8>>();
+    Value::new(shape, list).unwrap()
+}
+
+#[test]
+fn quantised_layers_are_exact_on_the_device_however_long_their_sums_are() {
+    let mut cases = Vec::new();
+    let mut add = |op: Op, inputs: Vec<Value>, constants: &[Value]| {
+        cases.push(Single { op, inputs, constants: constants.to_vec(), outputs: 1 });
+    };
+    let zero = |value: u8| Value::scalar(value);
+    // Up to 258, 4112 and 65,536 products are summed in one, two and four parts.
+    for channels in [8, 64, 500] {
+        let (x, w) = (bytes(&[1, channels, 5, 4], 1), bytes(&[6, channels, 3, 3], 2));
+        let conv = ConvOp { padding: Pads::Explicit(vec![1, 0, 0, 1]), ..ConvOp::default() };
+        add(Op::ConvInteger(conv.clone()), vec![x.clone(), w.clone()], &[zero(128), zero(3)]);
+        let scale = |value: f32| Value::scalar(value);
+        let scales = Value::new(&[6], vec![0.01f32, 0.02, 0.03, 0.004, 0.05, 0.06]).unwrap();
+        let zeros = Value::new(&[6], vec![120u8, 121, 0, 255, 127, 128]).unwrap();
+        let bias = Value::new(&[6], vec![1000i32, -5, 0, 70_000, 3, -90_000]).unwrap();
+        let parameters = [scale(0.02), zero(130), w, scales, zeros, scale(0.7), zero(100), bias];
+        add(Op::QLinearConv(conv), vec![x], &parameters);
+    }
+    for k in [20, 1000, 9000] {
+        add(Op::MatMulInteger, vec![bytes(&[2, 3, k], 3), bytes(&[2, k, 4], 4)], &[zero(100), zero(200)]);
+        let parameters = [
+            Value::scalar(0.1f32),
+            zero(99),
+            bytes(&[k, 4], 5),
+            Value::scalar(0.2f32),
+            zero(140),
+            Value::scalar(40.0f32),
+            zero(7),
+        ];
+        add(Op::QLinearMatMul, vec![bytes(&[3, k], 6)], &parameters);
+    }
+    let list = Value::new(&[3], vec![0.1f32, 0.02, 0.3]).unwrap();
+    let zeros = Value::new(&[3], vec![1u8, 128, 200]).unwrap();
+    let op = Op::QuantizeLinear { axis: 1, block: 0, output: ElementType::U8 };
+    add(op, vec![random(&[2, 3, 50], 7)], &[list.clone(), zeros.clone()]);
+    add(Op::DequantizeLinear { axis: 1, block: 0 }, vec![bytes(&[2, 3, 50], 8)], &[list, zeros]);
+    let blocks = random(&[2, 3], 9);
+    let blocks = Value::new(&[2, 3], blocks.to_f32().iter().map(|value| value.abs() + 0.1).collect::<Vec<f32>>()).unwrap();
+    add(Op::QuantizeLinear { axis: -1, block: 2, output: ElementType::I8 }, vec![random(&[2, 6], 10)], &[blocks]);
+    check_all(&cases);
+}
+
+#[test]
+fn deformed_and_causal_convolutions_are_convolutions_of_the_device() {
+    let conv = ConvOp { padding: Pads::Explicit(vec![1, 1, 1, 1]), stride: vec![2, 1], groups: 2, ..ConvOp::default() };
+    let shapes: &[&[usize]] = &[&[2, 4, 7, 6], &[6, 2, 3, 3], &[2, 36, 4, 6], &[6], &[2, 18, 4, 6]];
+    let causal = Op::CausalConvWithState { activation: Activation::Silu };
+    check_all(&[
+        Single::new(Op::DeformConv { conv, offset_groups: 2 }, shapes, &[]),
+        Single { outputs: 2, ..Single::new(causal.clone(), &[&[2, 3, 5], &[3, 1, 4], &[3], &[2, 3, 3]], &[]) },
+        Single { outputs: 2, ..Single::new(causal, &[&[2, 3, 5], &[3, 1, 1]], &[]) },
+    ]);
+}
+
 #[test]
 fn operations_with_several_results_give_all_of_them() {
     let x = random(&[2, 6, 4], 1);

@@ -2,15 +2,22 @@
 
 #[path = "fuzz/exercise.rs"]
 mod exercise;
+#[allow(dead_code)] // not all of the messages' fields are mutated
+#[path = "../src/onnx/proto.rs"]
+mod proto;
+#[path = "fuzz/structure.rs"]
+mod structure;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use prost::Message;
+
 /// A splitmix64 stream.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -18,8 +25,8 @@ impl Random {
     }
 
     /// A number below a bound that is at least 1.
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.draw() % bound as u64) as usize
     }
 }
 
@@ -62,7 +69,7 @@ fn mutate(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
         let at = random.below(bytes.len());
         match random.below(9) {
             0 => bytes[at] ^= 1 << random.below(8),
-            1 => bytes[at] = random.next() as u8,
+            1 => bytes[at] = random.draw() as u8,
             2 => bytes[at] = bytes[at].wrapping_add(1),
             3 => bytes.truncate(at),
             4 => {
@@ -104,19 +111,33 @@ fn within_seconds(bytes: &[u8]) {
 #[test]
 fn mutations_of_models_are_models_or_errors() {
     let corpus = corpus();
+    let models: Vec<proto::Model> = corpus.iter().filter_map(|bytes| proto::Model::decode(bytes.as_slice()).ok()).collect();
+    let models: Vec<proto::Model> = models.into_iter().filter(|model| model.graph.is_some()).collect();
+    let parts = structure::Parts::of(&models);
     let seconds = Duration::from_secs(number("WGCONV_FUZZ_SECONDS", 20));
-    let (start, mut count) = (Instant::now(), 0u64);
+    let last = std::env::var_os("WGCONV_FUZZ_LAST");
+    let (start, mut count) = (Instant::now(), number("WGCONV_FUZZ_FIRST", 0));
     let seed = number("WGCONV_FUZZ_SEED", 1);
     while start.elapsed() < seconds {
         let mut random = Random(seed.wrapping_mul(1 << 32).wrapping_add(count));
-        let mut bytes = corpus[random.below(corpus.len())].clone();
-        mutate(&mut bytes, &corpus, &mut random);
-        // What a panic was about stands in the log.
+        let bytes = if count % 2 == 0 {
+            let mut bytes = corpus[random.below(corpus.len())].clone();
+            mutate(&mut bytes, &corpus, &mut random);
+            bytes
+        } else {
+            let mut model = models[random.below(models.len())].clone();
+            structure::mutate(&mut model, &parts, &mut random);
+            model.encode_to_vec()
+        };
+        // A process that is killed says nothing: what it was doing is in this file then.
+        if let Some(file) = &last {
+            std::fs::write(file, &bytes).expect("a file to write");
+        }
         let panicked = std::panic::catch_unwind(|| within_seconds(&bytes)).is_err();
         assert!(!panicked, "seed {seed}, mutation {count}: {bytes:?}");
         count += 1;
     }
-    println!("{count} mutations of {} files", corpus.len());
+    println!("{count} mutations of {} files, {} models", corpus.len(), models.len());
     assert!(count > 100, "only {count} mutations in {seconds:?}");
 }
 

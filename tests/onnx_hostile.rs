@@ -236,6 +236,32 @@ fn external_data_is_read_from_the_models_folder() {
 }
 
 #[test]
+fn data_that_many_tensors_share_is_not_read_any_number_of_times() {
+    let folder = folder("share");
+    std::fs::write(folder.join("weights.bin"), [0; 12]).expect("a file");
+    let mut model = with_external(&[("location", "weights.bin")]);
+    let graph = model.graph.as_mut().expect("a graph");
+    for copy in 0..4 {
+        let tensor = Tensor { name: format!("w{copy}"), ..graph.initializer[0].clone() };
+        graph.initializer.push(tensor);
+    }
+    let path = folder.join("model.onnx");
+    std::fs::write(&path, model.encode_to_vec()).expect("a file");
+    let error = onnx::load(&path).expect_err("an error");
+    assert!(error.message().starts_with("initialiser `w3`: external_data is in the file `weights.bin`, which other"), "{error}");
+}
+
+#[test]
+fn a_file_of_empty_messages_is_refused_before_it_is_decoded() {
+    let mut model = model(13, vec![node("Relu", &["x"], &["y"], vec![])]);
+    model.graph.as_mut().expect("a graph").node = vec![Node::default(); 1 << 18];
+    check_error(&model, ErrorKind::Invalid, &["bytes of messages"]);
+    model.graph.as_mut().expect("a graph").node = vec![Node::default(); 10_000];
+    model.graph.as_mut().expect("a graph").name = "long".repeat(10_000);
+    check_error(&model, ErrorKind::Invalid, &["and 9001 more"]);
+}
+
+#[test]
 fn external_data_elsewhere_is_refused() {
     let folder = folder("refuse");
     std::fs::write(folder.join("secret.bin"), [0; 12]).expect("a file");

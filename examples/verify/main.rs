@@ -21,6 +21,7 @@ mod operands;
 mod problems;
 mod report;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -153,7 +154,8 @@ fn run(arguments: Arguments) -> Result<bool, String> {
                 None => onnx::Table::default(),
             };
             let adapter = device.as_ref().map(|device| device.engine.adapter_name());
-            print!("{}", table.text());
+            // Whoever closed the output early wants no more of it.
+            let _ = std::io::stdout().write_all(table.text().as_bytes());
             if let Some(file) = &file {
                 table.write(file, adapter.unwrap_or("the CPU reference"))?;
             }

@@ -135,7 +135,7 @@ impl Case {
         for set in sets {
             worst = worst.max(judge_set(&graph, &set, recipe.as_ref(), &tolerance, run)?);
         }
-        Ok(Verdict::Pass(format!("{worst:.2} of its tolerance")))
+        Ok(Verdict::Pass(format!("{worst:.1e} of its tolerance")))
     }
 
     fn read(&self, file: &str) -> std::io::Result<Vec<u8>> {

@@ -7,7 +7,7 @@ use super::ops::{Fact, Inputs, evaluate, infer};
 use super::{Dim, Graph, Node, Op, ValueId};
 use crate::desc::PoolWindow;
 use crate::error::{Error, Result};
-use crate::value::{ElementType, Value, elements};
+use crate::value::{ElementType, Value, elements, extent};
 
 /// What is decided about a graph's inputs before it is planned.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,8 +42,11 @@ impl Budget {
 
     /// Takes what a node's results need.
     fn take(&mut self, op: &Op, inputs: &[Option<Fact>], results: &[Fact]) -> Result<()> {
-        let bytes: usize = results.iter().map(|fact| fact.len().saturating_mul(fact.element.bytes())).sum();
-        let work = results.iter().map(|fact| fact.len()).sum::<usize>().saturating_mul(terms(op, inputs));
+        // Host arithmetic is done in wider numbers than bytes. An input without elements may still have sizes that are gone through.
+        let size = |fact: &Fact| extent(&fact.shape).saturating_mul(fact.element.bytes().max(4));
+        let empty = inputs.iter().flatten().filter(|fact| fact.len() == 0).map(size);
+        let bytes = results.iter().map(size).chain(empty).fold(0, usize::saturating_add);
+        let work = results.iter().map(Fact::len).fold(0, usize::saturating_add).saturating_mul(terms(op, inputs));
         if bytes > self.bytes || work > self.work {
             let Budget { bytes: bytes_left, work: work_left } = self;
             return Err(Error::unsupported(

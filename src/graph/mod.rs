@@ -90,7 +90,7 @@ pub(crate) struct Node {
 /// let edges = graph.conv(&ConvDesc::new(1, 1, [1, 2]), x, w, None);
 /// let edges = graph.apply(Op::Activation(Activation::Relu), &[edges]);
 /// graph.output("edges", edges);
-/// assert!(graph.to_string().contains("conv"));
+/// assert!(graph.to_string().contains("Conv(x, w, -)"));
 /// # Ok::<(), wgconv::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]

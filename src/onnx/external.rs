@@ -1,5 +1,7 @@
 //! Tensor data in files beside the model. A path that leaves the model's folder is refused, through links too.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
@@ -7,16 +9,24 @@ use std::path::{Component, Path, PathBuf};
 use super::proto::Entry;
 use crate::error::{Error, Result};
 
+/// How often tensors may read all of a file: some share their data, but each takes memory of its own.
+const MOST_READS: u64 = 4;
+
 /// Where external data may be.
 #[derive(Debug)]
 pub(super) enum Folder {
     /// Nowhere: the model came as bytes.
     None,
-    /// In this folder, and in those within it.
-    At(PathBuf),
+    /// In this folder, and in those within it; with the bytes that were read of each file.
+    At(PathBuf, RefCell<HashMap<PathBuf, u64>>),
 }
 
 impl Folder {
+    /// This folder, and those within it.
+    pub fn at(path: &Path) -> Self {
+        Folder::At(path.into(), RefCell::default())
+    }
+
     /// The `bytes` bytes that the entries `location`, `offset` and `length` of a tensor describe.
     ///
     /// # Errors
@@ -25,7 +35,7 @@ impl Folder {
         let about = |message: String| Error::invalid("external_data", message);
         let entry = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
         let location = entry("location").ok_or_else(|| about("has no location".into()))?;
-        let Folder::At(folder) = self else {
+        let Folder::At(folder, reads) = self else {
             return Err(about(format!("is in the file `{location}`, but the model was given as bytes: use onnx::load")));
         };
         let number = |key: &str| match entry(key) {
@@ -50,6 +60,12 @@ impl Folder {
         if end.is_none_or(|end| end > metadata.len()) {
             let size = metadata.len();
             return Err(about(format!("is {bytes} bytes from {offset} on of the file `{location}`, which has {size} bytes")));
+        }
+        let mut reads = reads.borrow_mut();
+        let read = reads.entry(path).or_default();
+        *read = read.saturating_add(bytes as u64);
+        if *read > metadata.len().saturating_mul(MOST_READS) {
+            return Err(about(format!("is in the file `{location}`, which other tensors read {MOST_READS} times already")));
         }
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         let mut data = vec![0; bytes];

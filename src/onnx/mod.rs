@@ -15,6 +15,7 @@ mod operators;
 mod problems;
 mod proto;
 mod tensor;
+mod weigh;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -62,7 +63,7 @@ pub fn load_with(path: impl AsRef<Path>, mut replace: impl FnMut(&str) -> Option
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    import(bytes.into(), &Folder::At(folder.into()), &mut replace)
+    import(bytes.into(), &Folder::at(folder), &mut replace)
 }
 
 /// The graph of a model that is in memory as a whole.
@@ -110,7 +111,7 @@ pub fn tensor(bytes: &[u8]) -> Result<Value> {
 /// # Ok::<(), wgconv::Error>(())
 /// ```
 pub fn operators(bytes: &[u8]) -> Result<Vec<(String, usize)>> {
-    let model = proto::Model::decode(Bytes::copy_from_slice(bytes)).map_err(|error| undecodable("model", &error))?;
+    let model = decode(Bytes::copy_from_slice(bytes))?;
     let mut places = HashMap::new();
     let mut list: Vec<(String, usize)> = Vec::new();
     for node in model.graph.iter().flat_map(|graph| &graph.node) {
@@ -124,8 +125,13 @@ pub fn operators(bytes: &[u8]) -> Result<Vec<(String, usize)>> {
 }
 
 fn import(bytes: Bytes, folder: &Folder, replace: &mut importer::Replace) -> Result<Graph> {
-    let model = proto::Model::decode(bytes).map_err(|error| undecodable("model", &error))?;
+    let model = decode(bytes)?;
     importer::import_model(&model, folder, replace)
+}
+
+fn decode(bytes: Bytes) -> Result<proto::Model> {
+    weigh::check(&bytes)?;
+    proto::Model::decode(bytes).map_err(|error| undecodable("model", &error))
 }
 
 fn undecodable(what: &'static str, error: &prost::DecodeError) -> Error {

@@ -147,7 +147,7 @@ impl<'a> Node<'a> {
 
     /// A tensor, where there is one.
     pub fn tensor(&mut self, name: &str) -> Option<Value> {
-        let tensor = self.take(name, attribute::TENSOR)?.t.as_ref();
+        let tensor = self.take(name, attribute::TENSOR)?.t.as_deref();
         match tensor.ok_or_else(|| Error::invalid("tensor", "is missing")).and_then(|tensor| tensor::value(tensor, self.folder)) {
             Ok(value) => Some(value),
             Err(error) => {

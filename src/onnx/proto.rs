@@ -75,8 +75,8 @@ pub struct Attribute {
     pub i: Option<i64>,
     #[prost(bytes = "bytes", optional, tag = "4")]
     pub s: Option<Bytes>,
-    #[prost(message, optional, tag = "5")]
-    pub t: Option<Tensor>,
+    #[prost(message, optional, boxed, tag = "5")]
+    pub t: Option<Box<Tensor>>,
     #[prost(bytes = "bytes", optional, tag = "6")]
     pub g: Option<Bytes>,
     #[prost(float, repeated, tag = "7")]

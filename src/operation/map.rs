@@ -29,6 +29,17 @@ pub(crate) fn dense(shape: &[usize]) -> Vec<i64> {
     strides
 }
 
+/// In which numbers a map computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arithmetic {
+    /// 32-bit floats.
+    Float,
+    /// 32-bit integers.
+    Integer,
+    /// None: elements are moved as they are.
+    Move,
+}
+
 /// A function of elements.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Map<'a> {
@@ -37,7 +48,8 @@ pub(crate) struct Map<'a> {
     pub shape: &'a [usize],
     pub operands: Vec<Operand>,
     pub output: Operand,
-    /// An expression of `a`, `b`, `c` and `d`, which are f32; empty to move elements as they are.
+    pub arithmetic: Arithmetic,
+    /// An expression of `a`, `b`, `c` and `d`.
     pub function: &'a str,
 }
 
@@ -69,8 +81,11 @@ impl Map<'_> {
             parameters.push([word(axes.sizes[axis] as i64)?, word(axes.strides[0][axis])?, 0, 0]);
             parameters.push(four(&|number| axes.strides[1 + number][axis])?);
         }
-        let moves = self.function.is_empty();
-        let arithmetic = if moves { self.output.dtype.name() } else { "f32" };
+        let arithmetic = match self.arithmetic {
+            Arithmetic::Float => "f32",
+            Arithmetic::Integer => "i32",
+            Arithmetic::Move => self.output.dtype.name(),
+        };
         let names = ["a", "b", "c", "d"];
         let types: Vec<&str> = self.operands.iter().map(|operand| operand.dtype.name()).collect();
         let label = format!("map {} {}->{} r{}", self.name, types.join(","), self.output.dtype, axes.rank());
@@ -85,14 +100,14 @@ impl Map<'_> {
             arguments.push(format!("{arithmetic}(input_{number}[at[{number}]])"));
             parameters_text.push(format!("{}: {arithmetic}", names[number]));
         }
-        let function = if moves { "a" } else { self.function };
+        let function = self.function;
         kernel = kernel.written("output", array(self.output.dtype), Slot::Output).fragment(format!(
             "fn compute({}) -> {arithmetic} {{\n    return {function};\n}}\n\n\
              fn element(at: vec4<i32>) -> Elem {{\n    return Elem(compute({}));\n}}",
             parameters_text.join(", "),
             arguments.join(", ")
         ));
-        if !moves {
+        if self.arithmetic == Arithmetic::Float {
             kernel = kernel
                 .fragment(include_str!("../../shaders/lib/activations.wgsl"))
                 .fragment(include_str!("../../shaders/lib/numbers.wgsl"));

@@ -4,6 +4,7 @@
 //! Speed is not what they are for: a convolution beside them takes most of a network's time. They are few and general instead: a
 //! transposition, a slice, a broadcast sum and a concatenation are one kernel with other strides.
 
+mod deform;
 mod gather;
 mod map;
 mod normalise;
@@ -11,8 +12,9 @@ mod pad;
 mod reduce;
 mod resample;
 
+pub(crate) use deform::Deform;
 pub(crate) use gather::{Gather, scatter};
-pub(crate) use map::{Map, Operand, dense};
+pub(crate) use map::{Arithmetic, Map, Operand, dense};
 pub(crate) use normalise::{Normalise, NormaliseKind};
 pub(crate) use pad::Pad;
 pub(crate) use reduce::{Reduction, ReductionKind};

@@ -11,8 +11,8 @@ use super::{Done, Lowering};
 use crate::algorithm::Algorithm;
 use crate::desc::{ConvDesc, Epilogue, PoolDesc, PoolKind};
 use crate::error::{Error, Result};
-use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, matmul_operands};
-use crate::graph::{Node, Op, ValueId};
+use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, each, index_of, matmul_operands};
+use crate::graph::{Node, Op};
 use crate::network::program::{DeviceId, LayerWeights, Work};
 use crate::operation::{Gather, Operand, dense, scatter};
 use crate::problem::Problem;
@@ -25,6 +25,12 @@ pub(super) enum Numbers {
     Constant { kernel: Arc<Value>, bias: Option<Arc<Value>>, slope: Option<Arc<Value>> },
     /// Some computed: the tensor that the weights are taken from, and which of its elements each weight is, in the layer's order.
     Computed { from: DeviceId, order: Option<Vec<i32>>, bias: Option<DeviceId>, slope: Option<DeviceId> },
+}
+
+/// A factor of a matrix product, and its elements where they are known.
+pub(super) struct Factor {
+    pub device: DeviceId,
+    pub constant: Option<Arc<Value>>,
 }
 
 /// A convolution with its tensors.
@@ -50,12 +56,12 @@ impl Lowering<'_> {
                 let weight = facts[1].as_ref().ok_or_else(|| Error::invalid("weight", "is missing"))?;
                 let desc = conv_desc(conv, &x.shape, &weight.shape, facts.get(2).is_some_and(Option::is_some))?;
                 let (input, residual) = (self.input(node, 0)?, self.optional_input(node, 3)?);
-                let numbers = self.numbers(node, facts, None)?;
+                let numbers = self.numbers(node, facts)?;
                 self.convolution(Convolution { desc, input, numbers, residual })?
             }
             Op::Linear(epilogue) => {
                 let (input, residual) = (self.input(node, 0)?, self.optional_input(node, 3)?);
-                let numbers = self.numbers(node, facts, None)?;
+                let numbers = self.numbers(node, facts)?;
                 let bias = facts.get(2).is_some_and(Option::is_some);
                 self.linear(input, Epilogue { bias, ..*epilogue }, numbers, residual, results[0].shape[x.rank() - 1])?
             }
@@ -77,6 +83,7 @@ impl Lowering<'_> {
                     shape: &results[0].shape,
                     operands: Vec::new(),
                     output: Operand { dtype, offset: 0, strides: dense(&results[0].shape) },
+                    arithmetic: crate::operation::Arithmetic::Float,
                     function: "0.0",
                 };
                 let fill = fill.operation(self.engine.limits())?;
@@ -90,8 +97,8 @@ impl Lowering<'_> {
                 if *trans_a {
                     a = self.transpose(a, &[1, 0])?;
                 }
-                let b = facts[1].as_ref().ok_or_else(|| Error::invalid("b", "is missing"))?;
-                let numbers = self.matrix(node.inputs[1], b, !trans_b)?;
+                let b = self.factor(node, facts, 1)?;
+                let numbers = self.matrix(b, !trans_b)?;
                 let product = self.linear(a, Epilogue::default(), numbers, None, results[0].shape[1])?;
                 let dtype = self.dtype(product);
                 match self.optional_input(node, 2)? {
@@ -104,7 +111,8 @@ impl Lowering<'_> {
                 }
             }
             Op::MatMul => {
-                let product = self.matmul(node, facts)?;
+                let (a, b) = (self.factor(node, facts, 0)?, self.factor(node, facts, 1)?);
+                let product = self.matmul(a, b)?;
                 self.view(product, &results[0].shape)
             }
             _ => return Ok(false),
@@ -114,11 +122,11 @@ impl Lowering<'_> {
     }
 
     /// The numbers of a node whose inputs are `x, weight, [bias], [residual], [slope]`.
-    pub(super) fn numbers(&mut self, node: &Node, facts: &[Option<Fact>], order: Option<Vec<i32>>) -> Result<Numbers> {
+    pub(super) fn numbers(&mut self, node: &Node, facts: &[Option<Fact>]) -> Result<Numbers> {
         let fact = |index: usize| facts.get(index).and_then(Option::as_ref);
         let all_constant = [1, 2, 4].into_iter().all(|index| fact(index).is_none_or(|fact| fact.constant.is_some()));
         let constant = |index: usize| fact(index).and_then(|fact| fact.constant.clone());
-        if let Some(kernel) = constant(1).filter(|_| all_constant && order.is_none()) {
+        if let Some(kernel) = constant(1).filter(|_| all_constant) {
             return Ok(Numbers::Constant { kernel, bias: constant(2), slope: constant(4) });
         }
         let from = self.input(node, 1)?;
@@ -127,26 +135,28 @@ impl Lowering<'_> {
             device.map(|device| self.cast(device, DType::F32)).transpose()
         };
         let (bias, slope) = (per_channel(2)?, per_channel(4)?);
-        Ok(Numbers::Computed { from, order, bias, slope })
+        Ok(Numbers::Computed { from, order: None, bias, slope })
+    }
+
+    /// An input of a node as a factor of a product.
+    fn factor(&mut self, node: &Node, facts: &[Option<Fact>], index: usize) -> Result<Factor> {
+        let constant = facts.get(index).and_then(Option::as_ref).and_then(|fact| fact.constant.clone());
+        Ok(Factor { device: self.input(node, index)?, constant })
     }
 
     /// A matrix as the weights of a fully connected layer, `[out, in]`, from one that may be `[in, out]`.
-    fn matrix(&mut self, id: Option<ValueId>, fact: &Fact, transposed: bool) -> Result<Numbers> {
-        let id = id.ok_or_else(|| Error::invalid("b", "is missing"))?;
-        let [rows, columns] = [fact.shape[fact.rank() - 2], fact.shape[fact.rank() - 1]];
+    fn matrix(&mut self, factor: Factor, transposed: bool) -> Result<Numbers> {
+        let shape = self.shape(factor.device);
+        let [rows, columns] = [shape[shape.len() - 2], shape[shape.len() - 1]];
         let order = (0..columns).flat_map(|column| (0..rows).map(move |row| row * columns + column));
-        if let Some(value) = &fact.constant {
-            let kernel = if transposed {
-                Arc::new(value.select(&[columns, rows], &order.map(Some).collect::<Vec<_>>()))
-            } else {
-                value.clone()
-            };
+        if let Some(value) = factor.constant {
+            let kernel =
+                if transposed { Arc::new(value.select(&[columns, rows], &order.map(Some).collect::<Vec<_>>())) } else { value };
             return Ok(Numbers::Constant { kernel, bias: None, slope: None });
         }
-        let from = self.device(id)?;
         // The number of elements is below 2^31.
         let order = transposed.then(|| order.map(|index| index as i32).collect());
-        Ok(Numbers::Computed { from, order, bias: None, slope: None })
+        Ok(Numbers::Computed { from: factor.device, order, bias: None, slope: None })
     }
 
     /// A fully connected layer over the last axis.
@@ -168,58 +178,51 @@ impl Lowering<'_> {
         Ok(self.view(output, &[&shape[..shape.len() - 1], &[out]].concat()))
     }
 
-    fn matmul(&mut self, node: &Node, facts: &[Option<Fact>]) -> Result<DeviceId> {
-        let (Some(Some(a)), Some(Some(b))) = (facts.first(), facts.get(1)) else {
-            return Err(Error::invalid("input", "is missing"));
-        };
-        let (shape_a, shape_b) = matmul_operands(&a.shape, &b.shape);
+    /// A matrix product as numpy's `matmul`; vectors come out as matrices.
+    pub(super) fn matmul(&mut self, a: Factor, b: Factor) -> Result<DeviceId> {
+        let (shape_a, shape_b) = matmul_operands(&self.shape(a.device), &self.shape(b.device));
         let (batch_a, batch_b) = (&shape_a[..shape_a.len() - 2], &shape_b[..shape_b.len() - 2]);
         let [m, k] = [shape_a[shape_a.len() - 2], shape_a[shape_a.len() - 1]];
         let n = shape_b[shape_b.len() - 1];
         if batch_b.iter().all(|&size| size == 1) {
-            let fact = Fact { shape: vec![k, n], ..b.clone() };
-            let numbers = match &fact.constant {
-                Some(value) => {
-                    let constant = Some(Arc::new(Value::clone(value).reshape(&[k, n])?));
-                    self.matrix(node.inputs[1], &Fact { constant, ..fact }, true)?
-                }
-                None => self.matrix(node.inputs[1], &fact, true)?,
-            };
-            let x = self.input(node, 0)?;
-            let x = self.view(x, &shape_a);
+            let constant = b.constant.map(|value| Value::clone(&value).reshape(&[k, n])).transpose()?.map(Arc::new);
+            let right = Factor { device: self.view(b.device, &[k, n]), constant };
+            let numbers = self.matrix(right, true)?;
+            let x = self.view(a.device, &shape_a);
             return self.linear(x, Epilogue::default(), numbers, None, n);
         }
         let batch = broadcast(&[batch_a, batch_b])?;
         let items: usize = batch.iter().product();
-        let mut input = self.input(node, 1)?;
+        let mut input = b.device;
         if batch_b != batch {
             let full = [&batch[..], &[k, n]].concat();
             let strides: Vec<i64> = broadcast_strides(&shape_b, &full).into_iter().map(|stride| stride as i64).collect();
             input = self.rearrange("expand", input, &full, 0, &strides)?;
         }
-        let same = batch_a.iter().all(|&size| size == 1);
-        let from = self.input(node, 0)?;
-        if same {
+        let sums = [&batch[..], &[m, n]].concat();
+        if batch_a.iter().all(|&size| size == 1) {
             // One left matrix for all: an ordinary 1x1 convolution.
-            let numbers = match &a.constant {
+            let numbers = match a.constant {
                 Some(kernel) => {
-                    let kernel = Arc::new(Value::clone(kernel).reshape(&[m, k, 1])?);
+                    let kernel = Arc::new(Value::clone(&kernel).reshape(&[m, k, 1])?);
                     Numbers::Constant { kernel, bias: None, slope: None }
                 }
-                None => Numbers::Computed { from, order: None, bias: None, slope: None },
+                None => Numbers::Computed { from: a.device, order: None, bias: None, slope: None },
             };
             let input = self.view(input, &[items, k, n]);
-            return self.convolution(Convolution { desc: ConvDesc::new(k, m, [1]), input, numbers, residual: None });
+            let output = self.convolution(Convolution { desc: ConvDesc::new(k, m, [1]), input, numbers, residual: None })?;
+            return Ok(self.view(output, &sums));
         }
         let order = (batch_a != batch).then(|| {
             let full = [&batch[..], &[m, k]].concat();
             let strides = broadcast_strides(&shape_a, &full);
-            crate::graph::ops::each(&full, |at| crate::graph::ops::index_of(at, &strides) as i32)
+            each(&full, |at| index_of(at, &strides) as i32)
         });
         let input = self.view(input, &[1, items * k, n]);
         let desc = ConvDesc { groups: items, ..ConvDesc::new(items * k, items * m, [1]) };
-        let numbers = Numbers::Computed { from, order, bias: None, slope: None };
-        self.convolution(Convolution { desc, input, numbers, residual: None })
+        let numbers = Numbers::Computed { from: a.device, order, bias: None, slope: None };
+        let output = self.convolution(Convolution { desc, input, numbers, residual: None })?;
+        Ok(self.view(output, &sums))
     }
 
     /// A pooling, with the positions of the greatest elements where they are wanted.

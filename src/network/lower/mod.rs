@@ -1,11 +1,12 @@
 //! From the nodes of a bound graph to steps on a device. What no kernel here computes becomes a step of the host, by the graph's own
 //! reference; such steps are listed by `explain`.
 
+mod deformed;
 mod layers;
 mod movement;
 mod norm;
 mod pointwise;
-mod sample;
+mod quant;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::ops::{Fact, broadcast, broadcast_strides};
 use crate::graph::{Graph, Node, Op, ValueId};
-use crate::operation::{Map, Operand, Operation, dense};
+use crate::operation::{Arithmetic, Map, Operand, Operation, dense};
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::ElementType;
 
@@ -63,7 +64,9 @@ impl Lowering<'_> {
     fn lower(&mut self, node: &Node) -> Result<()> {
         let facts = self.graph.input_facts(node);
         let results: Vec<Fact> = node.outputs.iter().map(|&id| self.graph.fact(id)).collect();
-        let empty = facts.iter().flatten().chain(&results).any(|fact| fact.len() == 0);
+        // An empty constant is an optional parameter that is left out.
+        let data = facts.iter().flatten().filter(|fact| fact.constant.is_none());
+        let empty = data.chain(results.first()).any(|fact| fact.len() == 0);
         // What was begun on the device and could not be finished there is undone.
         let before = (self.program.steps.len(), self.placed.clone(), self.on_host.clone(), self.program.host_inputs.len());
         let refusal = if empty {
@@ -127,19 +130,18 @@ impl Lowering<'_> {
             | Op::SpaceToDepth { .. }
             | Op::CenterCropPad { .. }
             | Op::Resize(_) => self.movement(node, facts, results),
-            Op::DeformConv { .. }
-            | Op::CausalConvWithState { .. }
-            | Op::QuantizeLinear { .. }
+            Op::DeformConv { .. } | Op::CausalConvWithState { .. } => self.deformed(node, facts, results),
+            Op::QuantizeLinear { .. }
             | Op::DequantizeLinear { .. }
-            | Op::DynamicQuantizeLinear
             | Op::QLinearConv(_)
             | Op::ConvInteger(_)
             | Op::QLinearMatMul
-            | Op::MatMulInteger => self.sample(node, facts, results),
+            | Op::MatMulInteger => self.quantised(node, facts, results),
             Op::Shape { .. }
             | Op::Size
             | Op::ConstantOfShape { .. }
             | Op::Range
+            | Op::DynamicQuantizeLinear
             | Op::GridSample { .. }
             | Op::RoiAlign { .. }
             | Op::Col2Im { .. } => Ok(false),
@@ -277,18 +279,35 @@ impl Lowering<'_> {
 
     /// A function of broadcast operands as a new tensor.
     fn elementwise(&mut self, name: &str, function: &str, operands: &[DeviceId], dtype: DType) -> Result<DeviceId> {
+        self.map(name, Arithmetic::Float, function, operands, dtype)
+    }
+
+    /// A function of broadcast operands in 32-bit integers.
+    fn integer(&mut self, name: &str, function: &str, operands: &[DeviceId]) -> Result<DeviceId> {
+        self.map(name, Arithmetic::Integer, function, operands, DType::I32)
+    }
+
+    fn map(
+        &mut self,
+        name: &str,
+        arithmetic: Arithmetic,
+        function: &str,
+        operands: &[DeviceId],
+        dtype: DType,
+    ) -> Result<DeviceId> {
         let shapes: Vec<Vec<usize>> = operands.iter().map(|&id| self.shape(id)).collect();
         let shape = broadcast(&shapes.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         let output = self.temp(&shape, dtype);
-        let list =
-            |shape: &[usize], target: &[usize]| broadcast_strides(shape, target).iter().map(|&stride| stride as i64).collect();
-        let operand =
-            |&id: &DeviceId, shape_of: &Vec<usize>| Operand { dtype: self.dtype(id), offset: 0, strides: list(shape_of, &shape) };
+        let operand = |(&id, own): (&DeviceId, &Vec<usize>)| {
+            let strides = broadcast_strides(own, &shape).iter().map(|&stride| stride as i64).collect();
+            Operand { dtype: self.dtype(id), offset: 0, strides }
+        };
         let map = Map {
             name,
             shape: &shape,
-            operands: operands.iter().zip(&shapes).map(|(id, shape_of)| operand(id, shape_of)).collect(),
+            operands: operands.iter().zip(&shapes).map(operand).collect(),
             output: Operand { dtype, offset: 0, strides: dense(&shape) },
+            arithmetic,
             function,
         };
         let operation = map.operation(self.engine.limits())?;
@@ -307,7 +326,7 @@ impl Lowering<'_> {
 
     /// Copies elements over a loop of this shape.
     fn copy(&mut self, name: &str, from: DeviceId, read: Operand, to: DeviceId, write: Operand, shape: &[usize]) -> Result<()> {
-        let map = Map { name, shape, operands: vec![read], output: write, function: "" };
+        let map = Map { name, shape, operands: vec![read], output: write, arithmetic: Arithmetic::Move, function: "a" };
         let operation = map.operation(self.engine.limits())?;
         self.operation(operation, &[from], to);
         Ok(())

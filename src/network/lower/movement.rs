@@ -159,7 +159,14 @@ impl Lowering<'_> {
         self.rearrange("transpose", from, &turned, 0, &steps)
     }
 
-    fn pad(&mut self, from: DeviceId, mode: PadMode, value: f32, amounts: &[(i64, i64)], result: &[usize]) -> Result<DeviceId> {
+    pub(super) fn pad(
+        &mut self,
+        from: DeviceId,
+        mode: PadMode,
+        value: f32,
+        amounts: &[(i64, i64)],
+        result: &[usize],
+    ) -> Result<DeviceId> {
         let (shape, dtype) = (self.shape(from), self.dtype(from));
         let mode = match mode {
             PadMode::Constant => 0,

@@ -1,0 +1,228 @@
+//! Quantised layers, exactly and in f32: integers of 9 bits and their sums up to 2^24 are exact in it.
+//!
+//! Where a sum could pass 2^24, the factors are split into halves of 4 bits: `16 h + l`. The partial sums then are exact for sums of up
+//! to 65,536 products, and are put together in 32-bit integers.
+
+use super::layers::{Convolution, Factor, Numbers};
+use super::{Done, Lowering};
+use crate::desc::ConvDesc;
+use crate::error::Result;
+use crate::graph::ops::{Fact, axis_of, conv_desc};
+use crate::graph::{Node, Op};
+use crate::network::program::DeviceId;
+use crate::tensor_desc::DType;
+use crate::value::ElementType;
+
+/// Sums up to here are exact in f32.
+const EXACT: usize = 1 << 24;
+
+/// The largest magnitude of a byte less its zero point, and of its halves.
+const BYTE: usize = 255;
+const HALF: usize = 16;
+
+/// What is multiplied.
+enum Product {
+    Conv(Box<ConvDesc>),
+    Matrix,
+}
+
+impl Lowering<'_> {
+    pub(super) fn quantised(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
+        let Some(Some(x)) = facts.first() else { return Ok(false) };
+        let element = |index: usize| facts.get(index).and_then(Option::as_ref).map(|fact| fact.element);
+        // Scales of bf16 would have to be rounded to what no device stores.
+        let scales = |indices: &[usize]| {
+            let known = |&index: &usize| match element(index) {
+                Some(ElementType::F16) => self.engine.limits().f16,
+                other => other == Some(ElementType::F32),
+            };
+            indices.iter().all(known)
+        };
+        match &node.op {
+            Op::QuantizeLinear { axis, block, .. } => {
+                if !matches!(x.element, ElementType::F32 | ElementType::F16) || !scales(&[1]) {
+                    return Ok(false);
+                }
+                let output = self.quantize(node, x, results[0].element, *axis, *block)?;
+                self.set(node, 0, output);
+            }
+            Op::DequantizeLinear { axis, block } => {
+                if x.element == ElementType::I32 || !scales(&[1]) {
+                    return Ok(false);
+                }
+                let output = self.dequantize(node, x, *axis, *block)?;
+                self.set(node, 0, output);
+            }
+            Op::ConvInteger(_) | Op::MatMulInteger => {
+                let Some(sums) = self.integer_sums(node, facts, [0, 1], [2, 3])? else { return Ok(false) };
+                let sums = self.view(sums, &results[0].shape);
+                self.set(node, 0, sums);
+            }
+            Op::QLinearConv(_) | Op::QLinearMatMul => {
+                if !scales(&[1, 4, 6]) {
+                    return Ok(false);
+                }
+                let Some(sums) = self.integer_sums(node, facts, [0, 3], [2, 5])? else { return Ok(false) };
+                let output = self.requantize(node, sums, results[0].element)?;
+                let output = self.view(output, &results[0].shape);
+                self.set(node, 0, output);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// `saturate(round(x / scale) + zero)`, each step in the scale's type.
+    fn quantize(&mut self, node: &Node, x: &Fact, element: ElementType, axis: i64, block: usize) -> Result<DeviceId> {
+        let input = self.input(node, 0)?;
+        let (input, scale) = self.granules(node, input, x, 1, axis, block)?;
+        let dtype = self.dtype(scale);
+        let quotient = self.elementwise("quotient", "a / b", &[input, scale], dtype)?;
+        let mut operands = vec![quotient];
+        if self.optional_input(node, 2)?.is_some() {
+            operands.push(self.granules(node, input, x, 2, axis, block)?.1);
+        }
+        let output = self.saturated("nearest(a)", &operands, element)?;
+        Ok(self.view(output, &x.shape))
+    }
+
+    /// A rounded number plus the last operand, held in an integer type's range.
+    fn saturated(&mut self, rounded: &str, operands: &[DeviceId], element: ElementType) -> Result<DeviceId> {
+        let (least, most) = element.range().unwrap_or((0, 0));
+        let last = ["", "", " + b", " + c"][operands.len().min(3)];
+        // The sum of a rounded number below 2^24 and a zero point is exact; beyond, the range holds it.
+        let function = format!("clamp({rounded}{last}, {least}.0, {most}.0)");
+        self.elementwise("saturate", &function, operands, DType::F32)
+    }
+
+    fn dequantize(&mut self, node: &Node, x: &Fact, axis: i64, block: usize) -> Result<DeviceId> {
+        let input = self.input(node, 0)?;
+        let (input, scale) = self.granules(node, input, x, 1, axis, block)?;
+        let dtype = self.dtype(scale);
+        let mut operands = vec![input, scale];
+        if self.optional_input(node, 2)?.is_some() {
+            operands.push(self.granules(node, input, x, 2, axis, block)?.1);
+        }
+        let function = if operands.len() == 3 { "(a - c) * b" } else { "a * b" };
+        let output = self.elementwise("dequantize", function, &operands, dtype)?;
+        Ok(self.view(output, &x.shape))
+    }
+
+    /// The input and one of its parameters (one for all, for each coordinate of an axis, or for each block) as views that broadcast.
+    fn granules(
+        &mut self,
+        node: &Node,
+        input: DeviceId,
+        x: &Fact,
+        index: usize,
+        axis: i64,
+        block: usize,
+    ) -> Result<(DeviceId, DeviceId)> {
+        let parameter = self.input(node, index)?;
+        let shape = self.shape(parameter);
+        if shape.iter().product::<usize>() == 1 {
+            return Ok((input, self.view(parameter, &[])));
+        }
+        let axis = axis_of(axis, x.rank())?;
+        if block == 0 {
+            let count = shape.iter().product();
+            return Ok((input, self.view(parameter, &[&[count][..], &vec![1; x.rank() - axis - 1]].concat())));
+        }
+        if !x.shape[axis].is_multiple_of(block) {
+            return Err(crate::Error::unsupported("block_size", format!("{block} leaves a part of {} elements", x.shape[axis])));
+        }
+        let split = [&x.shape[..axis], &[x.shape[axis] / block, block], &x.shape[axis + 1..]].concat();
+        let spread = [&shape[..axis + 1], &[1], &shape[axis + 1..]].concat();
+        Ok((self.view(input, &split), self.view(parameter, &spread)))
+    }
+
+    /// The exact sums of products of two factors less their zero points, as i32; `None` where there are too many products.
+    fn integer_sums(
+        &mut self,
+        node: &Node,
+        facts: &[Option<Fact>],
+        factors: [usize; 2],
+        zeros: [usize; 2],
+    ) -> Result<Option<DeviceId>> {
+        let shape = |index: usize| facts[index].as_ref().map(|fact| fact.shape.clone()).unwrap_or_default();
+        let (left, right) = (shape(factors[0]), shape(factors[1]));
+        let (product, terms) = match &node.op {
+            Op::QLinearConv(conv) | Op::ConvInteger(conv) => {
+                let desc = conv_desc(conv, &left, &right, false)?;
+                (Product::Conv(Box::new(desc)), right[1..].iter().product())
+            }
+            _ => (Product::Matrix, left.last().copied().unwrap_or(0)),
+        };
+        let splits = [terms <= EXACT / (BYTE * BYTE), terms <= EXACT / (BYTE * HALF), terms <= EXACT / (HALF * HALF)];
+        let Some(halved) = splits.into_iter().position(|fits| fits) else { return Ok(None) };
+        let mut parts = Vec::new();
+        for (number, (factor, zero)) in factors.into_iter().zip(zeros).enumerate() {
+            let mut device = self.input(node, factor)?;
+            if let Some(zero) = self.optional_input(node, zero)? {
+                let zero = self.parameter(zero, number, matches!(product, Product::Conv(_)), right.len());
+                device = self.elementwise("centre", "a - b", &[device, zero], DType::F32)?;
+            }
+            parts.push(if number < halved {
+                let high = self.elementwise("high", "floor(a / 16.0)", &[device], DType::F32)?;
+                vec![high, self.elementwise("low", "a - 16.0 * b", &[device, high], DType::F32)?]
+            } else {
+                vec![device]
+            });
+        }
+        let mut sums = Vec::new();
+        for &a in &parts[0] {
+            for &b in &parts[1] {
+                sums.push(self.product(&product, a, b)?);
+            }
+        }
+        let function = ["a", "a * 16 + b", "", "a * 256 + (b + c) * 16 + d"][sums.len() - 1];
+        self.integer("sum", function, &sums).map(Some)
+    }
+
+    /// A zero point or scale of a factor as a view that broadcasts to it: for a convolution's weights along the filters, for a matrix
+    /// product along the rows of `a` or the columns of `b`.
+    fn parameter(&mut self, id: DeviceId, factor: usize, conv: bool, rank: usize) -> DeviceId {
+        let shape = self.shape(id);
+        let count: usize = shape.iter().product();
+        match (count, factor) {
+            (1, _) => self.view(id, &[]),
+            (_, 1) if conv => self.view(id, &[&[count][..], &vec![1; rank - 1]].concat()),
+            (_, 0) if shape.len() == 1 => self.view(id, &[count, 1]),
+            _ => id,
+        }
+    }
+
+    fn product(&mut self, product: &Product, a: DeviceId, b: DeviceId) -> Result<DeviceId> {
+        match product {
+            Product::Conv(desc) => {
+                // Computed weights keep Winograd away, which is not exact.
+                let numbers = Numbers::Computed { from: b, order: None, bias: None, slope: None };
+                self.convolution(Convolution { desc: **desc, input: a, numbers, residual: None })
+            }
+            Product::Matrix => self.matmul(Factor { device: a, constant: None }, Factor { device: b, constant: None }),
+        }
+    }
+
+    /// `saturate(round((sum + bias) * (a scale * b scale / y scale)) + y zero)`.
+    fn requantize(&mut self, node: &Node, sums: DeviceId, element: ElementType) -> Result<DeviceId> {
+        let conv = matches!(node.op, Op::QLinearConv(_));
+        let rank = self.shape(sums).len();
+        let mut sums = sums;
+        if let Some(bias) = self.optional_input(node, 8)?.filter(|_| conv) {
+            let count = self.shape(bias).iter().product();
+            let bias = self.view(bias, &[&[count][..], &vec![1; rank - 2]].concat());
+            sums = self.integer("bias", "a + b", &[sums, bias])?;
+        }
+        let (a, b, y) = (self.input(node, 1)?, self.input(node, 4)?, self.input(node, 6)?);
+        let a = self.parameter(a, 0, conv, rank);
+        // Along the filters of the weights is along the channels of the sums.
+        let b = self.parameter(b, 1, conv, rank - 1);
+        let y = self.view(y, &[]);
+        let dtype = self.dtype(y);
+        let both = self.elementwise("scales", "a * b", &[a, b], dtype)?;
+        let factor = self.elementwise("scales", "a / b", &[both, y], dtype)?;
+        let zero = self.input(node, 7)?;
+        let zero = self.view(zero, &[]);
+        self.saturated("nearest(a * b)", &[sums, factor, zero], element)
+    }
+}

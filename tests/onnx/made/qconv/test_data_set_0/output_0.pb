@@ -1,0 +1,1 @@
+By0JKfJgRb^`_”k†K3jn\†`ir_Nv`YjqbQgAg—MrC7{\b|‚gZ}bz€_Hmi~w#yCwQj{GŒ/HR™¤]uUcdQ
