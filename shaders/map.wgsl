@@ -1,7 +1,7 @@
 // Each invocation computes one element of the output from one element of each operand, found by strides.
-// Expects RANK (at least 1), Elem, element(), WORKGROUP, workgroup_index().
-// p[0]: count, the output's offset; p[1]: the operands' offsets; then for each axis, outermost first: size and the output's stride,
-// the operands' strides.
+// Expects RANK (at least 1), ROWS, Elem, element(), WORKGROUP, workgroup_index().
+// p: ROWS rows for the header and for each axis, outermost first. Header: count, the output's offset, the operands' offsets. Axis: size,
+// the output's stride, the operands' strides.
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -13,16 +13,23 @@ fn main(
     if (index >= p[0].x || index < 0) {
         return;
     }
-    var rest = index;
-    var place = p[0].y;
-    var at = p[1];
-    for (var axis = RANK - 1; axis > 0; axis -= 1) {
-        let size = p[2 + 2 * axis].x;
-        let outer = rest / size;
-        let inner = rest - outer * size;
-        rest = outer;
-        place += inner * p[2 + 2 * axis].y;
-        at += inner * p[3 + 2 * axis];
+    // Places of the output (second number) and of the operands behind it; the first number means nothing.
+    var at: array<vec4<i32>, ROWS>;
+    for (var row = 0; row < ROWS; row += 1) {
+        at[row] = p[row];
     }
-    output[place + rest * p[2].y] = element(at + rest * p[3]);
+    var rest = index;
+    for (var axis = RANK; axis > 0; axis -= 1) {
+        var inner = rest;
+        if (axis > 1) {
+            let size = p[axis * ROWS].x;
+            let outer = rest / size;
+            inner = rest - outer * size;
+            rest = outer;
+        }
+        for (var row = 0; row < ROWS; row += 1) {
+            at[row] += inner * p[axis * ROWS + row];
+        }
+    }
+    output[at[0].y] = element(at);
 }

@@ -61,7 +61,7 @@ pub use geometry::Geometry;
 pub use gpu::AdapterSummary;
 pub use graph::{
     AspectPolicy, Binary, Bindings, ConvOp, Coordinates, Dim, Graph, Nearest, Op, PadMode, Pads, Reduce, Resize, ResizeMode,
-    SampleMode, SamplePadding, SoftmaxKind, Unary, ValueId, Variadic,
+    SampleMode, SamplePadding, SoftmaxKind, Stage, StageInput, Unary, ValueId, Variadic,
 };
 pub use layer::{Conv, ConvInputs, Pool, Timing};
 pub use limits::{DeviceClass, DeviceLimits, Precision};

@@ -323,6 +323,40 @@ fn a_residual_network_becomes_its_convolutions_and_shares_its_memory() {
     }
 }
 
+/// Two convolutions as an exporter that keeps channels last writes them: a transposition before and behind each.
+#[test]
+fn transpositions_around_layers_cancel() {
+    let engine = engine();
+    let mut graph = Graph::new("channels last");
+    let x = graph.input("x", &dims(&[1, 6, 5, 3]));
+    let turn = |graph: &mut Graph, x: ValueId, permutation: &[usize]| {
+        graph.apply(Op::Transpose { permutation: permutation.to_vec() }, &[x])
+    };
+    let conv = |graph: &mut Graph, x: ValueId, channels: [usize; 2], seed: u64| {
+        let w = graph.constant("w", random(&[channels[1], channels[0], 3, 3], seed));
+        let x = turn(graph, x, &[0, 3, 1, 2]);
+        let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(channels[0], channels[1], [3, 3]) };
+        let y = graph.conv(&desc, x, w, None);
+        turn(graph, y, &[0, 2, 3, 1])
+    };
+    let first = conv(&mut graph, x, [3, 8], 1);
+    let bias = graph.constant("bias", random(&[8], 2));
+    let y = graph.apply(Op::Binary(Binary::Add), &[first, bias]);
+    let y = graph.apply(Op::Activation(Activation::Relu), &[y]);
+    let second = conv(&mut graph, y, [8, 8], 3);
+    let both = graph.apply(Op::Binary(Binary::Add), &[second, y]);
+    let joined = graph.apply(Op::Concat { axis: -1 }, &[both, y]);
+    let last = conv(&mut graph, joined, [16, 4], 4);
+    graph.output("y", last);
+    let network = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap();
+    // Of six transpositions the first and the last are left.
+    let text = network.graph().to_string();
+    assert_eq!(text.matches("Transpose(").count(), 2, "{text}");
+    assert_eq!(network.graph().node_count(), 6, "{text}");
+    let found = network.verify(&[random(&[1, 6, 5, 3], 5)]).unwrap();
+    assert!(found.passed() && found.end_to_end < 1e-5, "{found}");
+}
+
 #[test]
 fn runs_from_several_threads_give_the_same_bits_as_one_after_the_other() {
     let engine = engine();

@@ -42,6 +42,9 @@ fi
 # Without it the driver prints a line for each process.
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$(mktemp -d)}"
 
+# How long tests/onnx_fuzz.rs tries broken models, in seconds.
+export WGCONV_FUZZ_SECONDS="${WGCONV_FUZZ_SECONDS:-60}"
+
 step cargo fmt --check
 step cargo clippy --all-targets --quiet -- -D warnings
 step cargo test --quiet

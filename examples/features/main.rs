@@ -101,6 +101,10 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
         Some(number) => digit(&engine, number)?,
         None => picture(&engine, args, own)?,
     };
+    // Before anything is printed: who reads only the first lines gets the picture all the same.
+    let subtitle = format!("{} ({}x{}), on {}", shown.subject, shown.picture.width, shown.picture.height, engine.adapter_name());
+    let Shown { title, picture, example, sections, .. } = &shown;
+    Sheet { title, subtitle: &subtitle, picture, example, sections }.write(&args.out)?;
     writeln!(out, "{} ({}x{})", shown.subject, shown.picture.width, shown.picture.height)?;
     writeln!(out, "device: {}{}\n", engine.adapter_name(), if engine.is_software() { ", a software adapter" } else { "" })?;
     for section in &shown.sections {
@@ -114,9 +118,6 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     for layer in &shown.layers {
         writeln!(out, "  {:<62} {}", layer.problem, layer.algorithm)?;
     }
-    let subtitle = format!("{} ({}x{}), on {}", shown.subject, shown.picture.width, shown.picture.height, engine.adapter_name());
-    let Shown { title, picture, example, sections, .. } = &shown;
-    Sheet { title, subtitle: &subtitle, picture, example, sections }.write(&args.out)?;
     writeln!(out, "\nthe maps are drawn in {}", args.out.display())?;
     Ok(())
 }

@@ -106,6 +106,9 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
     let pairs = test.iter().zip(&stated.predictions).map(|(&index, wanted)| (f64::from(outputs[index - 1]) - wanted).abs());
     let difference = pairs.fold(0.0, |most: f64, error| if error.is_nan() { error } else { most.max(error) });
 
+    // Before anything is printed: who reads only the first lines gets the picture all the same.
+    let subtitle = format!("{} learned parameters; predictions by wgconv on {}", graph.parameter_count(), engine.adapter_name());
+    plot::write(&args.png, &plot::Plot { series: &series, predicted: &predicted, stated: &stated, errors: &errors, subtitle })?;
     let software = if engine.is_software() { ", a software adapter" } else { "" };
     writeln!(
         out,
@@ -128,8 +131,6 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
     if args.explain {
         writeln!(out, "\n{}", network.explain())?;
     }
-    let subtitle = format!("{} learned parameters; predictions by wgconv on {}", graph.parameter_count(), engine.adapter_name());
-    plot::write(&args.png, &plot::Plot { series: &series, predicted: &predicted, stated: &stated, errors: &errors, subtitle })?;
     writeln!(out, "the series is drawn in {}", args.png.display())?;
     if !verification.passed() {
         return Err("a layer leaves its tolerance: a kernel or the driver is wrong, please report it with the lines above".into());

@@ -85,13 +85,19 @@ fn nearest(x: f32) -> f32 {
     return select(low, low + 1.0, up);
 }
 
-// The remainder with the sign of the divisor.
+// The remainder with the sign of the divisor; by infinity it is the number itself, or infinity where the signs differ.
 fn floor_mod(a: f32, b: f32) -> f32 {
+    if (is_inf(b) && !is_inf(a)) {
+        return select(b, a, a == 0.0 || is_nan(a) || (a < 0.0) == (b < 0.0));
+    }
     return a - b * floor(a / b);
 }
 
-// The remainder with the sign of the dividend.
+// The remainder with the sign of the dividend; by infinity it is the number itself.
 fn trunc_mod(a: f32, b: f32) -> f32 {
+    if (is_inf(b) && !is_inf(a)) {
+        return a;
+    }
     return a - b * trunc(a / b);
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use op::{
     AspectPolicy, Binary, ConvOp, Coordinates, Nearest, Op, PadMode, Pads, Reduce, Resize, ResizeMode, SampleMode, SamplePadding,
-    SoftmaxKind, Unary, Variadic,
+    SoftmaxKind, Stage, StageInput, Unary, Variadic,
 };
 
 use crate::desc::{ConvDesc, PoolDesc};

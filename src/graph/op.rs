@@ -60,6 +60,9 @@ pub enum Op {
     /// The same numbers as the type of the second input. `x, target`.
     CastLike,
 
+    /// Functions of elements applied one after the other, which a pass made one node; every stage has the result's shape. `x..`
+    Fused(Vec<Stage>),
+
     /// `(x - mean) / sqrt(variance + epsilon) * scale + shift`, of each channel. `x, scale, shift, mean, variance`; in training
     /// `y, running mean, running variance`.
     BatchNorm {
@@ -303,6 +306,26 @@ pub enum Op {
         /// Applied to the sums.
         activation: Activation,
     },
+}
+
+/// One function of an [`Op::Fused`]; the last one's result is the node's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// A function of elements, with one result.
+    pub op: Op,
+    /// Its operands.
+    pub inputs: Vec<StageInput>,
+}
+
+/// An operand of a [`Stage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StageInput {
+    /// The node's input of this number.
+    Input(usize),
+    /// The result of the stage of this number, which stands before.
+    Stage(usize),
+    /// An optional operand that is absent.
+    Absent,
 }
 
 /// A convolution before the shapes are known: empty lists are 1, or 0 for padding, on each axis of the input.

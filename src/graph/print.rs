@@ -52,6 +52,7 @@ impl Op {
                 parts.join(" ")
             }
             Op::Activation(activation) => activation.to_string(),
+            Op::Fused(stages) => stages.iter().map(|stage| stage.op.name()).collect::<Vec<_>>().join(" "),
             other => {
                 let text = format!("{other:?}");
                 match text.find([' ', '(']) {

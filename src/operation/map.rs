@@ -7,8 +7,12 @@ use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
 
-/// The most operands: their places are one `vec4`.
-const MAX_OPERANDS: usize = 4;
+/// The most operands: with the output they are the eight storage buffers that every WebGPU device has.
+pub(crate) const MAX_OPERANDS: usize = 7;
+
+/// What operands are called in a function, and where they are bound.
+pub(crate) const NAMES: [&str; MAX_OPERANDS] = ["a", "b", "c", "d", "e", "f", "g"];
+const BINDINGS: [&str; MAX_OPERANDS] = ["input_0", "input_1", "input_2", "input_3", "input_4", "input_5", "input_6"];
 
 /// A tensor that is read or written along the output's axes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +53,7 @@ pub(crate) struct Map<'a> {
     pub operands: Vec<Operand>,
     pub output: Operand,
     pub arithmetic: Arithmetic,
-    /// An expression of `a`, `b`, `c` and `d`.
+    /// An expression of the operands, by their [`NAMES`].
     pub function: &'a str,
 }
 
@@ -67,44 +71,47 @@ impl Map<'_> {
         if axes.rank() == 0 {
             axes = Axes { sizes: vec![1], strides: vec![vec![0]; lists.len()] };
         }
-        let four = |value: &dyn Fn(usize) -> i64| -> Result<[i32; 4]> {
-            let mut list = [0; 4];
-            for (number, slot) in list.iter_mut().enumerate().take(self.operands.len()) {
-                *slot = word(value(number))?;
+        // Of the header and of each axis: a number, what belongs to the output, what belongs to each operand.
+        let rows = (2 + self.operands.len()).div_ceil(4);
+        let mut parameters: Vec<[i32; 4]> = Vec::new();
+        let mut add = |first: i64, rest: &dyn Fn(usize) -> i64| -> Result<()> {
+            let mut words = vec![0; 4 * rows];
+            words[0] = word(first)?;
+            for number in 0..=self.operands.len() {
+                words[1 + number] = word(rest(number))?;
             }
-            Ok(list)
+            parameters.extend(words.chunks_exact(4).map(|row| [row[0], row[1], row[2], row[3]]));
+            Ok(())
         };
         let count = axes.count();
-        let mut parameters =
-            vec![[word(count as i64)?, word(self.output.offset)?, 0, 0], four(&|number| self.operands[number].offset)?];
+        add(count as i64, &|number| if number == 0 { self.output.offset } else { self.operands[number - 1].offset })?;
         for axis in 0..axes.rank() {
-            parameters.push([word(axes.sizes[axis] as i64)?, word(axes.strides[0][axis])?, 0, 0]);
-            parameters.push(four(&|number| axes.strides[1 + number][axis])?);
+            add(axes.sizes[axis] as i64, &|number| axes.strides[number][axis])?;
         }
         let arithmetic = match self.arithmetic {
             Arithmetic::Float => "f32",
             Arithmetic::Integer => "i32",
             Arithmetic::Move => self.output.dtype.name(),
         };
-        let names = ["a", "b", "c", "d"];
         let types: Vec<&str> = self.operands.iter().map(|operand| operand.dtype.name()).collect();
         let label = format!("map {} {}->{} r{}", self.name, types.join(","), self.output.dtype, axes.rank());
         let mut kernel = Kernel::new(label, self.output.dtype, WORKGROUP)
             .constant("RANK", axes.rank() as i64)
+            .constant("ROWS", rows as i64)
             .fragment(include_str!("../../shaders/map.wgsl"));
         let mut arguments = Vec::new();
         let mut parameters_text = Vec::new();
         for (number, operand) in self.operands.iter().enumerate() {
-            kernel =
-                kernel.binding(["input_0", "input_1", "input_2", "input_3"][number], array(operand.dtype), Slot::Operand(number));
-            arguments.push(format!("{arithmetic}(input_{number}[at[{number}]])"));
-            parameters_text.push(format!("{}: {arithmetic}", names[number]));
+            kernel = kernel.binding(BINDINGS[number], array(operand.dtype), Slot::Operand(number));
+            let (row, column) = ((number + 2) / 4, (number + 2) % 4);
+            arguments.push(format!("{arithmetic}({}[at[{row}][{column}]])", BINDINGS[number]));
+            parameters_text.push(format!("{}: {arithmetic}", NAMES[number]));
         }
-        let function = self.function;
         kernel = kernel.written("output", array(self.output.dtype), Slot::Output).fragment(format!(
-            "fn compute({}) -> {arithmetic} {{\n    return {function};\n}}\n\n\
-             fn element(at: vec4<i32>) -> Elem {{\n    return Elem(compute({}));\n}}",
+            "fn compute({}) -> {arithmetic} {{\n    return {};\n}}\n\n\
+             fn element(at: array<vec4<i32>, ROWS>) -> Elem {{\n    return Elem(compute({}));\n}}",
             parameters_text.join(", "),
+            self.function,
             arguments.join(", ")
         ));
         if self.arithmetic == Arithmetic::Float {
@@ -112,7 +119,7 @@ impl Map<'_> {
                 .fragment(include_str!("../../shaders/lib/activations.wgsl"))
                 .fragment(include_str!("../../shaders/lib/numbers.wgsl"));
         }
-        kernel.iterations = axes.rank() as u64;
+        kernel.iterations = (axes.rank() * (1 + rows)) as u64;
         Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
     }
 }

@@ -11,10 +11,12 @@ mod normalise;
 mod pad;
 mod reduce;
 mod resample;
+#[cfg(test)]
+mod validate;
 
 pub(crate) use deform::Deform;
 pub(crate) use gather::{Gather, scatter};
-pub(crate) use map::{Arithmetic, Map, Operand, dense};
+pub(crate) use map::{Arithmetic, MAX_OPERANDS, Map, NAMES, Operand, dense};
 pub(crate) use normalise::{Normalise, NormaliseKind};
 pub(crate) use pad::Pad;
 pub(crate) use reduce::{Reduction, ReductionKind};

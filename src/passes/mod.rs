@@ -6,11 +6,15 @@
 mod edit;
 mod fold;
 mod fuse;
+mod layout;
+mod pointwise;
 mod recognise;
 mod tidy;
 
 pub use fold::{fold_affine, gemm_to_linear};
 pub use fuse::{absorb_pads, fuse_epilogues};
+pub use layout::sink_transposes;
+pub use pointwise::{fuse_pointwise, merge_affine};
 pub use recognise::recognise_activations;
 pub use tidy::{merge_movements, remove_identities, remove_unused, share_common};
 
@@ -23,12 +27,15 @@ pub type Pass = (&'static str, fn(&Graph) -> Graph);
 pub const PASSES: &[Pass] = &[
     ("remove_identities", remove_identities),
     ("merge_movements", merge_movements),
+    ("sink_transposes", sink_transposes),
     ("share_common", share_common),
     ("recognise_activations", recognise_activations),
     ("absorb_pads", absorb_pads),
     ("gemm_to_linear", gemm_to_linear),
     ("fold_affine", fold_affine),
     ("fuse_epilogues", fuse_epilogues),
+    ("merge_affine", merge_affine),
+    ("fuse_pointwise", fuse_pointwise),
     ("remove_unused", remove_unused),
 ];
 

@@ -5,6 +5,7 @@
 
 mod binary;
 mod cast;
+mod fused;
 mod lanes;
 mod layers;
 mod lrn;
@@ -23,6 +24,7 @@ mod window;
 
 use std::sync::Arc;
 
+pub(crate) use fused::stage_facts;
 pub(crate) use layers::{conv_desc, conv_operands, linear_problem, matmul_operands, matmul_shape};
 pub(crate) use norm::normalised_axes;
 pub(crate) use reduce::{reduced_axes, softmax_axes};
@@ -208,7 +210,8 @@ fn family(op: &Op) -> Family {
         | Op::Where
         | Op::Clip
         | Op::Cast(_)
-        | Op::CastLike => Family::Pointwise,
+        | Op::CastLike
+        | Op::Fused(_) => Family::Pointwise,
         Op::BatchNorm { .. }
         | Op::InstanceNorm { .. }
         | Op::LayerNorm { .. }

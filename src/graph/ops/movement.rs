@@ -181,7 +181,7 @@ fn check_dropout(inputs: &Inputs) -> Result<()> {
         return Ok(());
     }
     let zero = |value: &Value| value.to_f64().iter().all(|&number| number == 0.0);
-    if zero(inputs.constant(2, "training_mode")?) || zero(inputs.constant(1, "ratio")?) {
+    if zero(inputs.constant(2, "training_mode")?) || (inputs.optional(1).is_some() && zero(inputs.constant(1, "ratio")?)) {
         return Ok(());
     }
     Err(Error::unsupported("training_mode", "is true, but a dropout in training is random"))

@@ -4,6 +4,7 @@
 
 use super::binary::{binary, binary_type};
 use super::cast::cast;
+use super::fused;
 use super::layers::same_type;
 use super::{Fact, Inputs, broadcast, broadcast_strides, each, index_of, not_of_type};
 use crate::activation::Activation;
@@ -12,6 +13,9 @@ use crate::graph::op::{Op, Unary, Variadic};
 use crate::value::{ElementType, Value};
 
 pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {
+    if let Op::Fused(stages) = op {
+        return fused::infer(stages, inputs);
+    }
     let x = inputs.get(0)?;
     let (element, shape) = match op {
         Op::Activation(Activation::Prelu) => {
@@ -55,6 +59,9 @@ pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {
 }
 
 pub(super) fn evaluate(op: &Op, inputs: &Inputs, results: &[Fact]) -> Result<Vec<Value>> {
+    if let Op::Fused(stages) = op {
+        return fused::evaluate(stages, inputs);
+    }
     let x = inputs.value(0);
     let result = &results[0];
     let value = match op {

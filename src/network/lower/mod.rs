@@ -100,7 +100,8 @@ impl Lowering<'_> {
             | Op::Where
             | Op::Clip
             | Op::Cast(_)
-            | Op::CastLike => self.pointwise(node, facts, results),
+            | Op::CastLike
+            | Op::Fused(_) => self.pointwise(node, facts, results),
             Op::BatchNorm { .. }
             | Op::InstanceNorm { .. }
             | Op::LayerNorm { .. }

@@ -2,10 +2,11 @@
 
 use super::{Done, Lowering};
 use crate::error::Result;
-use crate::graph::ops::Fact;
-use crate::graph::{Binary, Node, Op, Unary, Variadic};
+use crate::graph::ops::{Fact, Inputs, stage_facts};
+use crate::graph::{Binary, Node, Op, Stage, StageInput, Unary, Variadic};
 use crate::kernel::activation_text;
 use crate::network::program::DeviceId;
+use crate::operation::NAMES;
 use crate::tensor_desc::DType;
 use crate::value::ElementType;
 
@@ -30,8 +31,13 @@ impl Lowering<'_> {
                 let function = if results[0].element == ElementType::Bool { "truth(a != 0.0)" } else { "a" };
                 self.elementwise("cast", function, &[x], dtype)?
             }
+            Op::Fused(stages) => {
+                let operands = (0..node.inputs.len()).map(|index| self.input(node, index)).collect::<Result<Vec<_>>>()?;
+                let Some(function) = fused_function(stages, facts) else { return Ok(false) };
+                self.elementwise(&name, &function, &operands, dtype)?
+            }
             op => {
-                let function = function(op);
+                let Some(function) = function(op, &["a", "b", "c"].map(String::from)) else { return Ok(false) };
                 let operands = (0..node.inputs.len()).map(|index| self.input(node, index)).collect::<Result<Vec<_>>>()?;
                 self.elementwise(&name, &function, &operands, dtype)?
             }
@@ -77,58 +83,99 @@ impl Lowering<'_> {
     }
 }
 
-/// The expression of a function of one, two or three numbers `a`, `b`, `c`.
-fn function(op: &Op) -> String {
-    match op {
-        Op::Activation(activation) => activation_text(activation, "a"),
-        Op::Where => "select(c, b, a != 0.0)".into(),
+/// The expression of stages; `None` where one of them has none.
+///
+/// Each stage stands where it is used: passes fuse only what is used once.
+fn fused_function(stages: &[Stage], facts: &[Option<Fact>]) -> Option<String> {
+    let types = stage_facts(stages, &Inputs::new(facts, 1)).ok()?;
+    if !types.iter().all(|fact| computes(fact.element)) {
+        return None;
+    }
+    let mut texts: Vec<String> = Vec::new();
+    for (stage, fact) in stages.iter().zip(&types) {
+        let operand = |input: &StageInput| match *input {
+            StageInput::Input(number) => NAMES.get(number).map(|name| name.to_string()),
+            StageInput::Stage(number) => texts.get(number).map(|text| format!("({text})")),
+            StageInput::Absent => Some(String::new()),
+        };
+        let operands = stage.inputs.iter().map(operand).collect::<Option<Vec<String>>>()?;
+        let text = match &stage.op {
+            Op::Cast(_) if fact.element == ElementType::Bool => format!("truth({} != 0.0)", operands[0]),
+            Op::Cast(_) => operands[0].clone(),
+            Op::Clip => {
+                let bound = |text: String, name: &str, index: usize| match operands.get(index).filter(|bound| !bound.is_empty()) {
+                    Some(bound) => format!("{name}({text}, {bound})"),
+                    None => text,
+                };
+                bound(bound(operands[0].clone(), "greatest", 1), "least", 2)
+            }
+            op => function(op, &operands)?,
+        };
+        texts.push(text);
+    }
+    texts.pop()
+}
+
+/// The expression of a function of one, two or three numbers; `None` where it is no such function.
+fn function(op: &Op, operands: &[String]) -> Option<String> {
+    let operand = |index: usize| operands.get(index).map_or("", String::as_str);
+    let (a, b, c) = (operand(0), operand(1), operand(2));
+    Some(match op {
+        Op::Activation(activation) => activation_text(activation, a),
+        Op::Where => format!("select({c}, {b}, {a} != 0.0)"),
         Op::Unary(unary) => match unary {
-            Unary::Neg => "-a",
-            Unary::Abs => "abs(a)",
-            Unary::Sign => "sign(a)",
-            Unary::Exp => "exp(a)",
-            Unary::Log => "log(a)",
-            Unary::Sqrt => "sqrt(a)",
-            Unary::Reciprocal => "1.0 / a",
-            Unary::Floor => "floor(a)",
-            Unary::Ceil => "ceil(a)",
-            Unary::Round => "nearest(a)",
-            Unary::Erf => "error_function(a)",
-            Unary::Sin => "sin(a)",
-            Unary::Cos => "cos(a)",
-            Unary::Tan => "tan(a)",
-            Unary::Asin => "safe_asin(a)",
-            Unary::Acos => "safe_acos(a)",
-            Unary::Atan => "atan(a)",
-            Unary::Sinh => "safe_sinh(a)",
-            Unary::Cosh => "cosh(a)",
-            Unary::Asinh => "safe_asinh(a)",
-            Unary::Acosh => "safe_acosh(a)",
-            Unary::Atanh => "safe_atanh(a)",
-            Unary::Not => "1.0 - a",
-            Unary::IsNan => "truth(is_nan(a))",
-            Unary::IsInf => "truth(is_inf(a))",
-        }
-        .into(),
+            Unary::Neg => format!("-{a}"),
+            Unary::Reciprocal => format!("1.0 / {a}"),
+            Unary::Not => format!("1.0 - {a}"),
+            Unary::IsNan => format!("truth(is_nan({a}))"),
+            Unary::IsInf => format!("truth(is_inf({a}))"),
+            _ => format!("{}({a})", unary_name(*unary)),
+        },
         Op::Binary(binary) => match binary {
-            Binary::Add => "a + b",
-            Binary::Sub => "a - b",
-            Binary::Mul => "a * b",
-            Binary::Div => "a / b",
-            Binary::Pow => "power(a, b)",
-            Binary::Mod => "floor_mod(a, b)",
-            Binary::Fmod => "trunc_mod(a, b)",
-            Binary::Prelu => "leaky_relu(a, b)",
-            Binary::Equal => "truth(a == b)",
-            Binary::Greater => "truth(a > b)",
-            Binary::GreaterOrEqual => "truth(a >= b)",
-            Binary::Less => "truth(a < b)",
-            Binary::LessOrEqual => "truth(a <= b)",
-            Binary::And => "a * b",
-            Binary::Or => "max(a, b)",
-            Binary::Xor => "abs(a - b)",
-        }
-        .into(),
-        _ => unreachable!("{op:?} is not a function of elements"),
+            Binary::Add => format!("{a} + {b}"),
+            Binary::Sub => format!("{a} - {b}"),
+            Binary::Mul | Binary::And => format!("{a} * {b}"),
+            Binary::Div => format!("{a} / {b}"),
+            Binary::Pow => format!("power({a}, {b})"),
+            Binary::Mod => format!("floor_mod({a}, {b})"),
+            Binary::Fmod => format!("trunc_mod({a}, {b})"),
+            Binary::Prelu => format!("leaky_relu({a}, {b})"),
+            Binary::Equal => format!("truth({a} == {b})"),
+            // Two comparisons in one list of arguments could be read as a list of types.
+            Binary::Greater => format!("truth(({a} > {b}))"),
+            Binary::GreaterOrEqual => format!("truth(({a} >= {b}))"),
+            Binary::Less => format!("truth(({a} < {b}))"),
+            Binary::LessOrEqual => format!("truth(({a} <= {b}))"),
+            Binary::Or => format!("max({a}, {b})"),
+            Binary::Xor => format!("abs({a} - {b})"),
+        },
+        _ => return None,
+    })
+}
+
+/// The WGSL function, or ours, for a function that is one call.
+fn unary_name(unary: Unary) -> &'static str {
+    match unary {
+        Unary::Abs => "abs",
+        Unary::Sign => "sign",
+        Unary::Exp => "exp",
+        Unary::Log => "log",
+        Unary::Sqrt => "sqrt",
+        Unary::Floor => "floor",
+        Unary::Ceil => "ceil",
+        Unary::Round => "nearest",
+        Unary::Erf => "error_function",
+        Unary::Sin => "sin",
+        Unary::Cos => "cos",
+        Unary::Tan => "tan",
+        Unary::Asin => "safe_asin",
+        Unary::Acos => "safe_acos",
+        Unary::Atan => "atan",
+        Unary::Sinh => "safe_sinh",
+        Unary::Cosh => "cosh",
+        Unary::Asinh => "safe_asinh",
+        Unary::Acosh => "safe_acosh",
+        Unary::Atanh => "safe_atanh",
+        Unary::Neg | Unary::Reciprocal | Unary::Not | Unary::IsNan | Unary::IsInf => unreachable!("these are no calls"),
     }
 }

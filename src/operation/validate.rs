@@ -1,0 +1,87 @@
+//! Every kernel here is valid WGSL for a device with WebGPU's own limits, without a GPU: naga parses and validates.
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+use super::*;
+use crate::geometry::Geometry;
+
+fn validate(operation: &Operation) {
+    let text = operation.step.kernel.wgsl();
+    let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}\n{text}", error.emit_to_string(&text)));
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16);
+    validator.validate(&module).unwrap_or_else(|error| panic!("{}\n{text}", error.emit_to_string(&text)));
+    let bound = module.global_variables.iter().filter(|(_, variable)| variable.binding.is_some()).count();
+    assert_eq!(bound, operation.step.kernel.bindings.len(), "{}", operation.step.kernel.label);
+}
+
+#[test]
+fn every_operation_is_valid_wgsl_in_every_element_type() {
+    let limits = DeviceLimits { f16: true, ..Default::default() };
+    let shape = [2, 3, 40, 50];
+    let mut operations = Vec::new();
+    for dtype in [DType::F32, DType::F16, DType::I32] {
+        for count in 0..=MAX_OPERANDS {
+            let strides = dense(&shape);
+            let operand = |number: usize| Operand { dtype, offset: 0, strides: vec![0, number as i64, 0, 1] };
+            for (arithmetic, function) in [
+                (Arithmetic::Float, if count > 0 { "gelu(error_function(a))" } else { "0.0" }),
+                (Arithmetic::Integer, if count > 0 { "a * 2" } else { "0" }),
+                (Arithmetic::Move, if count > 0 { "a" } else { "Elem(0)" }),
+            ] {
+                let operands = (0..count).map(operand).collect();
+                let output = Operand { dtype, offset: 5, strides: strides.clone() };
+                let map = Map { name: "test", shape: &shape, operands, output, arithmetic, function };
+                operations.push(map.operation(&limits).unwrap());
+            }
+        }
+        for mode in 0..4 {
+            let amounts = [(0, 1), (2, 0), (-3, 1), (1, 1)];
+            operations.push(Pad { dtype, mode, value: 1.0, shape: &shape, amounts: &amounts }.operation(&limits).unwrap());
+        }
+        for zeros in [false, true] {
+            operations.push(Gather { dtype, outer: 2, size: 3, inner: 4, indices: 5, zeros }.operation(&limits).unwrap());
+        }
+        operations.push(scatter(dtype, 4, 8, &limits).unwrap());
+    }
+    for dtype in [DType::F32, DType::F16] {
+        for axes in [&[1usize][..], &[0, 2], &[3], &[0, 1, 2, 3], &[]] {
+            for kind in [
+                ReductionKind::Sum,
+                ReductionKind::Mean,
+                ReductionKind::Max,
+                ReductionKind::Min,
+                ReductionKind::Prod,
+                ReductionKind::L1,
+                ReductionKind::L2,
+                ReductionKind::SumSquare,
+                ReductionKind::LogSum,
+                ReductionKind::ArgMax { last: true },
+                ReductionKind::ArgMin { last: false },
+            ] {
+                operations.push(Reduction { kind, dtype, shape: &shape, axes }.operation(&limits).unwrap());
+            }
+            for kind in [
+                NormaliseKind::Softmax,
+                NormaliseKind::LogSoftmax,
+                NormaliseKind::Hardmax,
+                NormaliseKind::MeanVariance { epsilon: 1e-5 },
+                NormaliseKind::Deviation,
+                NormaliseKind::RootMeanSquare { epsilon: 0.0 },
+                NormaliseKind::Lp1,
+                NormaliseKind::Lp2,
+            ] {
+                operations.push(Normalise { kind, dtype, shape: &shape, axes }.operation(&limits).unwrap());
+            }
+        }
+        let (indices, weights) = ([0, 1, -1, 0], [0.5, 0.5, 0.0, 0.0]);
+        let (indices, weights) = (&indices, &weights);
+        let resample = Resample { dtype, outer: 2, input: 2, inner: 3, output: 2, indices, weights, outside: 0.0 };
+        operations.push(resample.operation(&limits).unwrap());
+        let geometry = Geometry::new(&"conv 1x4x8x8 o4 k3x3 p1x1 f32".parse().unwrap()).unwrap();
+        for mask in [false, true] {
+            operations.push(Deform { dtype, geometry: &geometry, offset_groups: 2, mask }.operation(&limits).unwrap());
+        }
+    }
+    operations.iter().for_each(validate);
+    assert!(operations.len() > 250, "{}", operations.len());
+}
