@@ -41,6 +41,7 @@ pub mod onnx;
 mod operation;
 pub mod passes;
 mod problem;
+mod problems;
 pub mod reference;
 mod spatial;
 mod tensor;

@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["problem"],
     &["desc"],
     &["activation", "tensor_desc", "value"],
-    &["spatial"],
+    &["spatial", "problems"],
     &["error"],
 ];
 

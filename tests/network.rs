@@ -430,8 +430,13 @@ fn what_cannot_be_planned_or_run_is_an_error_with_its_numbers() {
     let w = graph.constant("w", random(&[4, 2, 3, 3], 1));
     let y = graph.conv(&ConvDesc::new(2, 4, [3, 3]), x, w, None);
     graph.output("y", y);
+    let far = graph.apply(Op::Transpose { permutation: vec![0, 1] }, &[x]);
+    let behind = graph.apply(Op::Unary(Unary::Neg), &[far]);
+    graph.output("far", behind);
+    // Both that are wrong, and not the one that only lies behind.
     let error = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap_err();
-    assert!(error.message().contains("node Conv"), "{error}");
+    assert!(error.message().contains("node Conv") && error.message().contains("node Transpose"), "{error}");
+    assert_eq!(error.message().lines().count(), 2, "{error}");
 }
 
 #[test]

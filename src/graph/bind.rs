@@ -7,6 +7,7 @@ use super::ops::{Fact, Inputs, evaluate, infer};
 use super::{Dim, Graph, Node, Op, ValueId};
 use crate::desc::PoolWindow;
 use crate::error::{Error, Result};
+use crate::problems::Problems;
 use crate::value::{ElementType, Value, elements, extent};
 
 /// What is decided about a graph's inputs before it is planned.
@@ -86,7 +87,8 @@ impl Graph {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where a node's inputs do not fit it, or a binding fits no input;
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where a dimension stays unknown. Each names the input or the node.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where a dimension stays unknown. Each names the input or the node, and all nodes
+    /// that can be judged are in one report.
     pub fn bind(&self, bindings: &Bindings) -> Result<Graph> {
         self.check_order()?;
         let mut graph = self.clone();
@@ -105,8 +107,19 @@ impl Graph {
         }
         let mut nodes = Vec::new();
         let mut budget = Budget::new(bindings.fold_limit.unwrap_or(FOLD_LIMIT));
+        let mut problems = Problems::default();
         for node in std::mem::take(&mut graph.nodes) {
-            let results = graph.step(&node, &facts, &mut budget).map_err(|error| graph.at_node(&node, error))?;
+            // Behind a node that failed nothing is known, and nothing can be said.
+            if node.inputs.iter().flatten().any(|id| facts[id.0].is_none()) && problems.any() {
+                continue;
+            }
+            let results = match graph.step(&node, &facts, &mut budget) {
+                Ok(results) => results,
+                Err(error) => {
+                    problems.add_whole(&graph.at_node(&node, error));
+                    continue;
+                }
+            };
             let all_constant = results.iter().all(|fact| fact.constant.is_some());
             for (&id, fact) in node.outputs.iter().zip(results) {
                 let info = &mut graph.values[id.0];
@@ -119,6 +132,7 @@ impl Graph {
                 nodes.push(node);
             }
         }
+        problems.finish()?;
         graph.nodes = nodes;
         Ok(graph)
     }

@@ -9,10 +9,10 @@ use std::collections::{HashMap, HashSet};
 use prost::Message;
 
 use super::importer::{Abort, Importer, LAST_OPSET, Scope, is_default, opset_of};
-use super::problems::{Problems, short};
 use super::proto::{self, Function};
 use crate::error::ErrorKind;
 use crate::graph::ValueId;
+use crate::problems::{Problems, short};
 
 /// Calls within each other.
 const MAX_DEPTH: usize = 32;

@@ -7,10 +7,10 @@ use super::external::Folder;
 use super::functions::{Functions, Inlining};
 use super::node::Node;
 use super::operators::{operator, refusal};
-use super::problems::{Problems, short};
 use super::{import, proto, tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Dim, Graph, ValueId};
+use crate::problems::{Problems, short};
 use crate::value::Value;
 
 /// The newest opset whose operators are known.

@@ -12,7 +12,7 @@ mod import;
 mod importer;
 mod node;
 mod operators;
-mod problems;
+
 mod proto;
 mod tensor;
 mod weigh;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use half::f16;
+
 use crate::graph::{Graph, Node, Op, ValueId, ValueInfo};
-use crate::value::Value;
+use crate::value::{ElementType, Value};
 
 /// A graph with its cross references.
 pub(super) struct Links {
@@ -101,4 +103,20 @@ pub(super) fn per_channel(constant: &Value, output: &[usize], axis: usize) -> Op
     }
     let list = constant.to_f64();
     Some(if list.len() == channels { list } else { vec![list[0]; channels] })
+}
+
+/// Numbers as weights of this type; `None` where it cannot carry them, because one is infinite or the largest loses its digits.
+pub(super) fn carried(element: ElementType, shape: &[usize], list: Vec<f32>) -> Option<Value> {
+    let least = if element == ElementType::F16 { f16::MIN_POSITIVE.to_f32() } else { f32::MIN_POSITIVE };
+    let largest = list.iter().fold(0.0, |most: f32, number| most.max(number.abs()));
+    let value = match element {
+        ElementType::F32 => Value::new(shape, list).ok()?,
+        _ => Value::from_floats(element, shape, list.into_iter().map(f64::from).collect()),
+    };
+    (is_finite(&value) && (largest == 0.0 || largest >= least)).then_some(value)
+}
+
+/// Whether every number of a value is finite.
+pub(super) fn is_finite(value: &Value) -> bool {
+    value.as_f32().iter().all(|number| number.is_finite())
 }

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use super::edit::{Links, channel_axis, per_channel};
+use super::edit::{Links, carried, channel_axis, is_finite, per_channel};
 use super::tidy::remove_unused;
 use crate::activation::Activation;
 use crate::desc::{ConvDesc, Epilogue, Residual};
 use crate::graph::ops::conv_desc;
 use crate::graph::{Binary, Graph, Node, Op, ValueId};
-use crate::value::Value;
+use crate::value::{ElementType, Value};
 use crate::weights::{BatchNorm, Weights};
 
 /// Makes fully connected layers of matrix products whose right side is one constant matrix, so that bias, residual and activation can
@@ -30,7 +30,9 @@ pub fn gemm_to_linear(graph: &Graph) -> Graph {
 fn linear(graph: &mut Graph, node: &Node) -> Option<Vec<Node>> {
     let input = |index: usize| node.inputs.get(index).copied().flatten();
     let (a, b) = (input(0)?, input(1)?);
-    let weight = graph.constant_of(b).filter(|value| value.shape().len() == 2 && value.element().is_float())?.clone();
+    // A layer sums and stores f32 at most.
+    let takes = |element: ElementType| element.is_float() && element != ElementType::F64;
+    let weight = graph.constant_of(b).filter(|value| value.shape().len() == 2 && takes(value.element()))?.clone();
     let (alpha, beta, trans_a, trans_b) = match &node.op {
         Op::Gemm { alpha, beta, trans_a, trans_b } => (*alpha, *beta, *trans_a, *trans_b),
         Op::MatMul if graph.fact(a).rank() >= 2 => (1.0, 1.0, false, false),
@@ -43,8 +45,8 @@ fn linear(graph: &mut Graph, node: &Node) -> Option<Vec<Node>> {
         None => None,
         Some(c) => {
             let list = per_channel(graph.constant_of(c)?, &graph.fact(node.outputs[0]).shape, 1)?;
-            let scaled = list.iter().map(|value| value * f64::from(beta)).collect();
-            Some(graph.constant("", Value::from_floats(element, &[out], scaled)))
+            let scaled = Value::from_floats(element, &[out], list.iter().map(|value| value * f64::from(beta)).collect());
+            Some(graph.constant("", Some(scaled).filter(is_finite)?))
         }
     };
     let [rows, columns] = [weight.shape()[0], weight.shape()[1]];
@@ -57,8 +59,8 @@ fn linear(graph: &mut Graph, node: &Node) -> Option<Vec<Node>> {
     let scaled = if alpha == 1.0 {
         turned
     } else {
-        let list = turned.to_f64().into_iter().map(|value| value * f64::from(alpha)).collect();
-        Arc::new(Value::from_floats(element, turned.shape(), list))
+        let list = turned.as_f32().iter().map(|value| (f64::from(*value) * f64::from(alpha)) as f32).collect();
+        Arc::new(carried(element, turned.shape(), list)?)
     };
     let name = graph.info(b).name.clone();
     let weight = graph.constant_shared(&name, scaled);
@@ -165,11 +167,9 @@ fn folded(graph: &mut Graph, layer: &Node, node: &Node, x: ValueId) -> Option<(V
     let widen = |list: Vec<f32>| list.into_iter().map(f64::from).collect::<Vec<f64>>();
     let kernel = if unchanged {
         layer.inputs[1]?
-    } else if weight.element() == crate::value::ElementType::F32 {
-        graph.constant(&name, Value::new(weight.shape(), folded.kernel).ok()?)
     } else {
-        graph.constant(&name, Value::from_floats(weight.element(), weight.shape(), widen(folded.kernel)))
+        graph.constant(&name, carried(weight.element(), weight.shape(), folded.kernel)?)
     };
-    let bias = graph.constant("", Value::from_floats(weight.element(), &[channels], widen(folded.bias)));
-    Some((kernel, bias))
+    let bias = Value::from_floats(weight.element(), &[channels], widen(folded.bias));
+    Some((kernel, graph.constant("", Some(bias).filter(is_finite)?)))
 }

@@ -5,8 +5,7 @@ use super::tidy::remove_unused;
 use crate::activation::Activation;
 use crate::graph::{Binary, Graph, Node, Op, Unary, ValueId};
 
-/// Makes one node of `x sigmoid(x)`, `x hard_sigmoid(x)`, `x tanh(softplus(x))` and `x/2 (1 + erf(x / sqrt 2))`, and of a clip with
-/// constant bounds a clamp.
+/// Makes one node of `x sigmoid(x)`, `x hard_sigmoid(x)`, `x tanh(softplus(x))` and `x/2 (1 + erf(x / sqrt 2))`.
 pub fn recognise_activations(graph: &Graph) -> Graph {
     let mut result = graph.clone();
     for number in 0..result.nodes.len() {

@@ -17,13 +17,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::ops::{Fact, broadcast, broadcast_strides};
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::operation::{Arithmetic, Map, Operand, Operation, dense};
+use crate::problems::Problems;
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::ElementType;
 
 /// The steps of a bound graph on an engine.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the node, where a layer cannot run on the device.
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with every node that is a layer and cannot run on the device.
 pub(super) fn lower(engine: &Engine, graph: &Graph) -> Result<Program> {
     let mut lowering = Lowering {
         engine,
@@ -34,10 +35,16 @@ pub(super) fn lower(engine: &Engine, graph: &Graph) -> Result<Program> {
         needed: needed(graph),
         node: 0,
     };
+    let mut problems = Problems::default();
     for (number, node) in graph.nodes.iter().enumerate() {
         lowering.node = number;
-        lowering.lower(node).map_err(|error| graph.at_node(node, error))?;
+        if let Err(error) = lowering.lower(node) {
+            problems.add_whole(&graph.at_node(node, error));
+            // So that the nodes behind it can be judged.
+            lowering.on_host.extend(&node.outputs);
+        }
     }
+    problems.finish()?;
     lowering.finish()
 }
 

@@ -1,4 +1,4 @@
-//! All that is wrong with a model, in one report.
+//! All that is wrong with a model or graph, in one report.
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -9,7 +9,7 @@ const MAX_NAME: usize = 100;
 
 /// The problems found so far.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     lines: Vec<String>,
     more: usize,
     invalid: bool,
@@ -18,18 +18,31 @@ pub(super) struct Problems {
 impl Problems {
     /// Notes one, with the place that it is at.
     pub fn add(&mut self, kind: ErrorKind, place: &str, message: &str) {
+        self.add_line(kind, || format!("{place}: {message}"));
+    }
+
+    fn add_line(&mut self, kind: ErrorKind, line: impl FnOnce() -> String) {
         self.invalid |= kind != ErrorKind::Unsupported;
         if self.lines.len() < MAX_LINES {
-            self.lines.push(format!("{place}: {message}"));
+            self.lines.push(line());
         } else {
             self.more += 1;
         }
     }
 
+    /// Notes an error that says where it is.
+    pub fn add_whole(&mut self, error: &Error) {
+        self.add_line(error.kind(), || format!("{}{}", field_of(error), error.message()));
+    }
+
     /// Notes an error.
     pub fn add_error(&mut self, place: &str, error: &Error) {
-        let field = error.field().map_or(String::new(), |field| format!("{field} "));
-        self.add(error.kind(), place, &format!("{field}{}", error.message()));
+        self.add(error.kind(), place, &format!("{}{}", field_of(error), error.message()));
+    }
+
+    /// Whether one was noted.
+    pub fn any(&self) -> bool {
+        !self.lines.is_empty()
     }
 
     /// Whether there are none.
@@ -48,8 +61,13 @@ impl Problems {
     }
 }
 
+/// The field of an error before its message.
+fn field_of(error: &Error) -> String {
+    error.field().map_or(String::new(), |field| format!("{field} "))
+}
+
 /// A name for a message, shortened.
-pub(super) fn short(name: &str) -> String {
+pub(crate) fn short(name: &str) -> String {
     match name.char_indices().nth(MAX_NAME) {
         Some((end, _)) => format!("{}..", &name[..end]),
         None => name.into(),
