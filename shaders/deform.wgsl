@@ -1,5 +1,5 @@
-// Each invocation reads what one tap of one channel meets at one place of a deformed convolution's output.
-// Expects Elem, weight_of(), WORKGROUP, workgroup_index().
+// each() reads what one tap of one channel meets at one place of a deformed convolution's output.
+// Expects Elem, weight_of().
 // p[0]: count, channels, offset groups; p[1]: input rows and columns, output rows and columns; p[2]: taps, stride; p[3]: dilation,
 // padding. input: [n, c, y, x], offsets: [n, group, tap, 2, place], mask: [n, group, tap, place], output: [n, c, tap, place].
 
@@ -9,16 +9,7 @@ fn element_at(plane: i32, y: i32, x: i32) -> f32 {
     return select(0.0, f32(input[select(0, (plane * p[1].x + y) * p[1].y + x, inside)]), inside);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
-    if (index >= p[0].x || index < 0) {
-        return;
-    }
+fn each(index: i32) {
     let places = p[1].z * p[1].w;
     let taps = p[2].x * p[2].y;
     let row = index / places;

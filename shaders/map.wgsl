@@ -1,18 +1,9 @@
-// Each invocation computes one element of the output from one element of each operand, found by strides.
-// Expects RANK (at least 1), ROWS, Elem, element(), WORKGROUP, workgroup_index().
+// each() computes one element of the output from one element of each operand, found by strides.
+// Expects RANK (at least 1), ROWS, Elem, element().
 // p: ROWS rows for the header and for each axis, outermost first. Header: count, the output's offset, the operands' offsets. Axis: size,
 // the output's stride, the operands' strides.
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
-    if (index >= p[0].x || index < 0) {
-        return;
-    }
+fn each(index: i32) {
     // Places of the output (second number) and of the operands behind it; the first number means nothing.
     var at: array<vec4<i32>, ROWS>;
     for (var row = 0; row < ROWS; row += 1) {

@@ -1,5 +1,5 @@
-// Each invocation finds the element of the input that stands at one place of a padded output, or the fill value.
-// Expects MODE, RANK, Elem, fill(), WORKGROUP, workgroup_index().
+// each() finds the element of the input that stands at one place of a padded output, or the fill value.
+// Expects MODE, RANK, Elem, fill().
 // p[0]: count, the value's bits; then for each axis, outermost first: output size, input size, elements before, the input's stride.
 
 const VALUE: i32 = 0;
@@ -29,16 +29,7 @@ fn found(at: i32, size: i32) -> i32 {
     return select(-1, at, at >= 0 && at < size);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
-    if (index >= p[0].x || index < 0) {
-        return;
-    }
+fn each(index: i32) {
     var rest = index;
     var place = 0;
     var inside = true;

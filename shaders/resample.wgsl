@@ -1,17 +1,8 @@
-// Each invocation computes one output as a weighted sum along one axis. Expects Elem, WORKGROUP, workgroup_index().
+// each() computes one output as a weighted sum along one axis. Expects Elem.
 // p[0]: count, input size, output size, elements behind the axis; p[1]: taps, the bits of the value outside.
 // indices, weights: [output, taps].
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
-    if (index >= p[0].x || index < 0) {
-        return;
-    }
+fn each(index: i32) {
     let inner = p[0].w;
     let row = index / inner;
     let outer = row / p[0].z;

@@ -1,6 +1,7 @@
 //! [`Graph`]: a network as data: values, the nodes that compute them, constants. It is built by hand or by an importer, checked and
 //! given its shapes by [`Graph::bind`], rewritten by [`passes`](crate::passes), and made ready by [`Network`](crate::Network).
 
+mod attributes;
 mod bind;
 mod op;
 pub(crate) mod ops;
@@ -8,10 +9,11 @@ mod print;
 
 use std::sync::Arc;
 
-pub use op::{
-    AspectPolicy, Binary, ConvOp, Coordinates, Nearest, Op, PadMode, Pads, Reduce, Resize, ResizeMode, SampleMode, SamplePadding,
+pub use attributes::{
+    AspectPolicy, Binary, ConvOp, Coordinates, Nearest, PadMode, Pads, Reduce, Resize, ResizeMode, SampleMode, SamplePadding,
     SoftmaxKind, Stage, StageInput, Unary, Variadic,
 };
+pub use op::Op;
 
 use crate::desc::{ConvDesc, PoolDesc};
 use crate::error::{Error, Result};

@@ -1,5 +1,7 @@
 //! [`Network`]: a graph made ready on an engine: fused, planned, its memory shared, its commands made once and replayed.
 
+mod build;
+mod convert;
 mod execute;
 mod explain;
 mod lower;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::convert;
 use super::execute::{self, Executable};
 use super::program::Work;
 use super::{Network, check_values, lower, reference};
@@ -112,7 +113,7 @@ impl Network {
                 let got = match tensor.filter(|_| uses[id.0] > 0) {
                     Some(tensor) => {
                         on_device = true;
-                        execute::tensor_to_value(tensor, expected.element())?
+                        convert::tensor_to_value(tensor, expected.element())?
                     }
                     None => expected.clone(),
                 };

@@ -1,6 +1,6 @@
 //! [`Deform`]: what the taps of a deformed convolution meet (Dai et al., "Deformable Convolutional Networks", 2017).
 
-use super::{Operation, WORKGROUP, array, word};
+use super::{EACH, Operation, WORKGROUP, array, word};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
@@ -44,6 +44,7 @@ impl Deform<'_> {
             .binding("input", array(self.dtype), Slot::Operand(0))
             .binding("offsets", array(self.dtype), Slot::Operand(1))
             .written("output", array(self.dtype), Slot::Output)
+            .fragment(EACH)
             .fragment(include_str!("../../shaders/deform.wgsl"));
         shader = if self.mask {
             shader

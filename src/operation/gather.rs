@@ -1,6 +1,6 @@
 //! [`Gather`]: slices of an axis by an index, and its counterpart that puts elements at indices.
 
-use super::{Operation, WORKGROUP, array, word};
+use super::{EACH, Operation, WORKGROUP, array, word};
 use crate::error::Result;
 use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
@@ -29,6 +29,7 @@ impl Gather {
             .binding("input", array(self.dtype), Slot::Operand(0))
             .binding("indices", array(DType::I32), Slot::Operand(1))
             .written("output", array(self.dtype), Slot::Output)
+            .fragment(EACH)
             .fragment(include_str!("../../shaders/gather.wgsl"));
         Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
     }
@@ -41,6 +42,7 @@ pub(crate) fn scatter(dtype: DType, count: usize, outputs: usize, limits: &Devic
         .binding("input", array(dtype), Slot::Operand(0))
         .binding("indices", array(DType::I32), Slot::Operand(1))
         .written("output", array(dtype), Slot::Output)
+        .fragment(EACH)
         .fragment(include_str!("../../shaders/scatter.wgsl"));
     Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
 }

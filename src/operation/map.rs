@@ -1,7 +1,7 @@
 //! [`Map`]: each element of the output is a function of one element of each operand. Broadcasting, transposing, slicing,
 //! expanding and concatenating are strides.
 
-use super::{Axes, Operation, WORKGROUP, array, word};
+use super::{Axes, EACH, Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
@@ -98,6 +98,7 @@ impl Map<'_> {
         let mut kernel = Kernel::new(label, self.output.dtype, WORKGROUP)
             .constant("RANK", axes.rank() as i64)
             .constant("ROWS", rows as i64)
+            .fragment(EACH)
             .fragment(include_str!("../../shaders/map.wgsl"));
         let mut arguments = Vec::new();
         let mut parameters_text = Vec::new();

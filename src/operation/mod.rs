@@ -31,6 +31,9 @@ use crate::tensor_desc::DType;
 /// Invocations of a workgroup.
 const WORKGROUP: u32 = 64;
 
+/// The entry point of kernels with an invocation for each element.
+const EACH: &str = include_str!("../../shaders/lib/each.wgsl");
+
 /// A kernel with its grid and its numbers, ready to be bound.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Operation {

@@ -1,6 +1,6 @@
 //! [`Resample`]: one axis of a resampling: each output is a weighted sum of a few inputs of its axis, which tables list.
 
-use super::{Operation, WORKGROUP, array, word};
+use super::{EACH, Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
@@ -38,6 +38,7 @@ impl Resample<'_> {
             .binding("indices", array(DType::I32), Slot::Table(0))
             .binding("weights", array(DType::F32), Slot::Table(1))
             .written("output", array(self.dtype), Slot::Output)
+            .fragment(EACH)
             .fragment(include_str!("../../shaders/resample.wgsl"));
         kernel.iterations = taps as u64;
         let mut operation = Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)?;

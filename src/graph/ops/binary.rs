@@ -8,7 +8,7 @@ use super::pointwise::{floats, ints, spread};
 use super::{Fact, Inputs, broadcast, not_of_type};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::graph::op::Binary;
+use crate::graph::Binary;
 use crate::value::{ElementType, Value};
 
 /// Whether a comparison holds for two numbers in this order; NaN has none.
@@ -149,7 +149,7 @@ mod tests {
     use super::super::evaluate;
     use super::super::layers::shared;
     use super::*;
-    use crate::graph::op::Op;
+    use crate::graph::Op;
     use crate::value::Data;
 
     fn list(data: impl Into<Data>) -> Value {

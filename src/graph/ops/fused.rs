@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Fact, Inputs};
 use crate::error::{Error, Result};
-use crate::graph::op::{Stage, StageInput};
+use crate::graph::{Stage, StageInput};
 use crate::value::Value;
 
 /// The facts of all stages, of which the last is the node's.

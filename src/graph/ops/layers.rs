@@ -8,7 +8,7 @@ use crate::activation::Activation;
 use crate::desc::{ConvDesc, Epilogue, IndexOrder, Padding, PoolDesc, PoolKind, Residual};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::graph::op::{ConvOp, Op, Pads};
+use crate::graph::{ConvOp, Op, Pads};
 use crate::problem::Problem;
 use crate::reference::{self, ConvOperands};
 use crate::spatial::Spatial;

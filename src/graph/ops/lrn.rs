@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{Fact, Inputs};
 use crate::error::{Error, Result};
-use crate::graph::op::Op;
+use crate::graph::Op;
 use crate::value::{Value, elements};
 
 /// Checks what [`Op::Lrn`] asks of its input.

@@ -6,7 +6,7 @@
 use super::window::{centre_windows, pad_amounts, pad_source, padded, slice_axes, split_lengths};
 use super::{Fact, Inputs, axes_of, axis_of, broadcast, broadcast_strides, strides};
 use crate::error::{Error, Result};
-use crate::graph::op::{Op, PadMode};
+use crate::graph::{Op, PadMode};
 use crate::value::{ElementType, Value, elements};
 
 pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {

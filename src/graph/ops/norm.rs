@@ -9,7 +9,7 @@ use super::lrn;
 use super::pointwise::{float, spread};
 use super::{Fact, Inputs, axes_of, axis_of, broadcast};
 use crate::error::{Error, Result};
-use crate::graph::op::Op;
+use crate::graph::Op;
 use crate::value::{ElementType, Value, elements};
 
 pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {

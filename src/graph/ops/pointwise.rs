@@ -9,7 +9,7 @@ use super::layers::same_type;
 use super::{Fact, Inputs, broadcast, broadcast_strides, each, index_of, not_of_type};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::graph::op::{Op, Unary, Variadic};
+use crate::graph::{Op, Unary, Variadic};
 use crate::value::{ElementType, Value};
 
 pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use super::movement::sources;
 use super::{Fact, Inputs, axis_of, not_of_type, quant_product, strides};
 use crate::error::{Error, Result};
-use crate::graph::op::Op;
+use crate::graph::Op;
 use crate::value::{ElementType, Value};
 
 pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {

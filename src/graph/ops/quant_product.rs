@@ -9,7 +9,7 @@ use super::{Fact, Inputs, broadcast, broadcast_strides, conv_desc, each, index_o
 use crate::desc::PaddingMode;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::graph::op::{ConvOp, Op};
+use crate::graph::{ConvOp, Op};
 use crate::problem::Problem;
 use crate::tensor_desc::TensorDesc;
 use crate::value::{ElementType, Value, elements};
@@ -242,7 +242,7 @@ mod tests {
     use super::super::evaluate;
     use super::super::layers::shared;
     use super::*;
-    use crate::graph::op::Pads;
+    use crate::graph::Pads;
     use crate::value::Data;
 
     fn run(op: Op, inputs: &[Value]) -> Result<Value> {

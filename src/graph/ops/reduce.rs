@@ -5,7 +5,7 @@ use super::lanes::{Lane, Lanes};
 use super::pointwise::{float, greater, lesser};
 use super::{Fact, Inputs, axes_of, axis_of, not_of_type};
 use crate::error::{Error, Result};
-use crate::graph::op::{Op, Reduce, SoftmaxKind};
+use crate::graph::{Op, Reduce, SoftmaxKind};
 use crate::value::{ElementType, Value};
 
 pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {

@@ -9,7 +9,7 @@ use super::movement::{select_or, sources};
 use super::resize_kernel::{Kernel, nearest_to};
 use super::{Fact, Inputs, axes_of, not_of_type, strides};
 use crate::error::{Error, Result};
-use crate::graph::op::{AspectPolicy, Coordinates, Op, Resize, ResizeMode};
+use crate::graph::{AspectPolicy, Coordinates, Op, Resize, ResizeMode};
 use crate::value::{ElementType, Value};
 
 /// One axis of a resampling: output `o` is the sum of `weights[o][t] * input[indices[o][t]]` over the taps.
@@ -304,7 +304,7 @@ mod tests {
     use super::super::evaluate;
     use super::super::layers::shared;
     use super::*;
-    use crate::graph::op::Nearest;
+    use crate::graph::Nearest;
     use crate::value::Data;
 
     fn resize(mode: ResizeMode, coordinates: Coordinates) -> Resize {

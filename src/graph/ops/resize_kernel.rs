@@ -1,6 +1,6 @@
 //! Which inputs around a coordinate a resampling looks at, and with what weights.
 
-use crate::graph::op::{Nearest, Resize, ResizeMode};
+use crate::graph::{Nearest, Resize, ResizeMode};
 
 /// The input that mode nearest takes.
 pub(super) fn nearest_to(x: f64, rule: Nearest) -> i64 {

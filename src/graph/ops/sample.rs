@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{Fact, Inputs, not_of_type, sample_windows, strides};
 use crate::error::{Error, Result};
-use crate::graph::op::{Op, SampleMode, SamplePadding};
+use crate::graph::{Op, SampleMode, SamplePadding};
 use crate::value::{ElementType, Value};
 
 /// Samples of a bin on each axis, at most: the regions are data, and may be of any size.

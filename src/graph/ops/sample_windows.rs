@@ -7,7 +7,7 @@ use super::{Fact, Inputs, conv_desc};
 use crate::desc::PaddingMode;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::graph::op::{ConvOp, Op, Pads};
+use crate::graph::{ConvOp, Op, Pads};
 use crate::problem::Problem;
 use crate::tensor_desc::TensorDesc;
 use crate::value::Value;

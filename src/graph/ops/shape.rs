@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Fact, Inputs, not_of_type};
 use crate::error::{Error, Result};
-use crate::graph::op::Op;
+use crate::graph::Op;
 use crate::tensor_desc::MAX_ELEMENTS;
 use crate::value::{ElementType, Value};
 

@@ -2,7 +2,7 @@
 
 use super::{Inputs, axes_of};
 use crate::error::{Error, Result};
-use crate::graph::op::PadMode;
+use crate::graph::PadMode;
 use crate::tensor_desc::MAX_ELEMENTS;
 
 /// The part of one axis that a slice reads: `start, start + step, ..`, `len` of them.

@@ -1,0 +1,223 @@
+//! From a program to what runs it: buffers, weights, pipelines, bind groups.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::convert::constant;
+use super::execute::Executable;
+use super::memory::Layout;
+use super::no_room;
+use super::program::{DeviceId, LayerWeights, Outcome, Program, Source, Work};
+use crate::algorithm::{Algorithm, Plan};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::gpu::{self, Bound, Dispatch, Gpu, PooledBuffer};
+use crate::graph::Graph;
+use crate::kernel::{Kernel, Slot};
+use crate::operation::Operation;
+use crate::tensor::{Tensor, to_bytes};
+
+/// Makes buffers and remembers them.
+struct Builder<'a> {
+    gpu: &'a Arc<Gpu>,
+    buffers: Vec<PooledBuffer>,
+    constant_bytes: u64,
+}
+
+impl Builder<'_> {
+    fn upload(&mut self, bytes: &[u8], usage: gpu::Usage) -> Result<Bound> {
+        let padded;
+        let bytes = if bytes.len().is_multiple_of(4) && !bytes.is_empty() {
+            bytes
+        } else {
+            padded = [bytes, &vec![0; bytes.len().max(1).next_multiple_of(4) - bytes.len()]].concat();
+            &padded
+        };
+        let buffer = self.gpu.buffers.take(self.gpu, bytes.len() as u64, usage)?;
+        gpu::write(self.gpu, buffer.raw(), bytes)?;
+        let bound = Bound { buffer: buffer.raw().clone(), bytes: bytes.len() as u64 };
+        self.constant_bytes += bound.bytes;
+        self.buffers.push(buffer);
+        Ok(bound)
+    }
+}
+
+impl Executable {
+    /// Makes everything that a run needs. With `share` off each value keeps its own buffer, so that all can be read afterwards.
+    pub fn new(engine: &Engine, graph: &Graph, program: Program, share: bool, memory_limit: Option<u64>) -> Result<Self> {
+        let gpu = engine.gpu();
+        let layout = Layout::new(&program, share);
+        let weights = weight_bytes(&program);
+        if let Some(limit) = memory_limit.filter(|&limit| weights + layout.bytes() > limit) {
+            return Err(no_room(weights + layout.bytes(), limit, weights, layout.bytes()));
+        }
+        compile(gpu, &program)?;
+        let shared = layout
+            .buffers
+            .iter()
+            .map(|&bytes| gpu.buffers.take(gpu, bytes, gpu::STORAGE).map(Arc::new))
+            .collect::<Result<Vec<_>>>()?;
+        let mut builder = Builder { gpu, buffers: Vec::new(), constant_bytes: 0 };
+        let mut tensors: Vec<Option<Tensor>> = vec![None; program.devices.len()];
+        let used: HashSet<DeviceId> = program
+            .steps
+            .iter()
+            .flat_map(|step| step.work.reads())
+            .chain(outcomes(&program))
+            .map(|id| program.root(id))
+            .collect();
+        for number in 0..program.devices.len() {
+            let device = &program.devices[number];
+            let id = DeviceId(number);
+            tensors[number] = if device.root != id {
+                match (&tensors[device.root.0], layout.buffer_of[device.root.0]) {
+                    (Some(root), _) => Some(root.with_desc(device.desc.clone())),
+                    (None, _) => None,
+                }
+            } else if let Source::Constant(content) = &device.source {
+                used.contains(&id).then(|| constant(gpu, content, &device.desc)).transpose()?
+            } else {
+                layout.buffer_of[number]
+                    .map(|buffer| Tensor::over(gpu, shared[buffer].clone(), device.desc.clone()))
+                    .transpose()?
+            };
+            if let (Some(tensor), Source::Constant(_)) = (&tensors[number], &device.source) {
+                builder.constant_bytes += tensor.bound().bytes;
+            }
+        }
+        let mut executable = Self {
+            engine: engine.clone(),
+            program,
+            layout,
+            tensors,
+            dispatches: Vec::new(),
+            constant_bytes: 0,
+            buffers: Vec::new(),
+        };
+        for number in 0..executable.program.steps.len() {
+            let step = &executable.program.steps[number];
+            let dispatches = executable.prepare(&step.work, &mut builder);
+            let node = &graph.nodes[step.node];
+            let dispatches = dispatches.map_err(|error| graph.at_node(node, error))?;
+            executable.dispatches.push(dispatches);
+        }
+        (executable.constant_bytes, executable.buffers) = (builder.constant_bytes, builder.buffers);
+        Ok(executable)
+    }
+
+    fn prepare(&self, work: &Work, builder: &mut Builder) -> Result<Vec<Dispatch>> {
+        match work {
+            Work::Layer { plan, weights, input, residual, output, indices, workspace } => {
+                let mut fixed = vec![(Slot::Input, self.tensor(*input).bound()), (Slot::Output, self.tensor(*output).bound())];
+                fixed.extend(residual.map(|id| (Slot::Residual, self.tensor(id).bound())));
+                fixed.extend(indices.map(|id| (Slot::Indices, self.tensor(id).bound())));
+                fixed.extend((0..).zip(workspace).map(|(number, &id)| (Slot::Workspace(number), self.tensor(id).bound())));
+                self.weights(plan, weights, builder, &mut fixed)?;
+                plan.steps
+                    .iter()
+                    .map(|step| {
+                        let mut fixed = fixed.clone();
+                        if let Some(uniform) = step.kernel.geometry.filter(|_| uses(&step.kernel, Slot::Geometry)) {
+                            fixed.push((Slot::Geometry, builder.upload(bytemuck::bytes_of(&uniform), gpu::UNIFORM)?));
+                        }
+                        self.dispatch(&step.kernel, step.grid, &fixed)
+                    })
+                    .collect()
+            }
+            Work::Operation { operation, operands, output } => {
+                let Operation { step, parameters, tables } = operation.as_ref();
+                let mut fixed = vec![
+                    (Slot::Output, self.tensor(*output).bound()),
+                    (Slot::Parameters, builder.upload(bytemuck::cast_slice(parameters), gpu::UNIFORM)?),
+                ];
+                fixed.extend((0..).zip(operands).map(|(number, &id)| (Slot::Operand(number), self.tensor(id).bound())));
+                for (number, table) in tables.iter().enumerate() {
+                    fixed.push((Slot::Table(number), builder.upload(table, gpu::STORAGE)?));
+                }
+                Ok(vec![self.dispatch(&step.kernel, step.grid, &fixed)?])
+            }
+            Work::Upload { .. } | Work::Download { .. } | Work::Host => Ok(Vec::new()),
+        }
+    }
+
+    fn weights(&self, plan: &Plan, weights: &LayerWeights, builder: &mut Builder, fixed: &mut Vec<(Slot, Bound)>) -> Result<()> {
+        match weights {
+            LayerWeights::None => {}
+            LayerWeights::Constant { kernel, rows, bias, slope } => {
+                let whole = kernel.as_f32();
+                let channels = whole.len() / kernel.shape()[0].max(1);
+                // A transposed convolution has its inputs first and is never split.
+                let part = if rows.len() == plan.geometry.out_channels as usize && !plan.geometry.transposed {
+                    &whole[rows.start * channels..rows.end * channels]
+                } else {
+                    &whole
+                };
+                let packed = Algorithm::pack_weights(plan, part);
+                fixed.push((Slot::Weights, builder.upload(&to_bytes(&packed, plan.packed_dtype()), gpu::STORAGE)?));
+                for (slot, list) in [(Slot::Bias, bias), (Slot::Slope, slope)] {
+                    if let Some(list) = list {
+                        let list = list.as_f32();
+                        fixed.push((slot, builder.upload(bytemuck::cast_slice(&list[rows.clone()]), gpu::STORAGE)?));
+                    }
+                }
+            }
+            LayerWeights::Computed { packed, bias, slope } => {
+                fixed.push((Slot::Weights, self.tensor(*packed).bound()));
+                fixed.extend(bias.map(|id| (Slot::Bias, self.tensor(id).bound())));
+                fixed.extend(slope.map(|id| (Slot::Slope, self.tensor(id).bound())));
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch(&self, kernel: &Kernel, grid: [u32; 3], fixed: &[(Slot, Bound)]) -> Result<Dispatch> {
+        let gpu = self.gpu();
+        let pipeline = gpu.pipelines.get(gpu, kernel)?;
+        let find = |slot: Slot| fixed.iter().find(|(other, _)| *other == slot).map(|(_, bound)| bound);
+        let bound: Option<Vec<&Bound>> = kernel.bindings.iter().map(|binding| find(binding.slot)).collect();
+        let bound =
+            bound.ok_or_else(|| Error::invalid("kernel", format!("{} has a binding that nothing fills", kernel.label)))?;
+        let bind_group = gpu::bind(gpu, &pipeline, &bound)?;
+        Ok(Dispatch { pipeline, bind_group, grid })
+    }
+}
+
+fn uses(kernel: &Kernel, slot: Slot) -> bool {
+    kernel.bindings.iter().any(|binding| binding.slot == slot)
+}
+
+fn outcomes(program: &Program) -> impl Iterator<Item = DeviceId> + '_ {
+    program.outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Device(id) => Some(*id),
+        Outcome::Host(_) => None,
+    })
+}
+
+/// Bytes of the constants of a program, as they will lie on the device.
+fn weight_bytes(program: &Program) -> u64 {
+    let layers = program.steps.iter().map(|step| match &step.work {
+        Work::Layer { plan, weights: LayerWeights::Constant { .. }, .. } => {
+            plan.packed_elements() * plan.packed_dtype().bytes() as u64
+        }
+        _ => 0,
+    });
+    let constants = program.devices.iter().enumerate().filter(|(_, device)| matches!(device.source, Source::Constant(_)));
+    layers.sum::<u64>() + constants.map(|(number, _)| program.bytes(DeviceId(number))).sum::<u64>()
+}
+
+/// Makes all pipelines, on all cores: drivers compile while they are made.
+fn compile(gpu: &Arc<Gpu>, program: &Program) -> Result<()> {
+    let mut kernels: HashMap<String, &Kernel> = HashMap::new();
+    for step in &program.steps {
+        match &step.work {
+            Work::Layer { plan, .. } => kernels.extend(plan.steps.iter().map(|step| (step.kernel.wgsl(), &step.kernel))),
+            Work::Operation { operation, .. } => {
+                kernels.insert(operation.step.kernel.wgsl(), &operation.step.kernel);
+            }
+            _ => {}
+        }
+    }
+    kernels.into_values().collect::<Vec<_>>().par_iter().try_for_each(|kernel| gpu.pipelines.get(gpu, kernel).map(|_| ()))
+}
