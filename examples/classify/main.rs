@@ -15,6 +15,7 @@ mod recipe;
 #[path = "../features/scene.rs"]
 mod scene;
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -99,6 +100,9 @@ struct Args {
     /// Print how each layer is computed
     #[arg(long)]
     explain: bool,
+    /// Print the network as it was given, and what each pass takes away and adds
+    #[arg(long)]
+    passes: bool,
     /// Use the adapter whose name contains this
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
@@ -181,9 +185,32 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
     Ok(())
 }
 
+/// The lines that one text has and the other lacks.
+fn changes(before: &str, after: &str, out: &mut impl Write) -> io::Result<()> {
+    for (sign, lines, others) in [('-', before, after), ('+', after, before)] {
+        let known: HashSet<&str> = others.lines().collect();
+        for line in lines.lines().filter(|line| !known.contains(line)) {
+            writeln!(out, "  {sign} {line}")?;
+        }
+    }
+    Ok(())
+}
+
 /// What is asked besides: plan, times, correctness.
 fn inspect(args: &Args, network: &Network, input: &Value, out: &mut impl Write) -> Result {
     let inputs = std::slice::from_ref(input);
+    if args.passes {
+        let mut before = network.original().to_string();
+        writeln!(out, "\n{before}")?;
+        for (name, graph) in wgconv::passes::steps(network.original()) {
+            let after = graph.to_string();
+            if after != before {
+                writeln!(out, "{name}")?;
+                changes(&before, &after, out)?;
+            }
+            before = after;
+        }
+    }
     if args.explain {
         writeln!(out, "\n{}", network.explain())?;
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::{Dim, Graph, Op, ValueId};
+use crate::activation::Activation;
+use crate::desc::{Epilogue, Residual};
 
 impl Op {
     /// The name: that of the variant, or for families of functions that of the function.
@@ -43,14 +45,10 @@ impl Op {
                 if conv.groups != 1 {
                     parts.push(format!("g{}", conv.groups));
                 }
-                if conv.epilogue.residual != crate::Residual::None {
-                    parts.push(format!("residual={:?}", conv.epilogue.residual));
-                }
-                if conv.epilogue.activation != crate::Activation::Identity {
-                    parts.push(conv.epilogue.activation.to_string());
-                }
+                parts.extend(epilogue_parts(&conv.epilogue));
                 parts.join(" ")
             }
+            Op::Linear(epilogue) => epilogue_parts(epilogue).join(" "),
             Op::Activation(activation) => activation.to_string(),
             Op::Fused(stages) => stages.iter().map(|stage| stage.op.name()).collect::<Vec<_>>().join(" "),
             other => {
@@ -62,6 +60,17 @@ impl Op {
             }
         }
     }
+}
+
+/// What is done to a layer's sums, besides the bias, which is an input.
+fn epilogue_parts(epilogue: &Epilogue) -> Vec<String> {
+    let residual = match epilogue.residual {
+        Residual::None => None,
+        Residual::BeforeActivation => Some("residual=before".into()),
+        Residual::AfterActivation => Some("residual=after".into()),
+    };
+    let activation = (epilogue.activation != Activation::Identity).then(|| epilogue.activation.to_string());
+    residual.into_iter().chain(activation).collect()
 }
 
 impl Graph {

@@ -83,6 +83,11 @@ impl Network {
         &self.0.graph
     }
 
+    /// The graph as it was given: bound, and before all passes. [`passes::steps`] of it shows what each does.
+    pub fn original(&self) -> &Graph {
+        &self.0.original
+    }
+
     /// Name, element type and shape of each input, in order.
     pub fn inputs(&self) -> Vec<(String, ElementType, Vec<usize>)> {
         let describe = |&id: &ValueId| {

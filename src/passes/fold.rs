@@ -43,6 +43,8 @@ fn linear(graph: &mut Graph, node: &Node) -> Option<Vec<Node>> {
     let out = weight.shape()[if trans_b { 0 } else { 1 }];
     let bias = match c {
         None => None,
+        // One number for each output already.
+        Some(c) if beta == 1.0 && graph.constant_of(c).is_some_and(|value| value.shape() == [out]) => Some(c),
         Some(c) => {
             let list = per_channel(graph.constant_of(c)?, &graph.fact(node.outputs[0]).shape, 1)?;
             let scaled = Value::from_floats(element, &[out], list.iter().map(|value| value * f64::from(beta)).collect());

@@ -310,7 +310,7 @@ fn what_scales_and_shifts_channels_becomes_part_of_the_layer_before() {
                         b.output(y);
                     }
                 },
-                &["Conv relu", "BatchNorm", "Conv BeforeActivation", "BatchNorm"],
+                &["Conv relu", "BatchNorm", "Conv residual=before", "BatchNorm"],
             ),
             case(
                 "a variance and an epsilon of zero together, and a negative variance",

@@ -29,9 +29,9 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                 },
                 &[
                     "Conv relu",
-                    "Conv (x0,w1,-,x0) BeforeActivation",
-                    "Conv BeforeActivation leaky_relu(0.1)",
-                    "Conv AfterActivation silu",
+                    "Conv (x0,w1,-,x0) residual=before",
+                    "Conv residual=before leaky_relu(0.1)",
+                    "Conv residual=after silu",
                 ],
             ),
             case(
@@ -60,11 +60,11 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                 &[
                     "Conv tanh",
                     "Relu",
-                    "Conv tanh AfterActivation",
+                    "Conv tanh residual=after",
                     "Relu",
-                    "Conv x0 BeforeActivation",
+                    "Conv x0 residual=before",
                     "Add x1",
-                    "Conv BeforeActivation relu",
+                    "Conv residual=before relu",
                     "Add x1",
                 ],
             ),
@@ -79,7 +79,7 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                         b.output(y);
                     }
                 },
-                &["Conv w0", "Conv w1 BeforeActivation relu", "Conv w2", "Conv w3 BeforeActivation relu"],
+                &["Conv w0", "Conv w1 residual=before relu", "Conv w2", "Conv w3 residual=before relu"],
             ),
             case(
                 "of two layers of which the later has a sum already, the earlier takes it",
@@ -90,7 +90,7 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                     let y = b.add(first, second);
                     b.output(y);
                 },
-                &["Conv w1 x0,w1,-,x0", "Conv w0 BeforeActivation"],
+                &["Conv w1 x0,w1,-,x0", "Conv w0 residual=before"],
             ),
             case(
                 "a layer waits for what is added to it",
@@ -102,7 +102,7 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                     let y = b.add(late, y);
                     b.output(y);
                 },
-                &["Neg", "Relu", "Conv BeforeActivation"],
+                &["Neg", "Relu", "Conv residual=before"],
             ),
             case(
                 "a constant of every element",
@@ -112,7 +112,7 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                     let y = b.add(c, y);
                     b.output(y);
                 },
-                &["Conv BeforeActivation"],
+                &["Conv residual=before"],
             ),
             case(
                 "bounds that are constant, on one side or both",
@@ -163,7 +163,7 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                     let y = b.add(y, z);
                     b.output(y);
                 },
-                &["Conv prelu", "Conv prelu", "Conv prelu", "Conv prelu", "Linear Prelu AfterActivation"],
+                &["Conv prelu", "Conv prelu", "Conv prelu", "Conv prelu", "Linear prelu residual=after"],
             ),
             case(
                 "slopes along other axes, that are computed, and that are a layer's result",
@@ -267,7 +267,7 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                     let y = b.activation(Activation::Gelu, y);
                     b.output(y);
                 },
-                &["ConvTranspose BeforeActivation relu", "Conv x2 gelu"],
+                &["ConvTranspose residual=before relu", "Conv x2 gelu"],
             ),
             case(
                 "other functions of one number",
@@ -295,7 +295,7 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                     let z = b.apply(Op::Clip, &[z, low, high]);
                     b.output(z);
                 },
-                &["Conv AfterActivation gelu", "Conv clamp(-0.25,0.25)"],
+                &["Conv residual=after gelu", "Conv clamp(-0.25,0.25)"],
             ),
         ],
     );

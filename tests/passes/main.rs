@@ -107,7 +107,7 @@ fn exported(b: &mut Build) {
 #[test]
 fn all_passes_together_leave_the_layers_of_a_network() {
     let all: fn(&Graph) -> Graph = passes::optimise;
-    let left = &["Conv x0 p[1,1,1,1] silu", "Conv x0 BeforeActivation relu", "AveragePool", "Reshape 2x4", "Linear Relu"];
+    let left = &["Conv x0 p[1,1,1,1] silu", "Conv x0 residual=before relu", "AveragePool", "Reshape 2x4", "Linear relu"];
     let found = fault(all, &case("a residual block", exported, left));
     assert!(found.is_none(), "{}", found.unwrap_or_default());
 }

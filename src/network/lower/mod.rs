@@ -79,7 +79,7 @@ impl Lowering<'_> {
         let refusal = if empty {
             None
         } else {
-            match self.on_device(node, &facts, &results) {
+            match self.on_device(node, &facts, &results).and_then(|done| self.check_bindings(before.0).map(|()| done)) {
                 Ok(true) => return Ok(()),
                 Ok(false) => None,
                 Err(error) if error.kind() == ErrorKind::Unsupported => Some(error),
@@ -92,6 +92,23 @@ impl Lowering<'_> {
         match refusal.filter(|_| is_layer(&node.op)) {
             Some(error) => Err(error),
             None => self.on_host(node),
+        }
+    }
+
+    /// Whether all tensors of the steps from this one on fit a binding of the device.
+    fn check_bindings(&self, first: usize) -> Result<()> {
+        let limits = self.engine.limits();
+        let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
+        let touched = self.program.steps[first..].iter().flat_map(|step| step.work.reads().into_iter().chain(step.work.writes()));
+        match touched.map(|id| (id, self.program.bytes(id))).find(|(_, bytes)| *bytes > limit) {
+            None => Ok(()),
+            Some((id, bytes)) => Err(Error::unsupported(
+                "input",
+                format!(
+                    "or a result of {} needs a binding of {bytes} bytes, but the device's largest has {limit} bytes",
+                    self.desc(id)
+                ),
+            )),
         }
     }
 
