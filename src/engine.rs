@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::algorithm::{Algorithm, Candidates, Plan};
 use crate::desc::{ConvDesc, PoolDesc};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Adapter, AdapterSummary, Device, Gpu, Queue};
+use crate::gpu::{self, Adapter, AdapterSummary, BufferStats, Device, Gpu, Queue};
 use crate::kernel::GeometryMode;
 use crate::layer::{Conv, Pool};
 use crate::limits::{DeviceClass, DeviceLimits, Precision};
@@ -122,6 +122,11 @@ impl Engine {
     /// Whether the adapter computes on the CPU.
     pub fn is_software(&self) -> bool {
         self.gpu.adapter.class == DeviceClass::Software
+    }
+
+    /// What the engine's buffers take of the device: those in use, and those that dropped tensors gave back.
+    pub fn buffers(&self) -> BufferStats {
+        self.gpu.buffers.stats()
     }
 
     /// What plans may use.

@@ -376,6 +376,27 @@ fn runs_from_several_threads_give_the_same_bits_as_one_after_the_other() {
 }
 
 #[test]
+fn a_run_after_the_first_asks_the_device_for_no_buffer() {
+    let engine = engine();
+    let network = Network::new(&engine, &residual_network(), &with_batch(1)).unwrap();
+    let run = |seed: u64| {
+        let x = random(&[1, 4, 12, 12], seed).to_f32();
+        let x = engine.upload(&x, &TensorDesc::f32(&[1, 4, 12, 12])).unwrap();
+        network.run(&[&x]).unwrap()[0].to_vec::<f32>().unwrap()
+    };
+    let first = run(1);
+    let before = engine.buffers();
+    assert!(before.allocations > 0 && before.in_use > network.peak_bytes() && before.peak >= before.in_use, "{before:?}");
+    for seed in 2..20 {
+        assert_ne!(run(seed), first);
+    }
+    assert_eq!(engine.buffers(), before);
+    drop(network);
+    let after = engine.buffers();
+    assert!(after.in_use == 0 && after.cached > 0, "{after:?}");
+}
+
+#[test]
 fn a_network_records_into_an_encoder_of_the_callers() {
     let engine = engine();
     let network = Network::new(&engine, &residual_network(), &with_batch(1)).unwrap();

@@ -58,13 +58,20 @@ fn check(engine: &Engine, name: &str, (graph, inputs): zoo::Sample) -> Result<St
 
 #[test]
 fn networks_as_people_build_them_give_what_the_reference_gives() {
-    let engine = Engine::new(&EngineDesc::default()).unwrap_or_else(|error| panic!("{error}"));
-    eprintln!("adapter: {}", engine.adapter());
+    let engine = |webgpu_limits: bool| {
+        let desc = EngineDesc { webgpu_limits, ..Default::default() };
+        Engine::new(&desc).unwrap_or_else(|error| panic!("{error}"))
+    };
+    // The adapter's own abilities, and what every WebGPU device has: other kernels.
+    let (own, least) = (engine(false), engine(true));
+    eprintln!("adapter: {}", own.adapter());
     let mut failures = Vec::new();
     for (name, sample) in zoo::all() {
-        match check(&engine, name, sample()) {
-            Ok(line) => eprintln!("{line}"),
-            Err(line) => failures.push(line),
+        for (engine, limits) in [(&own, ""), (&least, ", WebGPU's limits")] {
+            match check(engine, &format!("{name}{limits}"), sample()) {
+                Ok(line) => eprintln!("{line}"),
+                Err(line) => failures.push(line),
+            }
         }
     }
     assert!(failures.is_empty(), "{} networks failed:\n{}", failures.len(), failures.join("\n"));

@@ -4,7 +4,7 @@
 //! submitted later, and a queue runs its submissions in order.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Gpu;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,10 +22,30 @@ struct Class {
     usage: wgpu::BufferUsages,
 }
 
+/// What the buffers of an engine take of its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BufferStats {
+    /// Bytes that tensors, weights and staging buffers hold.
+    pub in_use: u64,
+    /// Bytes that wait to be used again.
+    pub cached: u64,
+    /// The most bytes that were in use at one time.
+    pub peak: u64,
+    /// Buffers that the device was asked for since the engine was made.
+    pub allocations: u64,
+}
+
 /// Free buffers by size and usage.
 #[derive(Default)]
+struct Free {
+    lists: HashMap<Class, Vec<wgpu::Buffer>>,
+    stats: BufferStats,
+}
+
+/// Buffers that wait to be used again.
+#[derive(Default)]
 pub(crate) struct BufferPool {
-    free: Mutex<HashMap<Class, Vec<wgpu::Buffer>>>,
+    free: Mutex<Free>,
 }
 
 /// A buffer that returns to its pool when dropped.
@@ -43,6 +63,14 @@ fn class_bytes(bytes: u64) -> u64 {
 }
 
 impl BufferPool {
+    fn lock(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn stats(&self) -> BufferStats {
+        self.lock().stats
+    }
+
     /// A buffer of at least `bytes`; its content is whatever was there.
     pub fn take(self: &Arc<Self>, gpu: &Gpu, bytes: u64, usage: wgpu::BufferUsages) -> Result<PooledBuffer> {
         gpu.check()?;
@@ -53,7 +81,8 @@ impl BufferPool {
             ));
         }
         let class = Class { bytes: class_bytes(bytes).min(gpu.limits.buffer_bytes & !3), usage };
-        let found = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&class).and_then(Vec::pop);
+        let found = self.lock().lists.get_mut(&class).and_then(Vec::pop);
+        let new = found.is_none();
         let buffer = match found {
             Some(buffer) => buffer,
             None => gpu.scoped(|| {
@@ -65,6 +94,14 @@ impl BufferPool {
                 }))
             })?,
         };
+        let stats = &mut self.lock().stats;
+        if new {
+            stats.allocations += 1;
+        } else {
+            stats.cached -= class.bytes;
+        }
+        stats.in_use += class.bytes;
+        stats.peak = stats.peak.max(stats.in_use);
         Ok(PooledBuffer { buffer, class, pool: Arc::downgrade(self) })
     }
 }
@@ -78,10 +115,12 @@ impl PooledBuffer {
 impl Drop for PooledBuffer {
     fn drop(&mut self) {
         let Some(pool) = self.pool.upgrade() else { return };
-        let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = free.entry(self.class).or_default();
+        let mut free = pool.lock();
+        free.stats.in_use -= self.class.bytes;
+        let list = free.lists.entry(self.class).or_default();
         if list.len() < KEPT {
             list.push(self.buffer.clone());
+            free.stats.cached += self.class.bytes;
         }
     }
 }

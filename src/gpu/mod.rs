@@ -11,6 +11,7 @@ mod readback;
 mod recording;
 
 pub(crate) use adapter::{Wanted, open, wrap};
+pub use buffer::BufferStats;
 pub(crate) use buffer::{BufferPool, PooledBuffer};
 pub(crate) use device::Gpu;
 pub(crate) use pipeline::{Pipeline, PipelineCache};
