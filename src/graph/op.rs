@@ -17,7 +17,7 @@ use crate::value::{ElementType, Value};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Op {
-    /// Convolution, transposed or not. `x, weight, [bias], [residual], [slope]`; weights in ONNX's order, see [`ConvDesc`].
+    /// Convolution, transposed or not. `x, weight, [bias], [residual], [slope]`; weights in ONNX's order, see [`ConvDesc`](crate::ConvDesc).
     Conv(ConvOp),
     /// Pooling. `x` gives `y, [indices as int64]`.
     Pool(PoolDesc),
