@@ -1,5 +1,5 @@
 //! Shows how a layer is computed and why: the chosen algorithm and tile, what stands behind it, what was rejected and for which
-//! reason, grid, memory and work; on request the WGSL text. It runs nothing.
+//! reason, grid, memory and work; on request the WGSL text. It runs nothing, but for `--tuning measure`.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -8,13 +8,14 @@ use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
 use wgconv::kernel::GeometryMode;
-use wgconv::{Algorithm, Candidates, DeviceClass, DeviceLimits, Engine, EngineDesc, Explanation, Problem};
+use wgconv::{Algorithm, Candidates, DeviceClass, DeviceLimits, Engine, EngineDesc, Explanation, Problem, Tuning};
 
 /// Explain how a layer is computed
 ///
 /// Examples:
 ///   explain conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu
 ///   explain --limits webgpu --wgsl conv 1x96x27x27 o256 k5x5 p2x2 g2 f32
+///   explain --tuning measure=5 conv 1x64x56x56 o64 k3x3 p1x1 f32
 ///   explain --algorithm 'gemm(64x64x16,8x4)' conv_transpose 1x128x64x64 o64 k2x2 s2x2 f32
 #[derive(Parser)]
 #[command(verbatim_doc_comment)]
@@ -31,6 +32,9 @@ struct Arguments {
     /// Explain this algorithm instead of the best one: a name such as gemm, or one with its tile such as gemm(64x64x16,8x4)
     #[arg(long)]
     algorithm: Option<Choice>,
+    /// Where the best one comes from: heuristic, cached, measure, or measure=SECONDS
+    #[arg(long, default_value = "heuristic", conflicts_with_all = ["limits", "algorithm"])]
+    tuning: Tuning,
     /// Print the kernels' WGSL too
     #[arg(long)]
     wgsl: bool,
@@ -113,9 +117,13 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
             explain(candidates, arguments.algorithm, plan)?
         }
         None => {
-            let engine = Engine::new(&EngineDesc { adapter: arguments.adapter.clone(), ..Default::default() })?;
+            let (adapter, tuning) = (arguments.adapter.clone(), arguments.tuning);
+            let engine = Engine::new(&EngineDesc { adapter, tuning, ..Default::default() })?;
             writeln!(out, "adapter    {}", engine.adapter())?;
-            explain(engine.candidates(&problem)?, arguments.algorithm, |algorithm| engine.plan(&problem, algorithm))?
+            match arguments.algorithm {
+                None => engine.explain(&problem)?,
+                choice => explain(engine.candidates(&problem)?, choice, |algorithm| engine.plan(&problem, algorithm))?,
+            }
         }
     };
     writeln!(out, "{explanation}")?;

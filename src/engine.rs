@@ -1,6 +1,7 @@
 //! [`Engine`]: the front door. Opens a device, uploads tensors, plans layers and makes them ready.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::algorithm::{Algorithm, Candidates, Plan};
@@ -11,8 +12,9 @@ use crate::kernel::GeometryMode;
 use crate::layer::{Conv, Pool};
 use crate::limits::{DeviceClass, DeviceLimits, Precision};
 use crate::problem::{Layer, Problem};
-use crate::tensor::{Tensor, to_bytes};
+use crate::tensor::Tensor;
 use crate::tensor_desc::{DType, TensorDesc};
+use crate::tune::{Question, Tuner, Tuning};
 use crate::weights::Weights;
 
 /// What engine is wanted.
@@ -28,6 +30,11 @@ pub struct EngineDesc {
     pub workspace_bytes: Option<u64>,
     /// Whether kernels have the layers' sizes as constants of their text.
     pub specialise: Specialise,
+    /// Where the choice among algorithms comes from.
+    pub tuning: Tuning,
+    /// The user's tuning table; `None` takes the path in `WGCONV_TUNING_TABLE`, where an empty one is no table, or
+    /// `wgconv/tuning.txt` in the platform's folder for caches.
+    pub tuning_table: Option<PathBuf>,
 }
 
 impl EngineDesc {
@@ -77,6 +84,7 @@ const LARGE_POOL: u64 = 1 << 18;
 pub struct Engine {
     gpu: Arc<Gpu>,
     specialise: Specialise,
+    tuner: Arc<Tuner>,
 }
 
 impl Engine {
@@ -95,7 +103,13 @@ impl Engine {
     /// # Errors
     /// As [`new`](Self::new).
     pub async fn new_async(desc: &EngineDesc) -> Result<Self> {
-        Ok(Self { gpu: Arc::new(gpu::open(desc.adapter.as_deref(), &desc.wanted()).await?), specialise: desc.specialise })
+        Ok(Self::over(gpu::open(desc.adapter.as_deref(), &desc.wanted()).await?, desc))
+    }
+
+    fn over(gpu: Gpu, desc: &EngineDesc) -> Self {
+        let plans = format!("{:?}", desc.specialise);
+        let tuner = Tuner::new(desc.tuning, desc.tuning_table.clone(), &gpu.adapter, &gpu.limits, &plans);
+        Self { gpu: Arc::new(gpu), specialise: desc.specialise, tuner: Arc::new(tuner) }
     }
 
     /// An engine on a caller's device, beside whatever else runs there. The features and limits that the device was opened with
@@ -104,7 +118,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost) where the device is gone already.
     pub fn from_wgpu(adapter: &Adapter, device: Device, queue: Queue, desc: &EngineDesc) -> Result<Self> {
-        let engine = Self { gpu: Arc::new(gpu::wrap(adapter, device, queue, &desc.wanted())), specialise: desc.specialise };
+        let engine = Self::over(gpu::wrap(adapter, device, queue, &desc.wanted()), desc);
         engine.gpu.scoped(|| Ok(()))?;
         Ok(engine)
     }
@@ -158,11 +172,7 @@ impl Engine {
         if desc.dtype() == DType::I32 {
             return Err(Error::unsupported("input", "has elements of type i32, but layers work on f32 and f16"));
         }
-        let tensor = Tensor::uninitialised(&self.gpu, desc.clone(), 0)?;
-        if !data.is_empty() {
-            tensor.write(&to_bytes(data, desc.dtype()))?;
-        }
-        Ok(tensor)
+        Tensor::uploaded(&self.gpu, data, desc)
     }
 
     /// A tensor of zeros, to run into.
@@ -170,24 +180,17 @@ impl Engine {
     /// # Errors
     /// As [`upload`](Self::upload).
     pub fn zeros(&self, desc: &TensorDesc) -> Result<Tensor> {
-        self.filled(desc, 0, &[0; 4])
+        Tensor::filled(&self.gpu, desc, 0, &[0; 4])
     }
 
-    /// A tensor of a repeated word, and a guard zone of so many bytes behind it.
-    pub(crate) fn filled(&self, desc: &TensorDesc, guard: u64, word: &[u8; 4]) -> Result<Tensor> {
-        let tensor = Tensor::uninitialised(&self.gpu, desc.clone(), guard)?;
-        tensor.write(&word.repeat((tensor.bound().bytes / 4) as usize))?;
-        Ok(tensor)
-    }
-
-    /// A convolution made ready for inputs of this description, by the best algorithm.
+    /// A convolution made ready for inputs of this description, by the best algorithm as [`EngineDesc::tuning`] finds it.
     ///
     /// # Errors
     /// Those of [`Geometry::new`](crate::Geometry::new) and [`Weights::check`];
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the device cannot run it.
     pub fn conv(&self, desc: &ConvDesc, input: &TensorDesc, weights: Weights) -> Result<Conv> {
         let problem = Problem::conv(desc, input);
-        let best = Self::best(&problem, &self.candidates(&problem)?)?;
+        let best = self.choose(&problem, |_| true)?;
         self.conv_with(desc, input, weights, &best)
     }
 
@@ -207,7 +210,7 @@ impl Engine {
     /// As [`conv`](Self::conv).
     pub fn pool(&self, desc: &PoolDesc, input: &TensorDesc) -> Result<Pool> {
         let problem = Problem::pool(desc, input);
-        let best = Self::best(&problem, &self.candidates(&problem)?)?;
+        let best = self.choose(&problem, |_| true)?;
         self.pool_with(desc, input, &best)
     }
 
@@ -227,14 +230,6 @@ impl Engine {
         Algorithm::candidates(problem, self.limits())
     }
 
-    /// The first of the candidates, or why there is none.
-    fn best(problem: &Problem, candidates: &Candidates) -> Result<Algorithm> {
-        candidates.algorithms.first().copied().ok_or_else(|| {
-            let reasons = candidates.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            Error::unsupported("algorithm", format!("nothing computes `{problem}`: {reasons}"))
-        })
-    }
-
     /// The plan of a layer by an algorithm on this device.
     ///
     /// # Errors
@@ -251,9 +246,26 @@ impl Engine {
 
     /// The plan of a layer by the best of the algorithms that `takes` admits.
     pub(crate) fn best_plan(&self, problem: &Problem, takes: impl Fn(&Algorithm) -> bool) -> Result<Plan> {
+        self.plan(problem, &self.choose(problem, takes)?)
+    }
+
+    /// The best of the algorithms that take a layer and that `takes` admits: the one place where that is decided.
+    fn choose(&self, problem: &Problem, takes: impl Fn(&Algorithm) -> bool) -> Result<Algorithm> {
         let mut candidates = self.candidates(problem)?;
+        // A choice among some says nothing about the choice among all.
+        let mut key = problem.to_string();
+        for name in Algorithm::names() {
+            if candidates.algorithms.iter().any(|algorithm| algorithm.name() == *name && !takes(algorithm)) {
+                key += &format!(" without {name}");
+            }
+        }
         candidates.algorithms.retain(takes);
-        self.plan(problem, &Self::best(problem, &candidates)?)
+        if candidates.algorithms.is_empty() {
+            let reasons = candidates.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            return Err(Error::unsupported("algorithm", format!("nothing computes `{problem}`: {reasons}")));
+        }
+        let plan = |algorithm: &Algorithm| self.plan(problem, algorithm);
+        self.tuner.choose(&key, &Question { gpu: &self.gpu, problem, algorithms: &candidates.algorithms, plan: &plan })
     }
 
     /// How a layer would be computed here and why.
@@ -261,9 +273,7 @@ impl Engine {
     /// # Errors
     /// As [`conv`](Self::conv).
     pub fn explain(&self, problem: &Problem) -> Result<Explanation> {
-        let candidates = self.candidates(problem)?;
-        let best = Self::best(problem, &candidates)?;
-        Ok(Explanation { plan: self.plan(problem, &best)?, candidates })
+        Ok(Explanation { plan: self.best_plan(problem, |_| true)?, candidates: self.candidates(problem)? })
     }
 
     /// Blocks until everything submitted so far is done.

@@ -75,6 +75,27 @@ impl Tensor {
         Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc, bound_bytes })
     }
 
+    /// A tensor of these numbers, as many as it has elements; f16 gets them rounded.
+    pub(crate) fn uploaded(gpu: &Arc<Gpu>, data: &[f32], desc: &TensorDesc) -> Result<Self> {
+        let tensor = Self::uninitialised(gpu, desc.clone(), 0)?;
+        if !data.is_empty() {
+            tensor.write(&to_bytes(data, desc.dtype()))?;
+        }
+        Ok(tensor)
+    }
+
+    /// A tensor of a repeated word, and a guard zone of so many bytes behind it.
+    pub(crate) fn filled(gpu: &Arc<Gpu>, desc: &TensorDesc, guard: u64, word: &[u8; 4]) -> Result<Self> {
+        let tensor = Self::uninitialised(gpu, desc.clone(), guard)?;
+        tensor.fill(word)?;
+        Ok(tensor)
+    }
+
+    /// Overwrites everything that kernels may touch by a repeated word.
+    pub(crate) fn fill(&self, word: &[u8; 4]) -> Result<()> {
+        self.write(&word.repeat((self.bound_bytes / 4) as usize))
+    }
+
     /// A tensor over a buffer that others use too.
     pub(crate) fn over(gpu: &Arc<Gpu>, buffer: Arc<PooledBuffer>, desc: TensorDesc) -> Result<Self> {
         let bound_bytes = desc.bytes()?.next_multiple_of(4).max(4);

@@ -8,6 +8,8 @@ const LAYERS: &[&[&str]] = &[
     &["onnx", "network"],
     &["verify"],
     &["engine"],
+    &["tune"],
+    &["trial"],
     &["layer"],
     &["tensor"],
     &["gpu"],

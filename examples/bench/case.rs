@@ -133,7 +133,7 @@ fn sample(outputs: u64, count: u64, random: &mut Random) -> Vec<usize> {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers on every machine.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -144,7 +144,7 @@ impl Random {
     }
 
     /// Numbers in `-1..1` that the type holds exactly.
-    fn list(&mut self, len: usize, dtype: DType) -> Vec<f32> {
+    pub fn list(&mut self, len: usize, dtype: DType) -> Vec<f32> {
         let number = || (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0;
         let fitted = |number: f32| if dtype == DType::F16 { f16::from_f32(number).to_f32() } else { number };
         std::iter::repeat_with(number).map(fitted).take(len).collect()

@@ -7,7 +7,7 @@ use wgconv::{Algorithm, Candidates, Engine, Problem};
 /// What `--algorithm` says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Choice {
-    /// The planner's best guess.
+    /// The best, as the engine's tuning finds it.
     Best,
     /// The best tile of every family that takes the layer.
     All,
@@ -39,14 +39,19 @@ impl Choice {
         if let Choice::One(algorithm) = self {
             return engine.plan(problem, algorithm).map(|_| vec![*algorithm]).map_err(|error| error.to_string());
         }
+        if *self == Choice::Best {
+            return engine
+                .explain(problem)
+                .map(|explanation| vec![explanation.plan.algorithm])
+                .map_err(|error| error.to_string());
+        }
         let Candidates { algorithms, refusals } = engine.candidates(problem).map_err(|error| error.to_string())?;
         let mut chosen: Vec<Algorithm> = Vec::new();
         for algorithm in algorithms {
             let wanted = match self {
-                Choice::Best => chosen.is_empty(),
                 Choice::All => chosen.iter().all(|other| other.name() != algorithm.name()),
                 Choice::Family(name) => chosen.is_empty() && algorithm.name() == *name,
-                Choice::One(_) => unreachable!("it was dealt with above"),
+                Choice::Best | Choice::One(_) => unreachable!("it was dealt with above"),
             };
             if wanted {
                 chosen.push(algorithm);

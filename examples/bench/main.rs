@@ -1,10 +1,11 @@
-//! Measures layers on a device: `cargo run --release --example bench -- --help`.
+//! Measures layers and whole networks on a device: `cargo run --release --example bench -- --help`.
 //!
 //! First the device's own ceilings, by microbenchmarks; then each layer: the median times of many runs, the rates they come to, what
 //! part that is of what the device can do at the layer's arithmetic intensity (the roofline), and the error of the very answer that
-//! was timed, as a part of what the algorithm may be off. Compare only figures of one run on one machine.
+//! was timed, as a part of what the algorithm may be off; and each network: the times to load it, to its first result, of a run and of
+//! many, its memory and its slowest nodes. Compare only figures of one run on one machine.
 //!
-//! Exit status: 1 where an answer is wrong or a layer does not run, 2 for arguments that cannot be used.
+//! Exit status: 1 where an answer is wrong or a layer or network does not run, 2 for arguments that cannot be used.
 
 mod axes;
 mod case;
@@ -12,6 +13,7 @@ mod ceilings;
 mod choice;
 #[path = "../verify/config.rs"]
 mod config;
+mod first;
 // The program that it belongs to uses the rest of it.
 #[allow(dead_code)]
 #[path = "../verify/json.rs"]
@@ -19,9 +21,16 @@ mod json;
 mod labels;
 mod layers;
 mod measure;
+mod model;
+mod network;
+mod network_report;
 mod plot;
+#[path = "../verify/onnx_recipe.rs"]
+mod recipe;
+mod regret;
 mod report;
 mod roofline;
+mod suite;
 mod text;
 
 use std::fmt::Display;
@@ -32,25 +41,26 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use wgconv::{Algorithm, DType, Engine, EngineDesc, ErrorKind};
+use wgconv::{DType, Engine, EngineDesc, ErrorKind, Tuning};
 
-use case::Case;
 use choice::Choice;
 use layers::Layer;
-use report::{Row, Table};
-use roofline::{Ceilings, Speed};
+use suite::Bench;
 
-/// Measure layers on a device, and check the answer of each
+/// Measure layers and networks on a device, and check the answer of each
 ///
 /// Examples:
 ///   bench --layers layers.json
 ///   bench --layers tests/problems/conv.txt --seconds 0.2 --algorithm all
 ///   bench --line 'conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu' --algorithm 'gemm(64x64x16,8x4)'
 ///   bench --layers layers.json --dtype f16 --json out.json --plot roofline.png
+///   bench --layers layers.json --regret
+///   bench --network squeezenet/model.onnx resnet50/model.onnx --json out.json
 ///
-/// Columns: device ms by timestamps; wall ms of submitting and waiting, without upload; rates by the device's time; % of
+/// Columns of layers: device ms by timestamps; wall ms of submitting and waiting, without upload; rates by the device's time; % of
 /// the roofline, the lower of the FMA rate and the copy bandwidth at the layer's FLOP per byte; error as a part of the
-/// algorithm's bound, so that 1 is the most that is right; first ms from the plan to the first result.
+/// algorithm's bound, so that 1 is the most that is right; first ms from the plan to the first result. Those of networks
+/// are explained below their table.
 #[derive(Parser)]
 #[command(verbatim_doc_comment, version)]
 struct Arguments {
@@ -61,15 +71,29 @@ struct Arguments {
     /// One more layer, as a problem line; may be given several times
     #[arg(long, value_name = "LINE")]
     line: Vec<String>,
+    /// ONNX files of whole networks; recipe.json (weights as seeds) and test_data_set_0 (inputs, expected outputs) beside
+    /// them are used, else random inputs and the graph without rewrites
+    #[arg(long, num_args = 1.., value_name = "FILE", verbatim_doc_comment)]
+    network: Vec<PathBuf>,
+    /// Instead of one algorithm of each layer time every candidate, and say what the planner's guess costs
+    #[arg(long, conflicts_with_all = ["algorithm", "plot"])]
+    regret: bool,
+    /// Order of the axes in memory
+    #[arg(long, default_value = "nchw")]
+    layout: Layout,
     /// all (the best tile of each), a name such as gemm, or one with its tile such as gemm(64x64x16,8x4); without it the
-    /// planner's best guess
+    /// best, as --tuning finds it
     #[arg(long, value_name = "all|NAME", verbatim_doc_comment)]
     algorithm: Option<Choice>,
+    /// Where the best one comes from: heuristic, cached, measure, or measure=SECONDS for each layer
+    #[arg(long, default_value = "heuristic", conflicts_with = "algorithm")]
+    tuning: Tuning,
     /// Element type of every layer, instead of each one's own
     #[arg(long)]
     dtype: Option<Element>,
-    /// Time to spend on each layer and algorithm, in seconds; compiling and checking come on top
-    #[arg(long, default_value = "1", value_parser = seconds)]
+    /// Time to spend on each layer and algorithm, with --regret on each layer, and on each network's throughput (twice that
+    /// on its latency and profile), in seconds; compiling and checking come on top
+    #[arg(long, default_value = "1", value_parser = seconds, verbatim_doc_comment)]
     seconds: Duration,
     /// A part of the adapter's name, in any case: llvmpipe
     #[arg(long, value_name = "NAME")]
@@ -83,6 +107,9 @@ struct Arguments {
     /// Draw a roofline plot
     #[arg(long, value_name = "OUT.png")]
     plot: Option<PathBuf>,
+    /// Print the time to a network's first result, as JSON: what the program asks of itself in a fresh process
+    #[arg(long, hide = true, value_name = "FILE")]
+    first_result: Option<PathBuf>,
 }
 
 /// A device's ceilings differ by no more than this between start and end, where nothing else runs on it.
@@ -92,6 +119,12 @@ const STEADY: f64 = 1.25;
 enum Element {
     F32,
     F16,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Layout {
+    Nchw,
+    Nhwc,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -130,14 +163,14 @@ fn main() -> ExitCode {
 
 /// Whether every layer ran and gave the right answer.
 fn run(args: &Arguments) -> Result<bool, Failure> {
-    let dtype = args.dtype.map(|element| match element {
-        Element::F32 => DType::F32,
-        Element::F16 => DType::F16,
-    });
+    if let Some(path) = &args.first_result {
+        let first = first::here(path, args.adapter.clone(), args.seed).map_err(Failure::Device)?;
+        say(first.json());
+        return Ok(true);
+    }
     // Whatever is wrong with the arguments is said before anything is measured.
-    let layers = layers::read(&args.layers, &args.line, dtype).map_err(arguments)?;
-    [&args.json, &args.plot].into_iter().flatten().try_for_each(|path| writable(path))?;
-    let engine = open(args.adapter.clone())?;
+    let layers = check(args)?;
+    let engine = open(args.adapter.clone(), args.tuning)?;
     say(format!("device    {}", engine.adapter()));
     if engine.is_software() {
         eprintln!("note: {} computes on the CPU; its figures say nothing about a GPU", engine.adapter_name());
@@ -149,7 +182,14 @@ fn run(args: &Arguments) -> Result<bool, Failure> {
     bar.suspend(|| say(format!("ceilings  {}\n", report::ceilings(&ceilings))));
 
     let bench = Bench { engine: &engine, args, ceilings, bar };
-    let (rows, right) = bench.measure_all(&layers);
+    let (mut rows, mut regrets, mut right) = (Vec::new(), Vec::new(), true);
+    if args.regret {
+        right &= bench.regrets(&layers, &mut regrets);
+    } else if !layers.is_empty() {
+        right &= bench.layers(&layers, &mut rows);
+    }
+    let mut networks = Vec::new();
+    right &= bench.networks(&args.network, !layers.is_empty(), &mut networks);
     bench.bar.set_message("looking at the ceilings again");
     let again = ceilings::fma_f32(&engine).map_err(|error| Failure::Device(format!("measuring the ceilings again: {error}")))?;
     bench.bar.finish_and_clear();
@@ -160,18 +200,47 @@ fn run(args: &Arguments) -> Result<bool, Failure> {
         );
     }
     if let Some(path) = &args.json {
-        let value = report::json(engine.adapter(), &ceilings, &rows);
+        let mut value = report::json(engine.adapter(), &ceilings, &rows);
+        value["networks"] = network_report::json(&networks);
+        if args.regret {
+            value["regret"] = regret::json(&regrets);
+        }
         let text = serde_json::to_string_pretty(&value).expect("strings and numbers are JSON");
         std::fs::write(path, text + "\n").map_err(|error| arguments(format!("{}: {error}", path.display())))?;
     }
     if let Some(path) = &args.plot {
         if rows.is_empty() {
-            eprintln!("note: nothing was measured, so {} was not drawn", path.display());
+            eprintln!("note: no layer was measured, so {} was not drawn", path.display());
         } else {
             plot::write(path, engine.adapter(), &ceilings, &rows).map_err(arguments)?;
         }
     }
     Ok(right)
+}
+
+/// The layers to measure, where all arguments can be used.
+fn check(args: &Arguments) -> Result<Vec<Layer>, Failure> {
+    if args.layout == Layout::Nhwc {
+        return Err(arguments("--layout nhwc: the kernels know n c d h w only, so that --layout nchw is all there is"));
+    }
+    let dtype = args.dtype.map(|element| match element {
+        Element::F32 => DType::F32,
+        Element::F16 => DType::F16,
+    });
+    let layers = layers::read(&args.layers, &args.line, dtype).map_err(arguments)?;
+    if layers.is_empty() && args.regret {
+        return Err(arguments("--regret: is of layers: give --layers FILE or --line LINE"));
+    }
+    if layers.is_empty() && args.network.is_empty() {
+        return Err(arguments("there is nothing to measure: give --layers FILE, --line LINE or --network FILE"));
+    }
+    for path in &args.network {
+        if !path.is_file() {
+            return Err(arguments(format!("--network {}: is not a file", path.display())));
+        }
+    }
+    [&args.json, &args.plot].into_iter().flatten().try_for_each(|path| writable(path))?;
+    Ok(layers)
 }
 
 /// Checks that a file can be there later on, without making it.
@@ -184,9 +253,9 @@ fn writable(path: &Path) -> Result<(), Failure> {
     }
 }
 
-fn open(adapter: Option<String>) -> Result<Engine, Failure> {
+fn open(adapter: Option<String>, tuning: Tuning) -> Result<Engine, Failure> {
     let named = adapter.is_some();
-    Engine::new(&EngineDesc { adapter, ..Default::default() }).map_err(|error| match error.kind() {
+    Engine::new(&EngineDesc { adapter, tuning, ..Default::default() }).map_err(|error| match error.kind() {
         ErrorKind::NoAdapter if named => arguments(error),
         _ => Failure::Device(error.to_string()),
     })
@@ -199,81 +268,6 @@ fn style() -> ProgressStyle {
 /// Whoever closed the output early wants no more of it: the JSON and the plot are still made.
 fn say(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-/// What all layers have in common.
-struct Bench<'a> {
-    engine: &'a Engine,
-    args: &'a Arguments,
-    ceilings: Ceilings,
-    bar: ProgressBar,
-}
-
-impl Bench<'_> {
-    /// Every layer by every chosen algorithm, listed as it comes, and whether all of it is right.
-    fn measure_all(&self, layers: &[Layer]) -> (Vec<Row>, bool) {
-        let choice = self.args.algorithm.as_ref().unwrap_or(&Choice::Best);
-        let chosen: Vec<_> = layers.iter().map(|layer| choice.algorithms(self.engine, &layer.problem)).collect();
-        let lists = || chosen.iter().flatten();
-        let table = Table {
-            layer: layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0),
-            algorithm: lists().flatten().map(|algorithm| algorithm.to_string().len()).max().unwrap_or(0).max(9),
-        };
-        self.bar.set_length(lists().map(Vec::len).sum::<usize>() as u64);
-        self.say(table.header());
-        let (mut rows, mut right) = (Vec::new(), true);
-        for (layer, algorithms) in layers.iter().zip(&chosen) {
-            match algorithms {
-                // Not every layer has to have the family that was asked for; but some should.
-                Err(reason) => self.say(table.note(&layer.name, &format!("skipped: {reason}"))),
-                Ok(algorithms) => right &= self.measure(layer, algorithms, &table, &mut rows),
-            }
-        }
-        if rows.is_empty() {
-            self.say("nothing was measured");
-        }
-        right &= !rows.is_empty();
-        (rows, right)
-    }
-
-    /// One layer; whether its answers are right.
-    fn measure(&self, layer: &Layer, algorithms: &[Algorithm], table: &Table, rows: &mut Vec<Row>) -> bool {
-        self.bar.set_message(format!("{}: computing the reference", layer.name));
-        self.bar.tick();
-        let failed = |error: wgconv::Error| self.say(table.note(&layer.name, &format!("FAILED: {error}")));
-        let case = match Case::new(&layer.problem, self.args.seed) {
-            Ok(case) => case,
-            Err(error) => {
-                failed(error);
-                return false;
-            }
-        };
-        let mut right = true;
-        for algorithm in algorithms {
-            self.bar.set_message(format!("{} by {algorithm}", layer.name));
-            self.bar.tick();
-            match measure::measure(self.engine, &case, algorithm, self.args.seconds) {
-                Err(error) => {
-                    failed(error);
-                    right = false;
-                }
-                Ok(measurement) => {
-                    let dtype = layer.problem.input.dtype();
-                    let speed = Speed::new(&measurement.work, measurement.time(), dtype, &self.ceilings);
-                    right &= measurement.is_right();
-                    let row = Row { layer: layer.name.clone(), dtype, measurement, speed };
-                    self.say(table.row(&row));
-                    rows.push(row);
-                }
-            }
-            self.bar.inc(1);
-        }
-        right
-    }
-
-    fn say(&self, text: impl Display) {
-        self.bar.suspend(|| say(text));
-    }
 }
 
 #[cfg(test)]

@@ -55,51 +55,93 @@ struct Tensors {
     output: Tensor,
 }
 
+/// A layer that has run once by an algorithm, and may run again.
+pub struct Prepared {
+    algorithm: Algorithm,
+    work: Work,
+    ready: Ready,
+    tensors: Tensors,
+    first: Duration,
+}
+
+/// The times of one round.
+pub struct Sample {
+    pub device: Option<Duration>,
+    pub wall: Duration,
+}
+
+impl Sample {
+    /// The device's time, or where there is none the wall's.
+    pub fn time(&self) -> Duration {
+        self.device.unwrap_or(self.wall)
+    }
+}
+
+impl Prepared {
+    /// # Errors
+    /// Those of [`Engine::conv_with`] and of running.
+    pub fn new(engine: &Engine, case: &Case, algorithm: &Algorithm) -> Result<Self> {
+        let plan = engine.plan(&case.problem, algorithm)?;
+        let (output_desc, work) = (plan.output_desc(), plan.work());
+        let upload = |data: &[f32]| engine.upload(data, &output_desc);
+        let tensors = Tensors {
+            input: engine.upload(&case.input, &case.problem.input)?,
+            residual: case.residual.as_deref().map(upload).transpose()?,
+            // What a kernel does not write is seen.
+            output: upload(&vec![f32::NAN; output_desc.elements()?])?,
+        };
+        engine.wait()?;
+
+        let start = Instant::now();
+        let ready = Ready::new(engine, case, algorithm)?;
+        ready.run(&tensors)?;
+        engine.wait()?;
+        Ok(Self { algorithm: *algorithm, work, ready, tensors, first: start.elapsed() })
+    }
+
+    /// One run by timestamps and one by the wall, in turns so that both see the same clock rates and neighbours.
+    pub fn sample(&self, engine: &Engine) -> Result<Sample> {
+        let device = self.ready.profile(&self.tensors)?.device;
+        let start = Instant::now();
+        self.ready.run(&self.tensors)?;
+        engine.wait()?;
+        Ok(Sample { device, wall: start.elapsed() })
+    }
+
+    /// The error of the answer that is there, as a part of the algorithm's bound.
+    pub fn error(&self, case: &Case) -> Result<f64> {
+        let (values, positions) = self.ready.results(&self.tensors)?;
+        Ok(case.error(&self.algorithm, &values, positions.as_deref()))
+    }
+}
+
+/// Whether another round is due, after so many in so much time.
+pub fn goes_on(rounds: usize, elapsed: Duration, budget: Duration) -> bool {
+    let limit = if rounds < FEWEST { PATIENCE * budget } else { budget };
+    rounds == 0 || (rounds < MOST && elapsed < limit)
+}
+
 /// Times a layer for about `budget`, compilation and judgement not included.
 ///
 /// # Errors
-/// Those of [`Engine::conv_with`] and of running. A wrong answer is none.
+/// Those of [`Prepared::new`]. A wrong answer is none.
 pub fn measure(engine: &Engine, case: &Case, algorithm: &Algorithm, budget: Duration) -> Result<Measurement> {
-    let plan = engine.plan(&case.problem, algorithm)?;
-    let (output_desc, work) = (plan.output_desc(), plan.work());
-    let upload = |data: &[f32]| engine.upload(data, &output_desc);
-    let tensors = Tensors {
-        input: engine.upload(&case.input, &case.problem.input)?,
-        residual: case.residual.as_deref().map(upload).transpose()?,
-        // What a kernel does not write is seen.
-        output: upload(&vec![f32::NAN; output_desc.elements()?])?,
-    };
-    engine.wait()?;
-
-    let start = Instant::now();
-    let ready = Ready::new(engine, case, algorithm)?;
-    ready.run(&tensors)?;
-    engine.wait()?;
-    let first = start.elapsed();
-
+    let prepared = Prepared::new(engine, case, algorithm)?;
     let (mut device, mut wall) = (Vec::new(), Vec::new());
     let start = Instant::now();
-    let goes_on = |rounds: usize| {
-        let limit = if rounds < FEWEST { PATIENCE * budget } else { budget };
-        rounds == 0 || (rounds < MOST && start.elapsed() < limit)
-    };
-    while goes_on(wall.len()) {
-        // In turns, so that both see the same clock rates and neighbours.
-        device.extend(ready.profile(&tensors)?.device);
-        let start = Instant::now();
-        ready.run(&tensors)?;
-        engine.wait()?;
-        wall.push(start.elapsed());
+    while goes_on(wall.len(), start.elapsed(), budget) {
+        let sample = prepared.sample(engine)?;
+        device.extend(sample.device);
+        wall.push(sample.wall);
     }
-    let (values, positions) = ready.results(&tensors)?;
     Ok(Measurement {
         algorithm: *algorithm,
-        work,
+        work: prepared.work,
         device: median(&device),
         wall: median(&wall).expect("there is at least one round"),
-        first,
+        first: prepared.first,
         rounds: wall.len(),
-        error: case.error(algorithm, &values, positions.as_deref()),
+        error: prepared.error(case)?,
     })
 }
 

@@ -275,7 +275,8 @@ pub fn normalise(g: &mut Generator) -> Option<()> {
             g.add(Op::LayerNorm { axis: axis as i64 - rank as i64, epsilon }, &[at(x), scale, shift])?;
         }
         2 => {
-            let list = [g.positive(&shape[1..2]), g.constant(&shape[1..2])];
+            let channels = shape.get(1..2)?;
+            let list = [g.positive(channels), g.constant(channels)];
             g.add(Op::InstanceNorm { epsilon }, &[at(x), list[0].clone(), list[1].clone()])?;
         }
         3 => {

@@ -97,11 +97,15 @@ impl Lowering<'_> {
                 if *trans_a {
                     a = self.transpose(a, &[1, 0])?;
                 }
-                let b = self.factor(node, facts, 1)?;
+                let (b, c) = (self.factor(node, facts, 1)?, self.optional_input(node, 2)?);
+                let dtype = self.dtype(a);
+                if c.is_some() || *alpha != 1.0 {
+                    // What is done to the product is done before it is rounded.
+                    a = self.cast(a, DType::F32)?;
+                }
                 let numbers = self.matrix(b, !trans_b)?;
                 let product = self.linear(a, Epilogue::default(), numbers, None, results[0].shape[1])?;
-                let dtype = self.dtype(product);
-                match self.optional_input(node, 2)? {
+                match c {
                     None if *alpha == 1.0 => product,
                     None => self.elementwise("scale", &format!("a * {alpha:e}f"), &[product], dtype)?,
                     Some(c) => {

@@ -4,9 +4,10 @@ use super::{Done, Lowering};
 use crate::error::Result;
 use crate::graph::ops::resize::tables;
 use crate::graph::ops::{Fact, Inputs, axis_of, centre_windows, pad_amounts, slice_axes};
-use crate::graph::{Node, Op, PadMode, Resize};
+use crate::graph::{Node, Op, PadMode, Resize, ResizeMode};
 use crate::network::program::DeviceId;
 use crate::operation::{Gather, Operand, Pad, Resample, dense};
+use crate::tensor_desc::DType;
 use crate::value::ElementType;
 
 impl Lowering<'_> {
@@ -211,8 +212,10 @@ impl Lowering<'_> {
     }
 
     fn resize(&mut self, resize: &Resize, from: DeviceId, tables: &[crate::graph::ops::resize::AxisTable]) -> Result<DeviceId> {
-        let mut current = from;
-        let dtype = self.dtype(from);
+        // Sums along one axis are not rounded to 16 bits before those along the next.
+        let sums = tables.len() > 1 && resize.mode != ResizeMode::Nearest;
+        let dtype = if sums { DType::F32 } else { self.dtype(from) };
+        let mut current = self.cast(from, dtype)?;
         for table in tables {
             let mut shape = self.shape(current);
             let weights: Vec<f32> = table.weights.iter().map(|&weight| weight as f32).collect();
@@ -232,6 +235,7 @@ impl Lowering<'_> {
             self.operation(operation, &[current], output);
             current = output;
         }
-        Ok(current)
+        let dtype = self.dtype(from);
+        self.cast(current, dtype)
     }
 }

@@ -34,7 +34,7 @@ impl Lowering<'_> {
             }
             Op::InstanceNorm { epsilon } => {
                 let input = self.input(node, 0)?;
-                let rows = self.normalise(input, NormaliseKind::MeanVariance { epsilon: *epsilon }, &channels)?;
+                let rows = self.wide_rows(input, NormaliseKind::MeanVariance { epsilon: *epsilon }, &channels)?;
                 let (scale, shift) = (self.per_channel(node, 1, rank)?, self.per_channel(node, 2, rank)?);
                 self.elementwise("affine", "fma(a, b, c)", &[rows, scale, shift], dtype)?
             }
@@ -44,7 +44,7 @@ impl Lowering<'_> {
                 let split = [&[x.shape[0], *groups, count], &x.shape[2..]].concat();
                 let view = self.view(input, &split);
                 let axes: Vec<usize> = (2..split.len()).collect();
-                let rows = self.normalise(view, NormaliseKind::MeanVariance { epsilon: *epsilon }, &axes)?;
+                let rows = self.wide_rows(view, NormaliseKind::MeanVariance { epsilon: *epsilon }, &axes)?;
                 let mut operands = vec![rows];
                 for index in [1, 2] {
                     let operand = self.input(node, index)?;
@@ -58,7 +58,7 @@ impl Lowering<'_> {
             Op::LayerNorm { axis, epsilon } => {
                 let axes = normalised_axes(*axis, rank)?;
                 let input = self.input(node, 0)?;
-                let rows = self.normalise(input, NormaliseKind::MeanVariance { epsilon: *epsilon }, &axes)?;
+                let rows = self.wide_rows(input, NormaliseKind::MeanVariance { epsilon: *epsilon }, &axes)?;
                 if self.wanted(node, 1) || self.wanted(node, 2) {
                     self.statistics(node, input, &axes, *epsilon, results)?;
                 }
@@ -70,7 +70,7 @@ impl Lowering<'_> {
             Op::RmsNorm { axis, epsilon } => {
                 let axes = normalised_axes(*axis, rank)?;
                 let input = self.input(node, 0)?;
-                let rows = self.normalise(input, NormaliseKind::RootMeanSquare { epsilon: *epsilon }, &axes)?;
+                let rows = self.wide_rows(input, NormaliseKind::RootMeanSquare { epsilon: *epsilon }, &axes)?;
                 let scale = self.input(node, 1)?;
                 self.elementwise("scale", "a * b", &[rows, scale], dtype)?
             }
@@ -120,6 +120,12 @@ impl Lowering<'_> {
         let operand = self.input(node, index)?;
         let count = self.shape(operand).iter().product();
         Ok(self.view(operand, &[&[count][..], &vec![1; rank.saturating_sub(2)]].concat()))
+    }
+
+    /// Normalised rows that are scaled and shifted next, and so not rounded to 16 bits before.
+    fn wide_rows(&mut self, input: DeviceId, kind: NormaliseKind, axes: &[usize]) -> Result<DeviceId> {
+        let wide = self.cast(input, DType::F32)?;
+        self.normalise(wide, kind, axes)
     }
 
     fn normalise(&mut self, input: DeviceId, kind: NormaliseKind, axes: &[usize]) -> Result<DeviceId> {

@@ -1,0 +1,250 @@
+//! What the planner's guess costs: every candidate of a layer timed, the guess held against the fastest.
+//!
+//! Candidates are timed in turns, so that a neighbour's load meets all of them; what is slower than [`HOPELESS`] times the fastest at
+//! its first timed run is not run again. The fastest of many equals owes a part of its lead to chance: a regret of a few percent is
+//! noise.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use wgconv::{Algorithm, Engine};
+
+use crate::case::Case;
+use crate::measure::{Prepared, goes_on};
+use crate::report::short;
+use crate::roofline::median;
+
+/// So many times slower than the fastest so far is not worth another run.
+const HOPELESS: u32 = 2;
+/// Where all candidates would take too long, so many of each family's likeliest tiles are timed.
+const LIKELIEST: usize = 3;
+/// All candidates' runs may take so many times the budget.
+const PATIENCE: u32 = 4;
+/// What the cost model is to reach, of the median layer and of the worst.
+const GOALS: [f64; 2] = [0.10, 0.40];
+
+/// A layer's guess and its candidates.
+#[derive(Debug, Clone)]
+pub struct Regret {
+    pub layer: String,
+    /// The guess first, in the planner's order; median times.
+    pub times: Vec<(Algorithm, Duration)>,
+    /// How many candidates there are.
+    pub candidates: usize,
+    /// Those whose answer is wrong; they count for nothing.
+    pub wrong: Vec<Algorithm>,
+}
+
+impl Regret {
+    pub fn choice(&self) -> (Algorithm, Duration) {
+        self.times[0]
+    }
+
+    pub fn best(&self) -> (Algorithm, Duration) {
+        *self.times.iter().min_by_key(|(_, time)| *time).expect("the guess is there")
+    }
+
+    /// By how much the guess is slower than the fastest: 0.1 is a tenth.
+    pub fn regret(&self) -> f64 {
+        self.choice().1.as_secs_f64() / self.best().1.as_secs_f64().max(1e-9) - 1.0
+    }
+}
+
+/// A candidate under way.
+struct Runner {
+    prepared: Option<Prepared>,
+    algorithm: Algorithm,
+    times: Vec<Duration>,
+}
+
+/// Times the candidates of a layer for about `budget` beside compiling and a first run each.
+///
+/// # Errors
+/// The text of what went wrong with the guess, or that there is no candidate.
+pub fn measure(engine: &Engine, name: &str, case: &Case, budget: Duration, stage: &dyn Fn(&str)) -> Result<Regret, String> {
+    let found = engine.candidates(&case.problem).map_err(|error| error.to_string())?;
+    let mut algorithms = found.algorithms;
+    let candidates = algorithms.len();
+    let (mut runners, mut wrong) = (Vec::<Runner>::new(), Vec::new());
+    let mut fastest = Duration::MAX;
+    let mut number = 0;
+    while let Some(&algorithm) = algorithms.get(number) {
+        number += 1;
+        stage(&format!("{algorithm}, {number} of {}", algorithms.len()));
+        let once = || -> wgconv::Result<_> {
+            let prepared = Prepared::new(engine, case, &algorithm)?;
+            let error = prepared.error(case)?;
+            Ok((prepared.sample(engine)?.time(), error, prepared))
+        };
+        let (time, error, prepared) = once().map_err(|error| format!("{algorithm}: {error}"))?;
+        if error > 1.0 {
+            wrong.push(algorithm);
+            if number == 1 {
+                return Err(format!("{algorithm}, the planner's choice, is WRONG: {} of its bound", short(error)));
+            }
+            continue;
+        }
+        fastest = fastest.min(time);
+        let hopeful = number == 1 || time <= HOPELESS * fastest;
+        runners.push(Runner { prepared: hopeful.then_some(prepared), algorithm, times: vec![time] });
+        if number == 1 && time * u32::try_from(candidates).unwrap_or(u32::MAX) > PATIENCE * budget {
+            keep_likeliest(&mut algorithms);
+        }
+    }
+    for runner in runners.iter_mut().skip(1).filter(|runner| runner.times[0] > HOPELESS * fastest) {
+        runner.prepared = None;
+    }
+    stage("the hopeful in turns");
+    // Of those that run on, the first times are from before the others were there.
+    let mut rounds = 0;
+    let start = Instant::now();
+    while goes_on(rounds, start.elapsed(), budget) {
+        for runner in &mut runners {
+            let Some(prepared) = &runner.prepared else { continue };
+            let sample = prepared.sample(engine).map_err(|error| format!("{}: {error}", runner.algorithm))?;
+            if rounds == 0 {
+                runner.times.clear();
+            }
+            runner.times.push(sample.time());
+        }
+        rounds += 1;
+    }
+    let times: Vec<_> =
+        runners.iter().map(|runner| (runner.algorithm, median(&runner.times).expect("each was timed once"))).collect();
+    if times.is_empty() { Err("nothing computes it".into()) } else { Ok(Regret { layer: name.into(), times, candidates, wrong }) }
+}
+
+/// The first tiles of each family.
+fn keep_likeliest(algorithms: &mut Vec<Algorithm>) {
+    let mut kept: Vec<Algorithm> = Vec::new();
+    algorithms.retain(|algorithm| {
+        let keep = kept.iter().filter(|other| other.name() == algorithm.name()).count() < LIKELIEST;
+        if keep {
+            kept.push(*algorithm);
+        }
+        keep
+    });
+}
+
+/// The median and the worst, and the layer of the worst; `None` of no layers.
+pub fn summary(list: &[Regret]) -> Option<(f64, f64, &str)> {
+    let mut sorted: Vec<_> = list.iter().collect();
+    sorted.sort_by(|a, b| a.regret().total_cmp(&b.regret()));
+    let worst = sorted.last()?;
+    let middle = sorted.len() / 2;
+    let median = if sorted.len() % 2 == 1 {
+        sorted[middle].regret()
+    } else {
+        (sorted[middle - 1].regret() + sorted[middle].regret()) / 2.0
+    };
+    Some((median, worst.regret(), &worst.layer))
+}
+
+/// The widths of the columns with names.
+pub struct Table {
+    pub layer: usize,
+}
+
+/// Wide enough for all but the tiles of Winograd's products.
+const ALGORITHM: usize = 32;
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+impl Table {
+    pub fn header(&self) -> String {
+        self.line(["layer", "choice", "ms", "best", "ms", "regret", "timed"])
+    }
+
+    pub fn row(&self, regret: &Regret) -> String {
+        let ((choice, time), (best, least)) = (regret.choice(), regret.best());
+        let percent = format!("{:.1} %", 100.0 * regret.regret());
+        let timed = format!("{} of {}", regret.times.len() + regret.wrong.len(), regret.candidates);
+        let best = if best == choice { "the same".into() } else { best.to_string() };
+        let (time, least) = (short(ms(time)), short(ms(least)));
+        let mut text = self.line([&regret.layer, &choice.to_string(), &time, &best, &least, &percent, &timed]);
+        for algorithm in &regret.wrong {
+            let _ = write!(text, "  WRONG: {algorithm}"); // writing to a String cannot fail
+        }
+        text
+    }
+
+    fn line(&self, [layer, choice, time, best, least, percent, timed]: [&str; 7]) -> String {
+        let first = self.layer;
+        format!("{layer:<first$}  {choice:<ALGORITHM$}  {time:>8}  {best:<ALGORITHM$}  {least:>8}  {percent:>8}  {timed:>9}")
+    }
+
+    pub fn note(&self, layer: &str, text: &str) -> String {
+        format!("{layer:<width$}  {text}", width = self.layer)
+    }
+}
+
+/// The last lines.
+pub fn conclusion(list: &[Regret]) -> String {
+    let Some((median, worst, layer)) = summary(list) else { return "nothing was measured".into() };
+    let mut text = format!("regret    {:.1} % of the median layer, {:.1} % of the worst, {layer}", 100.0 * median, 100.0 * worst);
+    let verdict = if median <= GOALS[0] && worst <= GOALS[1] { "reached" } else { "missed" };
+    let [goal, limit] = GOALS.map(|goal| 100.0 * goal);
+    let _ = write!(text, "; the goal of {goal:.0} % and {limit:.0} % is {verdict}"); // writing to a String cannot fail
+    if list.iter().any(|regret| regret.times.len() + regret.wrong.len() < regret.candidates) {
+        let _ = write!(text, "\nlimited   layers too slow to time all got the {LIKELIEST} likeliest tiles of each algorithm");
+    }
+    text
+}
+
+/// `{"median": .., "worst": .., "layers": {NAME: {..}}}`; a regret of 0.1 is a tenth.
+pub fn json(list: &[Regret]) -> Value {
+    let mut layers = Map::new();
+    for regret in list {
+        let times: Map<_, _> =
+            regret.times.iter().map(|(algorithm, time)| (algorithm.to_string(), Value::from(ms(*time)))).collect();
+        let ((choice, choice_time), (best, best_time)) = (regret.choice(), regret.best());
+        let value = json!({
+            "choice": choice.to_string(),
+            "choice_ms": ms(choice_time),
+            "best": best.to_string(),
+            "best_ms": ms(best_time),
+            "regret": regret.regret(),
+            "candidates": regret.candidates,
+            "times_ms": times,
+            "wrong": regret.wrong.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        });
+        layers.insert(regret.layer.clone(), value);
+    }
+    let summary = summary(list);
+    json!({"median": summary.map(|(median, ..)| median), "worst": summary.map(|(_, worst, _)| worst), "layers": layers})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn regret(layer: &str, times: &[(&str, u64)]) -> Regret {
+        let times = times.iter().map(|&(name, ms)| (name.parse().expect("a name"), Duration::from_millis(ms))).collect();
+        Regret { layer: layer.into(), times, candidates: 3, wrong: Vec::new() }
+    }
+
+    #[test]
+    fn the_guess_is_held_against_the_fastest() {
+        let list = [regret("a", &[("direct", 12), ("gemm(64x64x16,8x4)", 10)]), regret("b", &[("pool", 10), ("pool_tree", 20)])];
+        let (median, worst, layer) = summary(&list).expect("two layers");
+        assert!((median - 0.1).abs() < 1e-9 && (worst - 0.2).abs() < 1e-9 && layer == "a");
+        assert_eq!(json(&list)["layers"]["a"]["best"], "gemm(64x64x16,8x4)");
+        let table = Table { layer: 5 };
+        assert_eq!(table.row(&list[0]).len(), table.header().len());
+        assert!(conclusion(&list).contains("10.0 % of the median layer, 20.0 % of the worst, a"), "{}", conclusion(&list));
+        assert!(summary(&[]).is_none());
+    }
+
+    #[test]
+    fn of_a_family_the_likeliest_tiles_stay() {
+        let tiles = ["64x64x16,8x4", "64x64x8,4x4", "32x64x16,4x4", "32x32x16,4x4"];
+        let mut list: Vec<Algorithm> = tiles.iter().map(|tile| format!("gemm({tile})").parse().expect("a tile")).collect();
+        list.insert(1, Algorithm::Direct);
+        keep_likeliest(&mut list);
+        assert_eq!(list.len(), LIKELIEST + 1);
+        assert_eq!(list[1], Algorithm::Direct);
+    }
+}
