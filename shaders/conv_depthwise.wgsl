@@ -2,20 +2,11 @@
 // TILE_Y x TILE_X outputs of one channel in registers and loads each input row once for all of them.
 // Outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart, so that the inputs of neighbours are a whole number
 // (SHARE = stride / gcd) of dilations apart and are shared whatever the dilation is.
-// Expects g, KERNEL_*, TILE_*, SPREAD_*, SHARE_*, source(), inside(), store(), workgroup_index(), WORKGROUP.
+// Expects g, patch.wgsl, KERNEL_*, TILE_*, SPREAD_*, SHARE_*, source(), inside(), store(), workgroup_index(), WORKGROUP.
 // input: [batch, in_channels, z, y, x], weights: [out_channels, taps], output: [batch, out_channels, z, y, x].
 
 const SPAN_X: i32 = (TILE_X - 1) * SHARE_X + KERNEL_X; // inputs of a row that an invocation's outputs see
 const SPAN_Y: i32 = (TILE_Y - 1) * SHARE_Y + KERNEL_Y; // rows that they see
-
-fn block_count(outputs: i32, block: i32) -> i32 {
-    return (outputs + block - 1) / block;
-}
-
-// The first output of a block on an axis: blocks take turns within a run of tile * spread outputs.
-fn block_start(block: i32, tile: i32, spread: i32) -> i32 {
-    return (block / spread) * tile * spread + block % spread;
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

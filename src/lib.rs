@@ -54,7 +54,7 @@ mod weights;
 
 pub use activation::Activation;
 pub use algorithm::{
-    Algorithm, Candidates, DepthwiseTile, GemmTile, Packing, Plan, ProductTile, Refusal, Step, SubgroupTile, Tolerance,
+    Algorithm, Candidates, DepthwiseTile, GemmTile, Packing, Plan, PoolTile, ProductTile, Refusal, Step, SubgroupTile, Tolerance,
     WinogradTile, Work,
 };
 pub use desc::{ConvDesc, Epilogue, IndexOrder, Padding, PaddingMode, PoolDesc, PoolKind, PoolWindow, Residual};

@@ -1,8 +1,8 @@
 //! What the planner's guess costs: every candidate of a layer timed, the guess held against the fastest.
 //!
-//! Candidates are timed in turns, so that a neighbour's load meets all of them; what is slower than [`HOPELESS`] times the fastest at
-//! its first timed run is not run again. The fastest of many equals owes a part of its lead to chance: a regret of a few percent is
-//! noise.
+//! Candidates are timed in turns, so that a neighbour's load meets all of them, and of each the least time counts: what a neighbour
+//! adds is never negative. What is slower than [`HOPELESS`] times the fastest in its first timed runs is not run again. The fastest of
+//! many equals owes a part of its lead to chance: a regret of a few percent is noise.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -13,7 +13,6 @@ use wgconv::{Algorithm, Engine};
 use crate::case::Case;
 use crate::measure::{Prepared, goes_on};
 use crate::report::short;
-use crate::roofline::median;
 
 /// So many times slower than the fastest so far is not worth another run.
 const HOPELESS: u32 = 2;
@@ -28,7 +27,7 @@ const GOALS: [f64; 2] = [0.10, 0.40];
 #[derive(Debug, Clone)]
 pub struct Regret {
     pub layer: String,
-    /// The guess first, in the planner's order; median times.
+    /// The guess first, in the planner's order; the least time of each.
     pub times: Vec<(Algorithm, Duration)>,
     /// How many candidates there are.
     pub candidates: usize,
@@ -55,7 +54,7 @@ impl Regret {
 struct Runner {
     prepared: Option<Prepared>,
     algorithm: Algorithm,
-    times: Vec<Duration>,
+    time: Duration,
 }
 
 /// Times the candidates of a layer for about `budget` beside compiling and a first run each.
@@ -75,7 +74,11 @@ pub fn measure(engine: &Engine, name: &str, case: &Case, budget: Duration, stage
         let once = || -> wgconv::Result<_> {
             let prepared = Prepared::new(engine, case, &algorithm)?;
             let error = prepared.error(case)?;
-            Ok((prepared.sample(engine)?.time(), error, prepared))
+            let mut time = prepared.sample(engine)?.time();
+            if number == 1 || time > fastest {
+                time = time.min(prepared.sample(engine)?.time());
+            }
+            Ok((time, error, prepared))
         };
         let (time, error, prepared) = once().map_err(|error| format!("{algorithm}: {error}"))?;
         if error > 1.0 {
@@ -87,31 +90,26 @@ pub fn measure(engine: &Engine, name: &str, case: &Case, budget: Duration, stage
         }
         fastest = fastest.min(time);
         let hopeful = number == 1 || time <= HOPELESS * fastest;
-        runners.push(Runner { prepared: hopeful.then_some(prepared), algorithm, times: vec![time] });
+        runners.push(Runner { prepared: hopeful.then_some(prepared), algorithm, time });
         if number == 1 && time * u32::try_from(candidates).unwrap_or(u32::MAX) > PATIENCE * budget {
             keep_likeliest(&mut algorithms);
         }
     }
-    for runner in runners.iter_mut().skip(1).filter(|runner| runner.times[0] > HOPELESS * fastest) {
+    for runner in runners.iter_mut().skip(1).filter(|runner| runner.time > HOPELESS * fastest) {
         runner.prepared = None;
     }
     stage("the hopeful in turns");
-    // Of those that run on, the first times are from before the others were there.
     let mut rounds = 0;
     let start = Instant::now();
     while goes_on(rounds, start.elapsed(), budget) {
         for runner in &mut runners {
             let Some(prepared) = &runner.prepared else { continue };
             let sample = prepared.sample(engine).map_err(|error| format!("{}: {error}", runner.algorithm))?;
-            if rounds == 0 {
-                runner.times.clear();
-            }
-            runner.times.push(sample.time());
+            runner.time = runner.time.min(sample.time());
         }
         rounds += 1;
     }
-    let times: Vec<_> =
-        runners.iter().map(|runner| (runner.algorithm, median(&runner.times).expect("each was timed once"))).collect();
+    let times: Vec<_> = runners.iter().map(|runner| (runner.algorithm, runner.time)).collect();
     if times.is_empty() { Err("nothing computes it".into()) } else { Ok(Regret { layer: name.into(), times, candidates, wrong }) }
 }
 

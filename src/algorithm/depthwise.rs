@@ -6,10 +6,11 @@
 use std::fmt;
 
 use super::cost::{Costs, cheapest_first};
+use super::patch::Overlap;
 use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::error::Result;
-use crate::geometry::{Geometry, gcd};
+use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
 use crate::problem::Layer;
 
@@ -48,21 +49,12 @@ impl DepthwiseTile {
     /// Inputs that the patch sees on an axis, in steps of the dilation.
     fn span(self, geometry: &Geometry, axis: usize) -> u64 {
         let tile = u64::from(if axis == 1 { self.y } else { self.x });
-        (tile - 1) * u64::from(share(geometry, axis)) + u64::from(geometry.kernel[axis])
+        (tile - 1) * u64::from(overlap(geometry, axis).share) + u64::from(geometry.kernel[axis])
     }
 }
 
-/// `(distance of an invocation's outputs, distance of their inputs in dilations)` on an axis.
-fn spread(geometry: &Geometry, axis: usize) -> u32 {
-    geometry.dilation[axis] / common(geometry, axis)
-}
-
-fn share(geometry: &Geometry, axis: usize) -> u32 {
-    geometry.stride[axis] / common(geometry, axis)
-}
-
-fn common(geometry: &Geometry, axis: usize) -> u32 {
-    gcd(i64::from(geometry.stride[axis]), i64::from(geometry.dilation[axis])) as u32 // a divisor of two u32 is one
+fn overlap(geometry: &Geometry, axis: usize) -> Overlap {
+    Overlap::new(geometry.stride[axis], geometry.dilation[axis])
 }
 
 pub(super) fn supports(context: &Context) -> Result<(), String> {
@@ -93,10 +85,7 @@ pub(super) fn tiles(context: &Context) -> Vec<(f64, DepthwiseTile)> {
 
 /// Invocations in all.
 fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
-    let blocks = |axis: usize, tile: u32| {
-        let run = u64::from(tile) * u64::from(spread(geometry, axis));
-        u64::from(geometry.output[axis]).div_ceil(run) * u64::from(spread(geometry, axis))
-    };
+    let blocks = |axis: usize, tile: u32| overlap(geometry, axis).blocks(geometry.output[axis], tile);
     let planes = u64::from(geometry.batch) * u64::from(geometry.out_channels) * u64::from(geometry.output[0]);
     planes * blocks(1, tile.y) * blocks(2, tile.x)
 }
@@ -128,10 +117,10 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .constant("KERNEL_X", geometry.kernel[2])
         .constant("TILE_Y", tile.y)
         .constant("TILE_X", tile.x)
-        .constant("SPREAD_Y", spread(geometry, 1))
-        .constant("SPREAD_X", spread(geometry, 2))
-        .constant("SHARE_Y", share(geometry, 1))
-        .constant("SHARE_X", share(geometry, 2))
+        .constant("SPREAD_Y", overlap(geometry, 1).spread)
+        .constant("SPREAD_X", overlap(geometry, 2).spread)
+        .constant("SHARE_Y", overlap(geometry, 1).share)
+        .constant("SHARE_X", overlap(geometry, 2).share)
         .binding("input", "array<Elem>", Slot::Input)
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(geometry, context.mode)
@@ -140,6 +129,7 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
             u64::from(geometry.kernel[0])
                 * (tile.span(geometry, 1) * (tile.span(geometry, 2) + 8) + geometry.taps().min(1 << 20)),
         )
+        .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"));
     let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
     Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })

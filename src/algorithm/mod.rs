@@ -8,8 +8,10 @@ mod depthwise;
 mod direct;
 mod gemm;
 mod pack;
+mod patch;
 mod plan;
 mod pool;
+mod pool_patch;
 mod product;
 mod subgroup;
 mod tolerance;
@@ -22,6 +24,7 @@ pub use depthwise::DepthwiseTile;
 pub use gemm::GemmTile;
 pub(crate) use plan::fold;
 pub use plan::{Packing, Plan, Step, Work};
+pub use pool_patch::PoolTile;
 pub use subgroup::SubgroupTile;
 pub use tolerance::Tolerance;
 pub use winograd::{ProductTile, WinogradTile};
@@ -62,6 +65,8 @@ pub enum Algorithm {
     Winograd(WinogradTile),
     /// Register patches over the rows of a channel: one input channel to a group.
     Depthwise(DepthwiseTile),
+    /// Register patches over the rows of a plane: poolings with sliding windows.
+    PoolPatch(PoolTile),
     /// One invocation for each output: any pooling.
     Pool,
     /// One workgroup for each output, which it sums as a tree: poolings over large windows.
@@ -122,8 +127,8 @@ struct Parts {
 }
 
 /// The variants without their tiles; of equal guesses the first here wins, and so the one with less arithmetic on addresses.
-const FAMILIES: [&str; 9] =
-    ["subgroup_matmul", "matmul", "subgroup_gemm", "gemm", "winograd", "depthwise", "direct", "pool", "pool_tree"];
+const FAMILIES: [&str; 10] =
+    ["subgroup_matmul", "matmul", "subgroup_gemm", "gemm", "winograd", "depthwise", "direct", "pool_patch", "pool", "pool_tree"];
 
 impl Algorithm {
     /// The name without the tile.
@@ -136,6 +141,7 @@ impl Algorithm {
             Algorithm::SubgroupMatmul(_) => "subgroup_matmul",
             Algorithm::Winograd(_) => "winograd",
             Algorithm::Depthwise(_) => "depthwise",
+            Algorithm::PoolPatch(_) => "pool_patch",
             Algorithm::Pool => "pool",
             Algorithm::PoolTree => "pool_tree",
         }
@@ -211,8 +217,9 @@ impl Algorithm {
             Algorithm::SubgroupMatmul(tile) => subgroup_parts(&context, Operands::Plain, tile),
             Algorithm::Winograd(tile) => winograd::plan(&context, tile),
             Algorithm::Depthwise(tile) => depthwise::plan(&context, tile),
-            Algorithm::Pool => pool::plan(&context, false),
-            Algorithm::PoolTree => pool::plan(&context, true),
+            Algorithm::PoolPatch(tile) => pool_patch::plan(&context, tile),
+            Algorithm::Pool => pool::plan(&context),
+            Algorithm::PoolTree => pool::plan_tree(&context),
         }?;
         let plan = Plan { problem: problem.clone(), algorithm: *self, steps, packing, workspace, geometry };
         plan.check(limits)?;
@@ -232,6 +239,7 @@ impl Algorithm {
             }
             Algorithm::Winograd(tile) => winograd::supports_tile(context, tile),
             Algorithm::Depthwise(_) => depthwise::supports(context),
+            Algorithm::PoolPatch(_) => pool_patch::supports(context),
             Algorithm::Pool => pool::supports(context),
             Algorithm::PoolTree => pool::supports_tree(context),
         }
@@ -288,6 +296,7 @@ fn family(context: &Context, name: &'static str) -> Result<Vec<(f64, Algorithm)>
         }
         "winograd" => all(winograd::tiles(context)?, Algorithm::Winograd),
         "depthwise" => depthwise::supports(context).map(|()| all(depthwise::tiles(context), Algorithm::Depthwise))?,
+        "pool_patch" => pool_patch::supports(context).map(|()| all(pool_patch::tiles(context), Algorithm::PoolPatch))?,
         "pool" => pool::supports(context).map(|()| vec![(pool::cost(context), Algorithm::Pool)])?,
         "pool_tree" => pool::supports_tree(context).map(|()| vec![(pool::tree_cost(context), Algorithm::PoolTree)])?,
         _ => unreachable!("FAMILIES lists no other"),
@@ -307,6 +316,7 @@ impl fmt::Display for Algorithm {
             Algorithm::SubgroupGemm(tile) | Algorithm::SubgroupMatmul(tile) => write!(f, "({tile})"),
             Algorithm::Winograd(tile) => write!(f, "({tile})"),
             Algorithm::Depthwise(tile) => write!(f, "({tile})"),
+            Algorithm::PoolPatch(tile) => write!(f, "({tile})"),
         }
     }
 }
@@ -343,6 +353,7 @@ impl FromStr for Algorithm {
             "subgroup_gemm" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupGemm),
             "subgroup_matmul" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupMatmul),
             "depthwise" => DepthwiseTile::from_numbers(&numbers).map(Algorithm::Depthwise),
+            "pool_patch" => PoolTile::from_numbers(&numbers).map(Algorithm::PoolPatch),
             _ => None,
         };
         algorithm.ok_or_else(bad)

@@ -52,7 +52,16 @@ pub(super) fn tree_cost(context: &Context) -> f64 {
     costs.total(context.limits, context.geometry.output_elements(), f64::from(WORKGROUP), per_thread)
 }
 
-pub(super) fn plan(context: &Context, tree: bool) -> Result<Parts> {
+/// The numbering of the positions that somebody wants.
+pub(super) fn indices(context: &Context) -> Option<IndexOrder> {
+    match context.problem.layer {
+        Layer::Pool(PoolDesc { kind: PoolKind::Max { indices }, .. }) => indices,
+        _ => None,
+    }
+}
+
+/// A kernel with all that poolings have in common.
+pub(super) fn kernel(context: &Context, name: &str, workgroup: u32) -> Result<Kernel> {
     let Layer::Pool(PoolDesc { kind, .. }) = context.problem.layer else { unreachable!("the layer was accepted") };
     let geometry = context.geometry;
     let (number, count_padding, divisor, norm) = match kind {
@@ -62,18 +71,16 @@ pub(super) fn plan(context: &Context, tree: bool) -> Result<Parts> {
     };
     let divisor = i32::try_from(divisor)
         .map_err(|_| Error::unsupported("divisor_override", format!("is {divisor}, more than 2^31 - 1")))?;
-    let indices = match kind {
-        PoolKind::Max { indices } => indices,
-        _ => None,
-    };
+    let indices = indices(context);
     let order = match indices {
         None | Some(IndexOrder::Plane) => 0,
         Some(IndexOrder::Tensor) => 1,
         Some(IndexOrder::TensorColumnMajor) => 2,
     };
     let [end_z, end_y, end_x] = geometry.pad_end;
-    let name = if tree { "pool_tree" } else { "pool" };
-    let mut kernel = Kernel::new(format!("{name} {}", context.dtype()), context.dtype(), WORKGROUP)
+    let (name, tile) = name.split_once(' ').unwrap_or((name, ""));
+    let label = format!("{name} {} {tile}", context.dtype());
+    let kernel = Kernel::new(label.trim_end().into(), context.dtype(), workgroup)
         .constant("KIND", number)
         .constant("DIVISOR", divisor)
         .constant("INDEX_ORDER", order)
@@ -84,25 +91,33 @@ pub(super) fn plan(context: &Context, tree: bool) -> Result<Parts> {
         .written("output", "array<Elem>", Slot::Output)
         .with_geometry(geometry, context.mode)
         .fragment(format!("const PAD_END: vec3<i32> = vec3<i32>({end_z}, {end_y}, {end_x});"))
-        .fragment(include_str!("../../shaders/lib/pool_window.wgsl"))
-        .fragment(if tree { include_str!("../../shaders/pool_tree.wgsl") } else { include_str!("../../shaders/pool.wgsl") });
-    kernel = match indices {
+        .fragment(include_str!("../../shaders/lib/pool_window.wgsl"));
+    Ok(match indices {
         None => kernel.fragment("fn store_index(index: i32, plane: i32, at: i32) {}"),
         Some(_) => kernel
             .written("indices", "array<i32>", Slot::Indices)
             .fragment("fn store_index(index: i32, plane: i32, at: i32) {\n    indices[index] = index_of(plane, at);\n}"),
-    };
+    })
+}
+
+/// A pooling is one dispatch.
+pub(super) fn parts(kernel: Kernel, grid: [u32; 3]) -> Parts {
+    Parts { steps: vec![Step { kernel, grid }], packing: Packing::None, workspace: Vec::new() }
+}
+
+pub(super) fn plan(context: &Context) -> Result<Parts> {
+    let geometry = context.geometry;
+    let mut kernel = kernel(context, "pool", WORKGROUP)?.fragment(include_str!("../../shaders/pool.wgsl"));
     let [window_z, window_y, window_x] = geometry.kernel.map(u64::from);
-    kernel.iterations = if tree {
-        geometry.taps().div_ceil(u64::from(WORKGROUP * UNROLLED)) * 2 + 16
-    } else {
-        window_z * (window_y * (window_x + 2) + 2) + 8
-    };
-    if tree {
-        kernel.workgroup_bytes = 8 * WORKGROUP;
-    }
-    let outputs = geometry.output_elements();
-    let workgroups = if tree { outputs } else { outputs.div_ceil(u64::from(WORKGROUP)) };
-    let grid = fold(workgroups, context.limits.workgroups)?;
-    Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::None, workspace: Vec::new() })
+    kernel.iterations = window_z * (window_y * (window_x + 2) + 2) + 8;
+    let workgroups = geometry.output_elements().div_ceil(u64::from(WORKGROUP));
+    Ok(parts(kernel, fold(workgroups, context.limits.workgroups)?))
+}
+
+pub(super) fn plan_tree(context: &Context) -> Result<Parts> {
+    let geometry = context.geometry;
+    let mut kernel = kernel(context, "pool_tree", WORKGROUP)?.fragment(include_str!("../../shaders/pool_tree.wgsl"));
+    kernel.iterations = geometry.taps().div_ceil(u64::from(WORKGROUP * UNROLLED)) * 2 + 16;
+    kernel.workgroup_bytes = 8 * WORKGROUP;
+    Ok(parts(kernel, fold(geometry.output_elements(), context.limits.workgroups)?))
 }

@@ -43,7 +43,7 @@ impl Algorithm {
         let pointwise = 16.0 * EPSILON; // exp, tanh and friends on a GPU
         match self {
             // pow() of a GPU is exp2(p * log2(x)): its error grows with the exponent.
-            Algorithm::Pool | Algorithm::PoolTree => {
+            Algorithm::PoolPatch(_) | Algorithm::Pool | Algorithm::PoolTree => {
                 Tolerance { sum: (terms + 64.0) * EPSILON, relative: relative + 4.0 * pointwise, absolute, shared: false }
             }
             // The transforms multiply errors by the products of their norms. Measured: 2e-7 and 3e-6 of the largest sum.

@@ -6,7 +6,7 @@ use crate::gpu::AdapterSummary;
 use crate::limits::DeviceLimits;
 
 /// The shaders that layers are made of. A test looks that none is missing.
-const SHADERS: [&str; 17] = [
+const SHADERS: [&str; 19] = [
     include_str!("../../shaders/conv_depthwise.wgsl"),
     include_str!("../../shaders/conv_direct.wgsl"),
     include_str!("../../shaders/conv_gemm_operands.wgsl"),
@@ -14,6 +14,7 @@ const SHADERS: [&str; 17] = [
     include_str!("../../shaders/lib/activations.wgsl"),
     include_str!("../../shaders/lib/geometry.wgsl"),
     include_str!("../../shaders/lib/grid.wgsl"),
+    include_str!("../../shaders/lib/patch.wgsl"),
     include_str!("../../shaders/lib/pool_window.wgsl"),
     include_str!("../../shaders/lib/source.wgsl"),
     include_str!("../../shaders/lib/winograd_2.wgsl"),
@@ -21,6 +22,7 @@ const SHADERS: [&str; 17] = [
     include_str!("../../shaders/lib/winograd_tile.wgsl"),
     include_str!("../../shaders/matmul_operands.wgsl"),
     include_str!("../../shaders/pool.wgsl"),
+    include_str!("../../shaders/pool_patch.wgsl"),
     include_str!("../../shaders/pool_tree.wgsl"),
     include_str!("../../shaders/winograd_input.wgsl"),
     include_str!("../../shaders/winograd_output.wgsl"),

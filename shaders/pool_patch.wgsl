@@ -1,0 +1,161 @@
+// Pooling in register patches: each invocation walks down TILE_Y outputs of TILE_X columns of one plane. A row of inputs is loaded
+// once for all columns and reduced along x; of these reduced rows, those that the next output's window sees again stay in registers.
+// As in conv_depthwise.wgsl, outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart.
+// Elements beyond the input are loaded from its edge and then left out by a select: no branch, and none is needed, because a select
+// costs a small part of a load.
+// Expects Elem, pool_window.wgsl, patch.wgsl, KERNEL_*, STRIDE_*, TILE_*, SPREAD_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
+// (no window leaves the input), WORKGROUP, workgroup_index(), store_index(), and
+// - STEP_X = min(SHARE_X, KERNEL_X): loaded columns between the windows of two outputs, in a row of COLUMNS;
+// - KEPT + FRESH = KERNEL_Y: rows of a window that are there from the output before it, and those that are loaded for it.
+// input: [batch, channels, z, y, x], output: [batch, channels, z, y, x].
+
+const_assert KEPT + FRESH == KERNEL_Y && COLUMNS == (TILE_X - 1) * STEP_X + KERNEL_X;
+
+struct Row {
+    value: array<f32, TILE_X>,
+    at: array<i32, TILE_X>,
+}
+
+// Where an invocation's columns are.
+struct Columns {
+    at: array<i32, COLUMNS>,      // within the input
+    inside: array<bool, COLUMNS>, // whether that is where the window looks
+}
+
+// What combines with anything and leaves no trace: -inf for a maximum, which is no constant, as compilers refuse one.
+fn nothing(z: i32) -> Partial {
+    return Partial(select(0.0, bitcast<f32>((u32(z) & 0u) | 0xff800000u), KIND == MAX), -1);
+}
+
+// `b` comes after `a`, or, where positions are asked for, anywhere.
+fn join(a: Partial, b: Partial) -> Partial {
+    if (KIND != MAX) {
+        return Partial(a.value + b.value, 0);
+    }
+    if (INDEXED) {
+        let wins = replaces(b, a);
+        return Partial(select(a.value, b.value, wins), select(a.at, b.at, wins));
+    }
+    return Partial(select(a.value, b.value, b.value > a.value || is_nan(b.value)), 0);
+}
+
+// One row of the windows of all columns: a row in each slice of a window.
+fn reduced_row(start: i32, at_z: i32, y: i32, columns: Columns) -> Row {
+    let none = nothing(at_z);
+    var row: Row;
+    for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+        row.value[tile_x] = none.value;
+        row.at[tile_x] = none.at;
+    }
+    for (var tap_z = 0; tap_z < KERNEL_Z; tap_z += 1) {
+        let z = at_z + tap_z * g.dilation.x;
+        let met = WHOLE || (inside(z, g.input.x) && inside(y, g.input.y));
+        let at = (clamp(z, 0, g.input.x - 1) * g.input.y + clamp(y, 0, g.input.y - 1)) * g.input.z;
+        var values: array<f32, COLUMNS>;
+        for (var column = 0; column < COLUMNS; column += 1) {
+            let value = element(f32(input[start + at + columns.at[column]]), 0).value;
+            values[column] = select(none.value, value, WHOLE || columns.inside[column]);
+        }
+        for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+            var part = none;
+            for (var tap_x = 0; tap_x < KERNEL_X; tap_x += 1) {
+                let column = tile_x * STEP_X + tap_x;
+                part = join(part, Partial(values[column], select(-1, at + columns.at[column], WHOLE || columns.inside[column])));
+            }
+            part = Partial(select(none.value, part.value, met), select(-1, part.at, met));
+            part = join(Partial(row.value[tile_x], row.at[tile_x]), part);
+            row.value[tile_x] = part.value;
+            row.at[tile_x] = part.at;
+        }
+    }
+    return row;
+}
+
+// Positions of a window on an axis that an average divides by.
+fn positions(start: i32, kernel: i32, axis: i32) -> i32 {
+    var count = 0;
+    for (var tap = 0; tap < kernel; tap += 1) {
+        let at = start + tap * g.dilation[axis];
+        count += select(0, 1, (COUNT_PADDING || at >= 0) && at < g.input[axis] + select(0, PAD_END[axis], COUNT_PADDING));
+    }
+    return count;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
+    let blocks_y = block_count(g.output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
+    let blocks_x = block_count(g.output.z, TILE_X * SPREAD_X) * SPREAD_X;
+    let block_row = index / blocks_x;
+    let slice = block_row / blocks_y;
+    let plane = slice / g.output.x;
+    let out_z = slice - plane * g.output.x;
+    let out_y = block_start(block_row - slice * blocks_y, TILE_Y, SPREAD_Y);
+    let out_x = block_start(index - block_row * blocks_x, TILE_X, SPREAD_X);
+    if (index < 0 || plane >= g.batch * g.out_channels) {
+        return;
+    }
+    let start = plane * g.input_plane;
+    let at_z = out_z * STRIDE_Z - g.pad_begin.x;
+    let at_y = out_y * STRIDE_Y - g.pad_begin.y;
+    let at_x = out_x * STRIDE_X - g.pad_begin.z;
+
+    var columns: Columns;
+    for (var column = 0; column < COLUMNS; column += 1) {
+        // Windows that do not overlap leave inputs between them out.
+        let step = select(column, (column / KERNEL_X) * SHARE_X + column % KERNEL_X, SHARE_X > KERNEL_X);
+        let x = at_x + step * g.dilation.z;
+        columns.at[column] = clamp(x, 0, g.input.z - 1);
+        columns.inside[column] = inside(x, g.input.z);
+    }
+    let counted = KIND == AVERAGE && DIVISOR == 0 && !WHOLE;
+    var counts: array<i32, TILE_X>; // of positions on z and x
+    if (counted) {
+        let count_z = positions(at_z, KERNEL_Z, 0);
+        for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+            counts[tile_x] = count_z * positions(at_x + tile_x * SHARE_X * g.dilation.z, KERNEL_X, 2);
+        }
+    }
+
+    var kept: array<Row, max(KEPT, 1)>;
+    for (var row = 0; row < KEPT; row += 1) {
+        kept[row] = reduced_row(start, at_z, at_y + row * g.dilation.y, columns);
+    }
+    for (var tile_y = 0; tile_y < TILE_Y; tile_y += 1) {
+        let first_y = at_y + tile_y * SHARE_Y * g.dilation.y;
+        var result: array<Partial, TILE_X>;
+        for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+            result[tile_x] = nothing(at_z);
+            for (var row = 0; row < KEPT; row += 1) {
+                result[tile_x] = join(result[tile_x], Partial(kept[row].value[tile_x], kept[row].at[tile_x]));
+            }
+        }
+        for (var row = 0; row < KEPT - FRESH; row += 1) {
+            kept[row] = kept[row + FRESH];
+        }
+        for (var fresh = 0; fresh < FRESH; fresh += 1) {
+            let row = reduced_row(start, at_z, first_y + (KEPT + fresh) * g.dilation.y, columns);
+            if (KEPT > 0 && KEPT + fresh >= FRESH) {
+                kept[KEPT + fresh - FRESH] = row;
+            }
+            for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+                result[tile_x] = join(result[tile_x], Partial(row.value[tile_x], row.at[tile_x]));
+            }
+        }
+        let y = out_y + tile_y * SPREAD_Y;
+        let count_y = select(KERNEL_Y, positions(first_y, KERNEL_Y, 1), counted);
+        for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+            let x = out_x + tile_x * SPREAD_X;
+            if (y < g.output.y && x < g.output.z) {
+                let count = count_y * select(KERNEL_Z * KERNEL_X, counts[tile_x], counted);
+                let at = ((plane * g.output.x + out_z) * g.output.y + y) * g.output.z + x;
+                output[at] = Elem(finish(result[tile_x].value, count));
+                store_index(at, plane, result[tile_x].at);
+            }
+        }
+    }
+}

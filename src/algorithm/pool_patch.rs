@@ -1,0 +1,224 @@
+//! Pooling in register patches: sliding windows of any rank, stride and dilation.
+//!
+//! What a pooling costs is loads, and its windows overlap. An invocation walks down the outputs of some columns; it loads a row of
+//! inputs once for all of them, reduces it along x, and keeps the reduced rows that the next window sees again. A window that is too
+//! large for registers belongs to `pool` and `pool_tree`.
+
+use std::fmt;
+
+use super::cost::{Costs, cheapest_first};
+use super::patch::Overlap;
+use super::plan::fold;
+use super::{Context, Parts, pool};
+use crate::desc::{PoolDesc, PoolKind};
+use crate::error::Result;
+use crate::geometry::Geometry;
+use crate::limits::DeviceClass;
+use crate::problem::Layer;
+
+/// The outputs that an invocation computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PoolTile {
+    /// Rows, which it computes one after the other.
+    pub y: u32,
+    /// Columns, which it computes at once.
+    pub x: u32,
+}
+
+const WORKGROUP: u32 = 64;
+
+/// The most loads that stand in a kernel's text once it is unrolled: compile time grows with them.
+const MAX_LOADS: u64 = 96;
+
+/// The most columns of a row: Mesa unrolls no loop of more turns, and an array that is indexed by a variable lies in memory.
+const MAX_COLUMNS: u64 = 32;
+
+/// The most elements that all columns of a maximum combine from a row, for the same reason. Measured: 24 with positions, and 32
+/// without, take ten times as long as they should; sums are shorter, and have no such limit.
+const MAX_JOINS: u32 = 20;
+
+/// The most elements of a window whose rows, none of which are kept, a compiler unrolls.
+const MAX_UNROLLED: u64 = 49;
+
+/// The most rows of a window that a loop without such copies goes through.
+const MAX_ROWS: u64 = 4096;
+
+const TILES: [[u32; 2]; 12] = [[1, 1], [1, 2], [1, 4], [1, 8], [4, 1], [8, 1], [4, 2], [14, 2], [4, 4], [7, 4], [8, 4], [14, 4]];
+
+impl fmt::Display for PoolTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.y, self.x)
+    }
+}
+
+impl PoolTile {
+    pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
+        let &[y, x] = numbers else { return None };
+        ((1..=64).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x })
+    }
+}
+
+/// The windows of one axis.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    outputs: u32,
+    kernel: u32,
+    stride: u32,
+    overlap: Overlap,
+}
+
+impl Axis {
+    fn new(geometry: &Geometry, axis: usize) -> Self {
+        // Adaptive windows that are accepted here are as far apart as they are long.
+        let stride = if geometry.adaptive { geometry.kernel[axis] } else { geometry.stride[axis] };
+        let overlap = Overlap::new(stride, geometry.dilation[axis]);
+        Self { outputs: geometry.output[axis], kernel: geometry.kernel[axis], stride, overlap }
+    }
+
+    /// Loaded inputs between the windows of two neighbours.
+    fn step(self) -> u32 {
+        self.overlap.share.min(self.kernel)
+    }
+
+    /// Inputs that `tile` outputs see.
+    fn span(self, tile: u32) -> u64 {
+        u64::from(tile - 1) * u64::from(self.step()) + u64::from(self.kernel)
+    }
+
+    /// Inputs of a window that an earlier one has seen, where there is an earlier one.
+    fn kept(self, tile: u32) -> u32 {
+        if tile > 1 { self.kernel - self.step() } else { 0 }
+    }
+}
+
+/// A tile on a layer.
+struct Patch {
+    z: Axis,
+    y: Axis,
+    x: Axis,
+    tile: PoolTile,
+}
+
+impl Patch {
+    fn new(geometry: &Geometry, tile: PoolTile) -> Self {
+        let [z, y, x] = [0, 1, 2].map(|axis| Axis::new(geometry, axis));
+        Self { z, y, x, tile }
+    }
+
+    /// Loads of the text: a loop over rows is unrolled only where their results are kept.
+    fn unrolled(&self) -> u64 {
+        let rows = if self.y.kept(self.tile.y) > 0 { u64::from(self.y.kernel) } else { 1 };
+        rows * self.x.span(self.tile.x)
+    }
+
+    fn fits(&self, context: &Context) -> bool {
+        let maximum = matches!(context.problem.layer, Layer::Pool(PoolDesc { kind: PoolKind::Max { .. }, .. }));
+        let joins = self.tile.x * self.x.kernel;
+        self.unrolled() <= MAX_LOADS
+            && self.x.span(self.tile.x) <= MAX_COLUMNS
+            && (self.tile.x == 1 || !maximum || joins <= MAX_JOINS)
+            && u64::from(self.y.kernel) * u64::from(self.z.kernel) <= MAX_ROWS
+    }
+
+    fn invocations(&self, geometry: &Geometry) -> u64 {
+        let planes = u64::from(geometry.batch) * u64::from(geometry.out_channels) * u64::from(geometry.output[0]);
+        planes * self.y.overlap.blocks(self.y.outputs, self.tile.y) * self.x.overlap.blocks(self.x.outputs, self.tile.x)
+    }
+
+    fn workgroups(&self, geometry: &Geometry) -> u64 {
+        self.invocations(geometry).div_ceil(u64::from(WORKGROUP))
+    }
+}
+
+pub(super) fn supports(context: &Context) -> Result<(), String> {
+    pool::supports(context)?;
+    let geometry = context.geometry;
+    if geometry.adaptive && (0..3).any(|axis| !geometry.input[axis].is_multiple_of(geometry.output[axis])) {
+        return Err("adaptive windows of different sizes share no rows".into());
+    }
+    let [z, y, x] = geometry.kernel;
+    if !Patch::new(geometry, PoolTile { y: 1, x: 1 }).fits(context) {
+        return Err(format!("a {z}x{y}x{x} window does not fit registers"));
+    }
+    Ok(())
+}
+
+pub(super) fn tiles(context: &Context) -> Vec<(f64, PoolTile)> {
+    let tiles = TILES.iter().filter_map(|numbers| PoolTile::from_numbers(numbers));
+    let fitting = tiles.filter(|&tile| Patch::new(context.geometry, tile).fits(context));
+    cheapest_first(fitting.map(|tile| (cost(context, tile), tile)))
+}
+
+/// Estimated time.
+fn cost(context: &Context, tile: PoolTile) -> f64 {
+    let (costs, geometry) = (Costs::of(context.limits.class), context.geometry);
+    let patch = Patch::new(geometry, tile);
+    let slices = f64::from(patch.z.kernel);
+    let (rows, columns) = (patch.y.span(tile.y) as f64, patch.x.span(tile.x) as f64);
+    let outputs = f64::from(tile.y * tile.x);
+    // Neighbouring invocations read so far apart: a GPU fetches as many sectors for them.
+    let scatter = match context.limits.class {
+        DeviceClass::Software => 1.0,
+        DeviceClass::Integrated | DeviceClass::Discrete => (f64::from(tile.x) * f64::from(patch.x.stride)).min(8.0).sqrt(),
+    };
+    // A turn of a loop that is not unrolled costs what it does in `pool`.
+    let rolled = patch.y.kept(tile.y) == 0 && u64::from(patch.y.kernel) * patch.x.span(tile.x) > MAX_UNROLLED;
+    let load = costs.load * scatter * if rolled { 1.5 } else { 1.0 };
+    let joined = slices * rows * f64::from(tile.x * patch.x.kernel) + outputs * f64::from(patch.y.kernel);
+    let per_thread = slices * rows * columns * load + joined * 3.0 * costs.fma + (outputs + 4.0) * costs.load;
+    let total = costs.total(context.limits, patch.workgroups(geometry), f64::from(WORKGROUP), per_thread);
+    // With positions a patch keeps twice as much and leaves the registers: measured on lavapipe, 3 to 5 times slower than `pool`.
+    if pool::indices(context).is_some() { 8.0 * total } else { total }
+}
+
+/// Whether no window leaves the input, so that nothing has to be left out or counted.
+fn is_whole(geometry: &Geometry) -> bool {
+    geometry.adaptive
+        || (0..3).all(|axis| {
+            let start = i64::from(geometry.output[axis] - 1) * i64::from(geometry.stride[axis]);
+            let last = start + i64::from(geometry.kernel[axis] - 1) * i64::from(geometry.dilation[axis]);
+            let (begin, end) = (i64::from(geometry.pad_begin[axis]), geometry.pad_end[axis]);
+            begin <= 0 && end >= 0 && last - begin < i64::from(geometry.input[axis])
+        })
+}
+
+pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
+    let geometry = context.geometry;
+    let patch = Patch::new(geometry, *tile);
+    if !patch.fits(context) {
+        return Err(crate::Error::unsupported(
+            "algorithm",
+            format!("pool_patch({tile}) needs more registers than it may for `{}`", context.problem),
+        ));
+    }
+    let Patch { z, y, x, .. } = patch;
+    let kept = y.kept(tile.y);
+    let mut kernel = pool::kernel(context, &format!("pool_patch {tile}"), WORKGROUP)?
+        .constant("KERNEL_Z", z.kernel)
+        .constant("KERNEL_Y", y.kernel)
+        .constant("KERNEL_X", x.kernel)
+        .constant("STRIDE_Z", z.stride)
+        .constant("STRIDE_Y", y.stride)
+        .constant("STRIDE_X", x.stride)
+        .constant("TILE_Y", tile.y)
+        .constant("TILE_X", tile.x)
+        .constant("SPREAD_Y", y.overlap.spread)
+        .constant("SPREAD_X", x.overlap.spread)
+        .constant("SHARE_Y", y.overlap.share)
+        .constant("SHARE_X", x.overlap.share)
+        .constant("STEP_X", x.step())
+        .constant("COLUMNS", i64::try_from(x.span(tile.x)).expect("it fits registers"))
+        .constant("KEPT", kept)
+        .constant("FRESH", y.kernel - kept)
+        .flag("INDEXED", pool::indices(context).is_some())
+        .flag("WHOLE", is_whole(geometry))
+        .fragment(include_str!("../../shaders/lib/patch.wgsl"))
+        .fragment(include_str!("../../shaders/pool_patch.wgsl"));
+    let rows = patch.y.span(tile.y) * u64::from(z.kernel);
+    // Elements of a row, of the windows in it, and of the counts of an average.
+    let per_row = x.span(tile.x) + u64::from(tile.x) * (u64::from(x.kernel) + 2) + 4;
+    let counted = u64::from(tile.x) * u64::from(x.kernel) + u64::from(tile.y) * u64::from(y.kernel) + u64::from(z.kernel);
+    kernel.iterations = rows * per_row + counted + u64::from(tile.y) * (u64::from(tile.x) * (u64::from(kept) + 2) + 2) + 64;
+    let grid = fold(patch.workgroups(geometry), context.limits.workgroups)?;
+    Ok(pool::parts(kernel, grid))
+}
