@@ -16,6 +16,13 @@ const FEWEST: usize = 3;
 const MOST: usize = 25;
 const ENOUGH: Duration = Duration::from_millis(10);
 
+/// The fastest that are timed again, in turns.
+const FINALISTS: usize = 3;
+/// Rounds of that.
+const ROUNDS: usize = 9;
+/// Time after which no other round begins.
+const LONG_ROUNDS: Duration = Duration::from_millis(300);
+
 /// Another algorithm must beat the best guess by this, or chance would decide between equals.
 const MARGIN: f64 = 0.97;
 
@@ -47,7 +54,8 @@ struct Timed {
 
 impl Question<'_> {
     /// The fastest of the algorithms that were timed within the budget and give right results; `None` where there was no time for
-    /// more than one. The check of the winner comes on top of the budget, and so does the last run that began within it.
+    /// more than one. A final among the fastest and the check of the winner come on top of the budget, and so does the last candidate
+    /// that began within it.
     ///
     /// # Errors
     /// [`ErrorKind::DeviceLost`]; [`ErrorKind::Device`] where every algorithm that was timed is wrong. One that cannot be run is
@@ -83,6 +91,13 @@ impl Question<'_> {
             timed.time.as_secs_f64() * margin
         };
         timed.sort_by(|a, b| weighed(a).total_cmp(&weighed(b)));
+        // The final: what was timed while something else ran, or first on a device that was asleep, gets another chance.
+        let finalists: Vec<usize> =
+            (0..timed.len()).filter(|&place| place < FINALISTS || timed[place].algorithm == self.algorithms[0]).collect();
+        if let Some(times) = self.possible(&timed[0].algorithm, self.in_turns(&timed, &finalists, &operands))? {
+            finalists.iter().zip(times).for_each(|(&place, time)| timed[place].time = time);
+            timed.sort_by(|a, b| weighed(a).total_cmp(&weighed(b)));
+        }
         let direct = self.algorithms.contains(&Algorithm::Direct) && !slow_direct;
         let direct = direct.then(|| (self.plan)(&Algorithm::Direct)).transpose()?;
         let Some(exam) = self.possible(&Algorithm::Direct, Exam::new(self.gpu, problem, operands, direct.as_ref()))? else {
@@ -142,9 +157,29 @@ impl Question<'_> {
         while times.len() < FEWEST || times.len() < MOST && start.elapsed() < ENOUGH {
             times.push(ready.time()?);
         }
-        times.sort();
-        Ok(times[times.len() / 2])
+        Ok(median(times))
     }
+
+    /// The median times of some, round by round, so that whatever else the device does meets all of them.
+    fn in_turns(&self, timed: &[Timed], places: &[usize], operands: &Operands) -> Result<Vec<Duration>> {
+        let ready = |&place: &usize| Ready::new(self.gpu, &(self.plan)(&timed[place].algorithm)?, operands);
+        let mut contestants = places.iter().map(|place| Ok((ready(place)?, Vec::new()))).collect::<Result<Vec<_>>>()?;
+        let start = Instant::now();
+        for round in 0..ROUNDS {
+            if round >= FEWEST && start.elapsed() >= LONG_ROUNDS {
+                break;
+            }
+            for (ready, times) in &mut contestants {
+                times.push(ready.time()?);
+            }
+        }
+        Ok(contestants.into_iter().map(|(_, times)| median(times)).collect())
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
 }
 
 /// The best guess of each family, and then the other tiles.

@@ -47,8 +47,8 @@ pub enum Tuning {
     /// What the tuning table says. Where it says nothing, candidates are timed, the fastest is compared with the reference, and what
     /// passes goes into the user's table.
     Measure {
-        /// Time to spend on each layer. A candidate that began within it is timed to its end, and the check of the fastest comes on
-        /// top. Where it is too short to compare two candidates, the best guess is taken and nothing is stored.
+        /// Time to spend on each layer. A candidate that began within it is timed to its end; a final among the three fastest and the
+        /// check of the winner come on top. Where it is too short to compare two candidates, the best guess is taken and nothing is stored.
         budget: Duration,
     },
 }
