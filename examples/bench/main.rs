@@ -203,7 +203,7 @@ fn run(args: &Arguments) -> Result<bool, Failure> {
         let mut value = report::json(engine.adapter(), &ceilings, &rows);
         value["networks"] = network_report::json(&networks);
         if args.regret {
-            value["regret"] = regret::json(&regrets);
+            value["regret"] = regret::json(engine.limits(), &regrets);
         }
         let text = serde_json::to_string_pretty(&value).expect("strings and numbers are JSON");
         std::fs::write(path, text + "\n").map_err(|error| arguments(format!("{}: {error}", path.display())))?;

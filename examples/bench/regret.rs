@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use wgconv::{Algorithm, Engine};
+use wgconv::{Algorithm, DeviceLimits, Engine};
 
 use crate::case::Case;
 use crate::measure::{Prepared, goes_on};
@@ -27,6 +27,8 @@ const GOALS: [f64; 2] = [0.10, 0.40];
 #[derive(Debug, Clone)]
 pub struct Regret {
     pub layer: String,
+    /// The layer as a line.
+    pub problem: String,
     /// The guess first, in the planner's order; the least time of each.
     pub times: Vec<(Algorithm, Duration)>,
     /// How many candidates there are.
@@ -110,7 +112,11 @@ pub fn measure(engine: &Engine, name: &str, case: &Case, budget: Duration, stage
         rounds += 1;
     }
     let times: Vec<_> = runners.iter().map(|runner| (runner.algorithm, runner.time)).collect();
-    if times.is_empty() { Err("nothing computes it".into()) } else { Ok(Regret { layer: name.into(), times, candidates, wrong }) }
+    if times.is_empty() {
+        Err("nothing computes it".into())
+    } else {
+        Ok(Regret { layer: name.into(), problem: case.problem.to_string(), times, candidates, wrong })
+    }
 }
 
 /// The first tiles of each family.
@@ -192,14 +198,15 @@ pub fn conclusion(list: &[Regret]) -> String {
     text
 }
 
-/// `{"median": .., "worst": .., "layers": {NAME: {..}}}`; a regret of 0.1 is a tenth.
-pub fn json(list: &[Regret]) -> Value {
+/// `{"limits": {..}, "median": .., "worst": .., "layers": {NAME: {..}}}`; a regret of 0.1 is a tenth. The program `fit` reads it.
+pub fn json(limits: &DeviceLimits, list: &[Regret]) -> Value {
     let mut layers = Map::new();
     for regret in list {
         let times: Map<_, _> =
             regret.times.iter().map(|(algorithm, time)| (algorithm.to_string(), Value::from(ms(*time)))).collect();
         let ((choice, choice_time), (best, best_time)) = (regret.choice(), regret.best());
         let value = json!({
+            "problem": regret.problem,
             "choice": choice.to_string(),
             "choice_ms": ms(choice_time),
             "best": best.to_string(),
@@ -212,7 +219,13 @@ pub fn json(list: &[Regret]) -> Value {
         layers.insert(regret.layer.clone(), value);
     }
     let summary = summary(list);
-    json!({"median": summary.map(|(median, ..)| median), "worst": summary.map(|(_, worst, _)| worst), "layers": layers})
+    let DeviceLimits { class, subgroup, parallelism, .. } = limits;
+    json!({
+        "limits": {"class": class.to_string(), "subgroup": subgroup, "parallelism": parallelism},
+        "median": summary.map(|(median, ..)| median),
+        "worst": summary.map(|(_, worst, _)| worst),
+        "layers": layers,
+    })
 }
 
 #[cfg(test)]
@@ -221,7 +234,7 @@ mod tests {
 
     fn regret(layer: &str, times: &[(&str, u64)]) -> Regret {
         let times = times.iter().map(|&(name, ms)| (name.parse().expect("a name"), Duration::from_millis(ms))).collect();
-        Regret { layer: layer.into(), times, candidates: 3, wrong: Vec::new() }
+        Regret { layer: layer.into(), problem: String::new(), times, candidates: 3, wrong: Vec::new() }
     }
 
     #[test]
@@ -229,7 +242,7 @@ mod tests {
         let list = [regret("a", &[("direct", 12), ("gemm(64x64x16,8x4)", 10)]), regret("b", &[("pool", 10), ("pool_tree", 20)])];
         let (median, worst, layer) = summary(&list).expect("two layers");
         assert!((median - 0.1).abs() < 1e-9 && (worst - 0.2).abs() < 1e-9 && layer == "a");
-        assert_eq!(json(&list)["layers"]["a"]["best"], "gemm(64x64x16,8x4)");
+        assert_eq!(json(&DeviceLimits::default(), &list)["layers"]["a"]["best"], "gemm(64x64x16,8x4)");
         let table = Table { layer: 5 };
         assert_eq!(table.row(&list[0]).len(), table.header().len());
         assert!(conclusion(&list).contains("10.0 % of the median layer, 20.0 % of the worst, a"), "{}", conclusion(&list));

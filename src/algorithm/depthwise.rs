@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::cost::{Costs, cheapest_first};
+use super::cost::{Operations, cheapest_first};
 use super::patch::Overlap;
 use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
@@ -77,10 +77,10 @@ fn fits(geometry: &Geometry, tile: DepthwiseTile) -> bool {
     tile.span(geometry, 2) <= u64::from(MAX_SPAN) && unrolled <= u64::from(MAX_UNROLLED)
 }
 
-pub(super) fn tiles(context: &Context) -> Vec<(f64, DepthwiseTile)> {
+pub(super) fn tiles(context: &Context) -> Vec<(Operations, DepthwiseTile)> {
     let tiles = TILES.iter().filter_map(|numbers| DepthwiseTile::from_numbers(numbers));
     let fitting = tiles.filter(|&tile| fits(context.geometry, tile));
-    cheapest_first(fitting.map(|tile| (cost(context, tile), tile)))
+    cheapest_first(context.limits.class, fitting.map(|tile| (cost(context, tile), tile)))
 }
 
 /// Invocations in all.
@@ -90,17 +90,18 @@ fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
     planes * blocks(1, tile.y) * blocks(2, tile.x)
 }
 
-/// Estimated time.
-fn cost(context: &Context, tile: DepthwiseTile) -> f64 {
-    let (costs, geometry) = (Costs::of(context.limits.class), context.geometry);
+/// What it does.
+fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
+    use Operations as Of;
+    let geometry = context.geometry;
     let loads = tile.span(geometry, 1) as f64 * tile.span(geometry, 2) as f64;
     let taps = f64::from(geometry.kernel[1]) * f64::from(geometry.kernel[2]);
     let outputs = f64::from(tile.y * tile.x);
     // A load with its bounds costs about half a load more; weights are loaded once for each row of the patch.
-    let per_slice = 1.5 * loads * costs.load + f64::from(tile.y) * taps * costs.load + outputs * taps * costs.fma;
-    let per_thread = f64::from(geometry.kernel[0]) * per_slice + outputs * costs.load;
+    let per_slice = Of::LOAD * (1.5 * loads + f64::from(tile.y) * taps) + Of::FMA * (outputs * taps);
+    let per_thread = per_slice * f64::from(geometry.kernel[0]) + Of::LOAD * outputs;
     let workgroups = invocations(geometry, tile).div_ceil(u64::from(WORKGROUP));
-    costs.total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
+    Of::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
 
 pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {

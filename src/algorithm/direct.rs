@@ -1,6 +1,6 @@
 //! Convolution by its definition: the fallback that takes everything, and on the device the oracle of the rest.
 
-use super::cost::Costs;
+use super::cost::Operations;
 use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::error::Result;
@@ -18,15 +18,14 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
     }
 }
 
-/// Estimated time.
-pub(super) fn cost(context: &Context) -> f64 {
-    let costs = Costs::of(context.limits.class);
+/// What it does.
+pub(super) fn cost(context: &Context) -> Operations {
     let phases: f64 = context.geometry.phases().iter().map(|&count| f64::from(count)).product();
     let products = context.geometry.reduction() as f64 / phases;
     // Two loads for each product, and about one more load's worth of address arithmetic.
-    let per_thread = products * (3.0 * costs.load + costs.fma);
+    let per_thread = (Operations::LOAD * 3.0 + Operations::FMA) * products;
     let workgroups = context.geometry.output_elements().div_ceil(u64::from(WORKGROUP));
-    costs.total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
+    Operations::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
 
 /// Each loop takes one more iteration to find its end, and a driver may count one more to leave it.

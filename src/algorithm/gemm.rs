@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::cost::{Costs, cheapest_first};
+use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
 use super::product::Product;
 use crate::error::Result;
@@ -113,24 +113,24 @@ fn table(class: DeviceClass) -> &'static [[u32; 5]] {
 }
 
 /// The tiles that fit a device, the cheapest first.
-pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(f64, GemmTile)> {
+pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations, GemmTile)> {
     let fit =
         |tile: &GemmTile| tile.invocations() <= limits.workgroup_invocations && tile.workgroup_bytes() <= limits.workgroup_bytes;
     let tiles = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers)).filter(fit);
-    cheapest_first(tiles.map(|tile| (cost(product, limits, &tile), tile)))
+    cheapest_first(limits.class, tiles.map(|tile| (cost(product, limits, &tile), tile)))
 }
 
-/// Estimated time.
-fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> f64 {
-    let costs = Costs::of(limits.class);
+/// What it does.
+fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations {
+    use Operations as Of;
     let [block_m, block_n, block_k, thread_m, thread_n] =
         [tile.block_m, tile.block_n, tile.block_k, tile.thread_m, tile.thread_n].map(f64::from);
     let threads = f64::from(tile.invocations());
-    let load_a = block_m * block_k / 4.0 / threads * (costs.load4 + costs.shared4);
-    let load_b = block_n * block_k / threads * (costs.load + costs.shared);
-    let multiply = block_k * (thread_m / 4.0 * costs.shared4 + thread_n * costs.shared + thread_m * thread_n * costs.fma);
-    let per_thread = product.k_tiles(tile.block_k) * (load_a + load_b + multiply + 2.0 * costs.barrier);
-    costs.total(limits, product.blocks(tile.block_m, tile.block_n), threads, per_thread)
+    let load_a = (Of::LOAD4 + Of::SHARED4) * (block_m * block_k / 4.0 / threads);
+    let load_b = (Of::LOAD + Of::SHARED) * (block_n * block_k / threads);
+    let per_k = Of::SHARED4 * (thread_m / 4.0) + Of::SHARED * thread_n + Of::FMA * (thread_m * thread_n);
+    let per_thread = (load_a + load_b + per_k * block_k + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k);
+    Of::total(limits, product.blocks(tile.block_m, tile.block_n), threads, per_thread)
 }
 
 /// The dispatch.

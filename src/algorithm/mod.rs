@@ -20,6 +20,7 @@ mod winograd;
 use std::fmt;
 use std::str::FromStr;
 
+pub use cost::Operations;
 pub use depthwise::DepthwiseTile;
 pub use gemm::GemmTile;
 pub(crate) use plan::fold;
@@ -159,7 +160,7 @@ impl Algorithm {
     pub fn candidates(problem: &Problem, limits: &DeviceLimits) -> Result<Candidates> {
         let geometry = Geometry::new(problem)?;
         let context = Context { problem, geometry: &geometry, limits, mode: GeometryMode::Uniform };
-        let mut accepted: Vec<(f64, Algorithm)> = Vec::new();
+        let mut accepted: Vec<(Operations, Algorithm)> = Vec::new();
         let mut refusals = Vec::new();
         let mut unplanned = None;
         for name in FAMILIES {
@@ -184,11 +185,25 @@ impl Algorithm {
             }
             refusals.extend(reason.map(|reason| Refusal { algorithm: name, reason }));
         }
-        let algorithms: Vec<_> = cost::cheapest_first(accepted.into_iter()).into_iter().map(|(_, algorithm)| algorithm).collect();
+        let sorted = cost::cheapest_first(limits.class, accepted.into_iter());
+        let algorithms: Vec<_> = sorted.into_iter().map(|(_, algorithm)| algorithm).collect();
         match unplanned {
             Some(error) if algorithms.is_empty() => Err(error),
             _ => Ok(Candidates { algorithms, refusals }),
         }
+    }
+
+    /// What this algorithm does for a layer on a device: an estimate, whose [time](Operations::time) the candidates are sorted by.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn operations(&self, problem: &Problem, limits: &DeviceLimits) -> Result<Operations> {
+        let geometry = Geometry::new(problem)?;
+        let context = Context { problem, geometry: &geometry, limits, mode: GeometryMode::Uniform };
+        let refused = |reason: &str| Error::unsupported("algorithm", format!("{self} does not take `{problem}`: {reason}"));
+        let tiles = family(&context, self.name()).map_err(|reason| refused(&reason))?;
+        let mine = tiles.iter().find(|(_, algorithm)| algorithm == self);
+        mine.map(|(operations, _)| *operations).ok_or_else(|| refused("its tile is none that the planner chooses among"))
     }
 
     /// The plan of a layer by this algorithm on a device.
@@ -275,9 +290,9 @@ fn subgroup_parts(context: &Context, operands: Operands, tile: &SubgroupTile) ->
     })
 }
 
-/// The tiles of one family with their estimated times, or why it does not take the layer.
-fn family(context: &Context, name: &'static str) -> Result<Vec<(f64, Algorithm)>, String> {
-    fn all<T>(tiles: Vec<(f64, T)>, algorithm: fn(T) -> Algorithm) -> Vec<(f64, Algorithm)> {
+/// The tiles of one family with what they do, or why it does not take the layer.
+fn family(context: &Context, name: &'static str) -> Result<Vec<(Operations, Algorithm)>, String> {
+    fn all<T>(tiles: Vec<(Operations, T)>, algorithm: fn(T) -> Algorithm) -> Vec<(Operations, Algorithm)> {
         tiles.into_iter().map(|(cost, tile)| (cost, algorithm(tile))).collect()
     }
     let tiles = match name {

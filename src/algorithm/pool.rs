@@ -1,6 +1,6 @@
 //! Pooling: one invocation for each output, or, where windows are large, one workgroup.
 
-use super::cost::Costs;
+use super::cost::Operations;
 use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::desc::{IndexOrder, PoolDesc, PoolKind};
@@ -34,22 +34,21 @@ pub(super) fn supports_tree(context: &Context) -> Result<(), String> {
     Ok(())
 }
 
-/// Estimated time of one invocation for each output.
-pub(super) fn cost(context: &Context) -> f64 {
-    let costs = Costs::of(context.limits.class);
-    let per_thread = context.geometry.taps() as f64 * (1.5 * costs.load) + 4.0 * costs.load;
+/// What one invocation for each output does.
+pub(super) fn cost(context: &Context) -> Operations {
+    let per_thread = Operations::LOAD * (1.5 * context.geometry.taps() as f64 + 4.0);
     let workgroups = context.geometry.output_elements().div_ceil(u64::from(WORKGROUP));
-    costs.total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
+    Operations::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
 
-/// Estimated time of one workgroup for each output.
-pub(super) fn tree_cost(context: &Context) -> f64 {
-    let costs = Costs::of(context.limits.class);
+/// What one workgroup for each output does.
+pub(super) fn tree_cost(context: &Context) -> Operations {
+    use Operations as Of;
     let elements = context.geometry.taps().div_ceil(u64::from(WORKGROUP)) as f64;
     let steps = f64::from(WORKGROUP.ilog2());
     // Each element's coordinates come from its number by division.
-    let per_thread = elements * (4.0 * costs.load) + steps * (costs.barrier + 3.0 * costs.shared) + 4.0 * costs.load;
-    costs.total(context.limits, context.geometry.output_elements(), f64::from(WORKGROUP), per_thread)
+    let per_thread = Of::LOAD * (4.0 * elements + 4.0) + (Of::BARRIER + Of::SHARED * 3.0) * steps;
+    Operations::total(context.limits, context.geometry.output_elements(), f64::from(WORKGROUP), per_thread)
 }
 
 /// The numbering of the positions that somebody wants.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::cost::{Costs, cheapest_first};
+use super::cost::{Operations, cheapest_first};
 use super::patch::Overlap;
 use super::plan::fold;
 use super::{Context, Parts, pool};
@@ -143,15 +143,16 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn tiles(context: &Context) -> Vec<(f64, PoolTile)> {
+pub(super) fn tiles(context: &Context) -> Vec<(Operations, PoolTile)> {
     let tiles = TILES.iter().filter_map(|numbers| PoolTile::from_numbers(numbers));
     let fitting = tiles.filter(|&tile| Patch::new(context.geometry, tile).fits(context));
-    cheapest_first(fitting.map(|tile| (cost(context, tile), tile)))
+    cheapest_first(context.limits.class, fitting.map(|tile| (cost(context, tile), tile)))
 }
 
-/// Estimated time.
-fn cost(context: &Context, tile: PoolTile) -> f64 {
-    let (costs, geometry) = (Costs::of(context.limits.class), context.geometry);
+/// What it does.
+fn cost(context: &Context, tile: PoolTile) -> Operations {
+    use Operations as Of;
+    let geometry = context.geometry;
     let patch = Patch::new(geometry, tile);
     let slices = f64::from(patch.z.kernel);
     let (rows, columns) = (patch.y.span(tile.y) as f64, patch.x.span(tile.x) as f64);
@@ -163,12 +164,12 @@ fn cost(context: &Context, tile: PoolTile) -> f64 {
     };
     // A turn of a loop that is not unrolled costs what it does in `pool`.
     let rolled = patch.y.kept(tile.y) == 0 && u64::from(patch.y.kernel) * patch.x.span(tile.x) > MAX_UNROLLED;
-    let load = costs.load * scatter * if rolled { 1.5 } else { 1.0 };
+    let per_load = scatter * if rolled { 1.5 } else { 1.0 };
     let joined = slices * rows * f64::from(tile.x * patch.x.kernel) + outputs * f64::from(patch.y.kernel);
-    let per_thread = slices * rows * columns * load + joined * 3.0 * costs.fma + (outputs + 4.0) * costs.load;
-    let total = costs.total(context.limits, patch.workgroups(geometry), f64::from(WORKGROUP), per_thread);
+    let per_thread = Of::LOAD * (slices * rows * columns * per_load + outputs + 4.0) + Of::FMA * (3.0 * joined);
+    let total = Of::total(context.limits, patch.workgroups(geometry), f64::from(WORKGROUP), per_thread);
     // With positions a patch keeps twice as much and leaves the registers: measured on lavapipe, 3 to 5 times slower than `pool`.
-    if pool::indices(context).is_some() { 8.0 * total } else { total }
+    if pool::indices(context).is_some() { total * 8.0 } else { total }
 }
 
 /// Whether no window leaves the input, so that nothing has to be left out or counted.

@@ -9,7 +9,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::cost::{Costs, cheapest_first};
+use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
 use super::product::Product;
 use crate::error::Result;
@@ -95,25 +95,25 @@ pub(super) fn supports(limits: &DeviceLimits) -> Result<(), String> {
 }
 
 /// The tiles that fit a device, the cheapest first.
-pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(f64, SubgroupTile)> {
+pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations, SubgroupTile)> {
     let Some(lanes) = limits.subgroup.filter(|lanes| lanes * SUBGROUPS <= limits.workgroup_invocations) else {
         return Vec::new();
     };
     let tiles =
         table(limits.class).iter().filter_map(|&[block_m, thread_n]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]));
-    cheapest_first(tiles.map(|tile| (cost(product, limits, &tile), tile)))
+    cheapest_first(limits.class, tiles.map(|tile| (cost(product, limits, &tile), tile)))
 }
 
-/// Estimated time.
-fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> f64 {
-    let costs = Costs::of(limits.class);
+/// What it does.
+fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operations {
+    use Operations as Of;
     let [block_m, thread_n, chunk] = [tile.block_m, tile.thread_n, tile.chunk()].map(f64::from);
-    let per_row = costs.load4 / chunk + thread_n * costs.load + block_m * (costs.broadcast + thread_n * costs.fma);
+    let per_row = Of::LOAD4 * chunk.recip() + Of::LOAD * thread_n + Of::BROADCAST * block_m + Of::FMA * (block_m * thread_n);
     let block_k = tile.block_k(&product.geometry);
     // A step finds the inputs of its columns: about as much arithmetic as a load each.
-    let per_thread = product.k_tiles(block_k) * (f64::from(block_k) * per_row + thread_n * costs.load);
+    let per_thread = (per_row * f64::from(block_k) + Of::LOAD * thread_n) * product.k_tiles(block_k);
     let workgroups = product.blocks(tile.block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
-    costs.total(limits, workgroups, f64::from(tile.lanes * SUBGROUPS), per_thread)
+    Of::total(limits, workgroups, f64::from(tile.lanes * SUBGROUPS), per_thread)
 }
 
 /// The dispatch.

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::cost::{Costs, cheapest_first};
+use super::cost::{Operations, cheapest_first};
 use super::plan::{Packing, Step, fold};
 use super::product::{Operands, Product};
 use super::{Context, GemmTile, Parts, SubgroupTile, gemm, subgroup};
@@ -178,7 +178,7 @@ pub(super) fn supports_tile(context: &Context, tile: &WinogradTile) -> Result<()
 }
 
 /// The tiles that a device can take, the cheapest first; of each loop the two best tiles.
-pub(super) fn tiles(context: &Context) -> Result<Vec<(f64, WinogradTile)>, String> {
+pub(super) fn tiles(context: &Context) -> Result<Vec<(Operations, WinogradTile)>, String> {
     supports(context)?;
     let (mut tiles, mut reason) = (Vec::new(), String::new());
     for outputs in [2, 4] {
@@ -201,17 +201,17 @@ pub(super) fn tiles(context: &Context) -> Result<Vec<(f64, WinogradTile)>, Strin
             }
         }
     }
-    if tiles.is_empty() { Err(reason) } else { Ok(cheapest_first(tiles.into_iter())) }
+    if tiles.is_empty() { Err(reason) } else { Ok(cheapest_first(context.limits.class, tiles.into_iter())) }
 }
 
-/// Estimated time of both transforms.
-fn transform_cost(context: &Context, tiling: &Tiling) -> f64 {
-    let costs = Costs::of(context.limits.class);
+/// What both transforms do.
+fn transform_cost(context: &Context, tiling: &Tiling) -> Operations {
     let components = f64::from(tiling.components());
     let outputs = f64::from(tiling.outputs[0] * tiling.outputs[1]);
     let workgroups = |channels: u32| (tiling.columns * u64::from(channels)).div_ceil(u64::from(WORKGROUP));
-    let total =
-        |channels, accesses: f64| costs.total(context.limits, workgroups(channels), f64::from(WORKGROUP), accesses * costs.load);
+    let total = |channels, accesses: f64| {
+        Operations::total(context.limits, workgroups(channels), f64::from(WORKGROUP), Operations::LOAD * accesses)
+    };
     total(context.geometry.in_channels, 2.5 * components) + total(context.geometry.out_channels, components + outputs)
 }
 
