@@ -28,6 +28,10 @@ pub struct EngineDesc {
     pub precision: Precision,
     /// Bytes of workspace that one layer may ask for; an algorithm that needs more is refused. `None` is 256 MiB.
     pub workspace_bytes: Option<u64>,
+    /// The most bytes that the engine's buffers may take of the device, those in use and those that wait to be used again together.
+    /// Before an allocation would break it the latter are freed; what then still does not fit is
+    /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory). `None` leaves it to the device.
+    pub memory_budget: Option<u64>,
     /// Whether kernels have the layers' sizes as constants of their text.
     pub specialise: Specialise,
     /// Where the choice among algorithms comes from.
@@ -107,6 +111,7 @@ impl Engine {
     }
 
     fn over(gpu: Gpu, desc: &EngineDesc) -> Self {
+        gpu.buffers.set_budget(desc.memory_budget);
         let plans = format!("{:?}", desc.specialise);
         let tuner = Tuner::new(desc.tuning, desc.tuning_table.clone(), &gpu.adapter, &gpu.limits, &plans);
         Self { gpu: Arc::new(gpu), specialise: desc.specialise, tuner: Arc::new(tuner) }
@@ -141,6 +146,24 @@ impl Engine {
     /// What the engine's buffers take of the device: those in use, and those that dropped tensors gave back.
     pub fn buffers(&self) -> BufferStats {
         self.gpu.buffers.stats()
+    }
+
+    /// Gives the buffers that wait to be used again back to the device, after a phase that needed many. Results are never touched.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let engine = wgconv::Engine::new(&Default::default())?;
+    /// engine.trim();
+    /// assert_eq!(engine.buffers().cached, 0);
+    /// # Ok::<(), wgconv::Error>(())
+    /// ```
+    pub fn trim(&self) {
+        self.trim_to(0);
+    }
+
+    /// [`trim`](Self::trim) until no more than so many bytes wait; the longest unused buffers go first.
+    pub fn trim_to(&self, cached_bytes: u64) {
+        self.gpu.buffers.trim_to(cached_bytes);
     }
 
     /// What plans may use.

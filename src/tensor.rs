@@ -93,6 +93,9 @@ impl Tensor {
 
     /// Overwrites everything that kernels may touch by a repeated word.
     pub(crate) fn fill(&self, word: &[u8; 4]) -> Result<()> {
+        if *word == [0; 4] {
+            return gpu::clear(&self.gpu, self.buffer.raw(), self.bound_bytes);
+        }
         self.write(&word.repeat((self.bound_bytes / 4) as usize))
     }
 

@@ -23,6 +23,53 @@ fn check(mut run: impl FnMut(usize)) {
     assert!(after < before + (32 << 20), "{before} bytes, then {after}");
 }
 
+/// The network of a long run.
+fn small(engine: &Engine) -> Network {
+    let mut graph = Graph::new("small");
+    let x = graph.input("x", &[1.into(), 3.into(), 8.into(), 8.into()]);
+    let w = graph.constant("w", Value::new(&[4, 3, 3, 3], vec![0.1f32; 108]).unwrap());
+    let y = graph.conv(&ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(3, 4, [3, 3]) }, x, w, None);
+    let y = graph.apply(Op::Activation(Activation::Relu), &[y]);
+    graph.output("y", y);
+    Network::new(engine, &graph, &NetworkDesc::default()).unwrap()
+}
+
+#[test]
+#[ignore = "takes minutes: tests/run.sh --long"]
+fn long_a_hundred_thousand_runs_hold_their_memory() {
+    const RUNS: usize = 100_000;
+    let engine = Engine::new(&EngineDesc::default()).unwrap_or_else(|error| panic!("this test needs a GPU adapter: {error}"));
+    let network = small(&engine);
+    let desc = TensorDesc::f32(&[1, 3, 8, 8]);
+    let image = |number: usize| (0..192).map(|at| ((number * 31 + at) % 251) as f32 / 251.0).collect::<Vec<f32>>();
+    let kept: Vec<_> = (0..3).map(|number| engine.upload(&image(number), &desc).unwrap()).collect();
+    let run = |number: usize| {
+        // A new tensor, one of a few that stay, values of the host.
+        match number % 3 {
+            0 => network.run(&[&engine.upload(&image(number), &desc).unwrap()]).unwrap()[0].to_vec::<f32>().unwrap(),
+            1 => network.run(&[&kept[number / 3 % 3]]).unwrap()[0].to_vec::<f32>().unwrap(),
+            _ => network.run_values(&[Value::new(desc.shape(), image(number)).unwrap()]).unwrap()[0].to_f32(),
+        }
+    };
+    (0..RUNS / 100).for_each(|number| drop(run(number)));
+    let (before, resident) = (engine.buffers(), resident_bytes());
+    for number in 0..RUNS {
+        run(number);
+        if number % (RUNS / 10) == 0 {
+            println!("{number}: {} KiB resident; {}", resident_bytes() >> 10, engine.buffers());
+        }
+    }
+    let (after, resident_after) = (engine.buffers(), resident_bytes());
+    println!("{resident} bytes, then {resident_after}; {after}");
+    assert_eq!(
+        (after.in_use, after.cached, after.peak, after.allocations),
+        (before.in_use, before.cached, before.peak, before.allocations),
+        "{before}, then {after}"
+    );
+    // A hundred bytes lost in each run would be ten million.
+    assert!(resident_after < resident + (8 << 20), "{resident} bytes, then {resident_after}");
+}
+
 // One test, as each would measure the other.
 #[test]
 fn two_thousand_runs_with_new_inputs_take_no_more_memory_than_two_hundred() {

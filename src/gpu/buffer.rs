@@ -1,9 +1,11 @@
-//! [`BufferPool`]: buffers that are used again instead of made again.
+//! [`BufferPool`]: buffers that are used again instead of made again, within a budget of bytes.
 //!
 //! A buffer goes back when its last handle is dropped, even while the device still works with it: whatever takes it next is
-//! submitted later, and a queue runs its submissions in order.
+//! submitted later, and a queue runs its submissions in order. Before a new buffer would break the budget, those that wait are freed,
+//! the longest unused first; so they are when the device itself has no room.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Gpu;
@@ -12,8 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// Bytes of the smallest buffer: everything smaller shares its class.
 const SMALLEST: u64 = 256;
 
-/// Free buffers of one class beyond which a returned one is freed.
-const KEPT: usize = 16;
+/// Bytes that an engine may hold whatever it has used so far; see [`Free::allowed`].
+const ALWAYS: u64 = 64 << 20;
 
 /// What a free buffer is found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +24,7 @@ struct Class {
     usage: wgpu::BufferUsages,
 }
 
-/// What the buffers of an engine take of its device.
+/// What the buffers of an engine take of its device. Prints as a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BufferStats {
     /// Bytes that tensors, weights and staging buffers hold.
@@ -31,14 +33,43 @@ pub struct BufferStats {
     pub cached: u64,
     /// The most bytes that were in use at one time.
     pub peak: u64,
+    /// The most bytes in use and cached together that [`EngineDesc::memory_budget`](crate::EngineDesc::memory_budget) allows.
+    pub budget: Option<u64>,
     /// Buffers that the device was asked for since the engine was made.
     pub allocations: u64,
+    /// Buffers that were used again instead.
+    pub reuses: u64,
+    /// Buffers that were given back to the device to make room, or by [`Engine::trim`](crate::Engine::trim).
+    pub freed: u64,
 }
 
-/// Free buffers by size and usage.
+impl fmt::Display for BufferStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = |bytes: u64| match bytes {
+            0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
+            _ => format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+        };
+        let Self { in_use, cached, peak, budget, allocations, reuses, freed } = *self;
+        write!(f, "{} in use, {} cached, {} at the peak", size(in_use), size(cached), size(peak))?;
+        if let Some(budget) = budget {
+            write!(f, ", {} allowed", size(budget))?;
+        }
+        write!(f, "; {allocations} buffers made, {reuses} used again, {freed} freed")
+    }
+}
+
+/// A buffer that waits, and when it came.
+struct Idle {
+    buffer: wgpu::Buffer,
+    returned: u64,
+}
+
+/// Free buffers by size and usage, the longest unused at the front.
 #[derive(Default)]
 struct Free {
-    lists: HashMap<Class, Vec<wgpu::Buffer>>,
+    lists: HashMap<Class, VecDeque<Idle>>,
+    /// Counts the returns.
+    clock: u64,
     stats: BufferStats,
 }
 
@@ -62,6 +93,55 @@ fn class_bytes(bytes: u64) -> u64 {
     bytes.div_ceil(step) * step
 }
 
+impl Free {
+    /// The most bytes in use and cached that so many in use may lead to. Without a budget it is twice what was ever in use: then two
+    /// networks by turns make nothing anew, and sizes that change for days do not pile up.
+    fn allowed(&self, in_use: u64) -> u64 {
+        let most = in_use.max(self.stats.peak).saturating_mul(2).max(ALWAYS);
+        most.min(self.stats.budget.unwrap_or(u64::MAX))
+    }
+
+    fn reuse(&mut self, class: Class) -> Option<wgpu::Buffer> {
+        // The last one to come is the most likely to be in a processor's cache.
+        let idle = self.lists.get_mut(&class)?.pop_back()?;
+        self.stats.cached -= class.bytes;
+        self.stats.reuses += 1;
+        self.hold(class.bytes);
+        Some(idle.buffer)
+    }
+
+    fn hold(&mut self, bytes: u64) {
+        self.stats.in_use += bytes;
+        self.stats.peak = self.stats.peak.max(self.stats.in_use);
+    }
+
+    /// Takes buffers out until no more than so many bytes are cached, the longest unused first.
+    fn evict_to(&mut self, cached: u64) -> Vec<wgpu::Buffer> {
+        let mut evicted = Vec::new();
+        while self.stats.cached > cached {
+            let oldest =
+                self.lists.iter().filter_map(|(class, list)| Some((list.front()?.returned, *class))).min_by_key(|pair| pair.0);
+            let Some((_, class)) = oldest else { break };
+            evicted.extend(self.lists.get_mut(&class).and_then(VecDeque::pop_front).map(|idle| idle.buffer));
+            self.stats.cached -= class.bytes;
+            self.stats.freed += 1;
+        }
+        self.lists.retain(|_, list| !list.is_empty());
+        evicted
+    }
+
+    /// Makes room for so many new bytes and counts them as in use; what must be destroyed for that. `None` where the budget forbids it.
+    fn reserve(&mut self, bytes: u64) -> Option<Vec<wgpu::Buffer>> {
+        let in_use = self.stats.in_use.checked_add(bytes)?;
+        if self.stats.budget.is_some_and(|budget| in_use > budget) {
+            return None;
+        }
+        let evicted = self.evict_to(self.allowed(in_use) - in_use);
+        self.stats.in_use = in_use;
+        Some(evicted)
+    }
+}
+
 impl BufferPool {
     fn lock(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,6 +149,17 @@ impl BufferPool {
 
     pub fn stats(&self) -> BufferStats {
         self.lock().stats
+    }
+
+    /// Sets the most bytes that may be in use and cached from now on.
+    pub fn set_budget(&self, budget: Option<u64>) {
+        self.lock().stats.budget = budget;
+    }
+
+    /// Gives buffers that wait back to the device until no more than so many bytes of them are left.
+    pub fn trim_to(&self, cached: u64) {
+        let evicted = self.lock().evict_to(cached);
+        destroy(evicted);
     }
 
     /// A buffer of at least `bytes`; its content is whatever was there.
@@ -81,29 +172,69 @@ impl BufferPool {
             ));
         }
         let class = Class { bytes: class_bytes(bytes).min(gpu.limits.buffer_bytes & !3), usage };
-        let found = self.lock().lists.get_mut(&class).and_then(Vec::pop);
-        let new = found.is_none();
-        let buffer = match found {
-            Some(buffer) => buffer,
-            None => gpu.scoped(|| {
-                Ok(gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                    label: None,
-                    size: class.bytes,
-                    usage,
-                    mapped_at_creation: false,
-                }))
-            })?,
+        let pooled = |buffer| PooledBuffer { buffer, class, pool: Arc::downgrade(self) };
+        let reserved = {
+            let mut free = self.lock();
+            if let Some(buffer) = free.reuse(class) {
+                return Ok(pooled(buffer));
+            }
+            free.reserve(class.bytes)
         };
-        let stats = &mut self.lock().stats;
-        if new {
-            stats.allocations += 1;
-        } else {
-            stats.cached -= class.bytes;
+        destroy(reserved.ok_or_else(|| self.no_room(class.bytes, "memory_budget allows no more"))?);
+        let descriptor = wgpu::BufferDescriptor { label: None, size: class.bytes, usage, mapped_at_creation: false };
+        let made = self.relieved(gpu, || gpu.scoped(|| Ok(gpu.device.create_buffer(&descriptor))));
+        {
+            let stats = &mut self.lock().stats;
+            if made.is_ok() {
+                stats.allocations += 1;
+                stats.peak = stats.peak.max(stats.in_use);
+            } else {
+                stats.in_use -= class.bytes;
+            }
         }
-        stats.in_use += class.bytes;
-        stats.peak = stats.peak.max(stats.in_use);
-        Ok(PooledBuffer { buffer, class, pool: Arc::downgrade(self) })
+        made.map(pooled).map_err(|error| self.with_numbers(class.bytes, error))
     }
+
+    /// Does what takes memory of the device; where that has no room, gives back all that waits and tries once more.
+    fn relieved<T>(&self, gpu: &Gpu, work: impl Fn() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => {}
+            done => return done,
+        }
+        self.trim_to(0);
+        // What the device still works with is freed when it is done; a device that is lost by now shows below.
+        let _ = gpu.wait(None);
+        work()
+    }
+
+    /// Writes the first bytes of a buffer, a multiple of 4, by way of memory that wgpu takes of the device for the time being.
+    pub fn write(&self, gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+        let write = || {
+            gpu.scoped(|| {
+                gpu.queue.write_buffer(buffer, 0, bytes);
+                Ok(())
+            })
+        };
+        self.relieved(gpu, write).map_err(|error| self.with_numbers(bytes.len() as u64, error))
+    }
+
+    fn with_numbers(&self, bytes: u64, error: Error) -> Error {
+        if error.kind() == ErrorKind::OutOfMemory { self.no_room(bytes, error.message()) } else { error }
+    }
+
+    fn no_room(&self, bytes: u64, reason: &str) -> Error {
+        let BufferStats { in_use, cached, budget, .. } = self.stats();
+        let allowed = budget.map_or("any number".into(), |budget| budget.to_string());
+        Error::new(
+            ErrorKind::OutOfMemory,
+            format!("{bytes} bytes are asked for, {in_use} in use, {cached} cached, {allowed} allowed: {reason}"),
+        )
+    }
+}
+
+/// Gives memory back at once, whatever bind groups still name the buffers: those are never used again.
+fn destroy(buffers: Vec<wgpu::Buffer>) {
+    buffers.iter().for_each(wgpu::Buffer::destroy);
 }
 
 impl PooledBuffer {
@@ -117,11 +248,10 @@ impl Drop for PooledBuffer {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut free = pool.lock();
         free.stats.in_use -= self.class.bytes;
-        let list = free.lists.entry(self.class).or_default();
-        if list.len() < KEPT {
-            list.push(self.buffer.clone());
-            free.stats.cached += self.class.bytes;
-        }
+        free.stats.cached += self.class.bytes;
+        free.clock += 1;
+        let returned = free.clock;
+        free.lists.entry(self.class).or_default().push_back(Idle { buffer: self.buffer.clone(), returned });
     }
 }
 

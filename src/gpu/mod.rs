@@ -33,8 +33,15 @@ pub(crate) const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union
 
 /// Writes the first bytes of a buffer, a multiple of 4; the next submission sees them.
 pub(crate) fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+    gpu.buffers.write(gpu, buffer, bytes)
+}
+
+/// Makes the first `bytes` of a buffer zeros, a multiple of 4.
+pub(crate) fn clear(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: u64) -> Result<()> {
     gpu.scoped(|| {
-        gpu.queue.write_buffer(buffer, 0, bytes);
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv zeros") });
+        encoder.clear_buffer(buffer, 0, Some(bytes));
+        gpu.queue.submit([encoder.finish()]);
         Ok(())
     })
 }

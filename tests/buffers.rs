@@ -1,0 +1,182 @@
+//! The buffer manager: what it counts, its budget, what it gives back, and that running out of memory leaves the engine usable.
+
+use wgconv::{
+    Activation, ConvDesc, Engine, EngineDesc, Error, ErrorKind, Graph, Network, NetworkDesc, Op, Tensor, TensorDesc, Value,
+    Weights,
+};
+
+const MIB: usize = 1 << 20;
+
+fn engine(memory_budget: Option<u64>) -> Engine {
+    let desc = EngineDesc { memory_budget, ..Default::default() };
+    Engine::new(&desc).unwrap_or_else(|error| panic!("this test needs a GPU adapter: {error}"))
+}
+
+fn tensor(engine: &Engine, bytes: usize) -> Result<Tensor, Error> {
+    engine.zeros(&TensorDesc::f32(&[bytes / 4]))
+}
+
+/// Runs a layer and compares with what it must give.
+fn works(engine: &Engine) {
+    let input = TensorDesc::f32(&[1, 1, 2, 2]);
+    let conv = engine
+        .conv(&ConvDesc::new(1, 1, [1, 1]), &input, Weights { kernel: &[2.0], ..Default::default() })
+        .expect("a small layer");
+    let x = engine.upload(&[1.0, 2.0, 3.0, 4.0], &input).expect("four numbers");
+    assert_eq!(conv.run(&x).and_then(|y| y.to_vec::<f32>()).expect("a run"), [2.0, 4.0, 6.0, 8.0]);
+}
+
+fn network(size: usize) -> Graph {
+    let mut graph = Graph::new("two layers");
+    let x = graph.input("x", &[1.into(), 4.into(), size.into(), size.into()]);
+    let w = graph.constant("w", Value::new(&[4, 4, 3, 3], vec![0.1f32; 144]).unwrap());
+    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 4, [3, 3]) };
+    let y = graph.conv(&desc, x, w, None);
+    let y = graph.apply(Op::Activation(Activation::Relu), &[y]);
+    let y = graph.conv(&desc, y, w, None);
+    graph.output("y", y);
+    graph
+}
+
+#[test]
+fn a_budget_is_kept_and_its_error_names_what_is_asked_in_use_and_allowed() {
+    let engine = engine(Some(4 * MIB as u64));
+    let mut held: Vec<_> = (0..4).map(|_| tensor(&engine, MIB).expect("it fits")).collect();
+    let before = engine.buffers();
+    assert_eq!((before.in_use, before.cached, before.budget), (4 * MIB as u64, 0, Some(4 * MIB as u64)));
+    let error = tensor(&engine, MIB).expect_err("it does not fit");
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+    for part in ["1048576 bytes are asked for", "4194304 in use", "0 cached", "4194304 allowed", "memory_budget"] {
+        assert!(error.message().contains(part), "{error}");
+    }
+    assert_eq!(engine.buffers(), before);
+    held.pop();
+    // A buffer of another size does not fit beside the one that waits, which is freed for it.
+    let other = tensor(&engine, MIB / 2).expect("what waits makes room");
+    let after = engine.buffers();
+    assert_eq!((after.in_use, after.cached, after.freed), (3 * MIB as u64 + MIB as u64 / 2, 0, 1), "{after}");
+    drop((held, other));
+    works(&engine);
+}
+
+#[test]
+fn what_was_unused_the_longest_is_freed_first() {
+    let engine = engine(Some(4 * MIB as u64));
+    let [old, new] = [MIB, MIB + MIB / 4].map(|bytes| tensor(&engine, bytes).unwrap());
+    drop(old);
+    drop(new);
+    let before = engine.buffers();
+    assert_eq!((before.allocations, before.cached), (2, 2 * MIB as u64 + MIB as u64 / 4));
+    let _held = tensor(&engine, 2 * MIB).unwrap();
+    assert_eq!(engine.buffers().freed, 1);
+    let _new = tensor(&engine, MIB + MIB / 4).unwrap();
+    let after = engine.buffers();
+    assert_eq!((after.allocations, after.reuses), (3, 1), "{after}");
+}
+
+#[test]
+fn a_network_beyond_the_budget_is_refused_and_leaves_nothing_behind() {
+    let engine = engine(Some(2 * MIB as u64));
+    works(&engine);
+    let before = engine.buffers().in_use;
+    let error = Network::new(&engine, &network(512), &NetworkDesc::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+    assert_eq!(engine.buffers().in_use, before);
+    let small = Network::new(&engine, &network(16), &NetworkDesc::default()).unwrap();
+    let x = Value::new(&[1, 4, 16, 16], vec![1.0f32; 1024]).unwrap();
+    assert!(small.verify(&[x]).unwrap().passed());
+    works(&engine);
+}
+
+#[test]
+fn trimming_frees_what_waits_and_nothing_else() {
+    let engine = engine(None);
+    let input = TensorDesc::f32(&[1, 4, 32, 32]);
+    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 4, [3, 3]) };
+    let conv = engine.conv(&desc, &input, Weights { kernel: &[0.5; 144], ..Default::default() }).unwrap();
+    let image: Vec<f32> = (0..4096).map(|number| (number % 17) as f32).collect();
+    let run = || conv.run(&engine.upload(&image, &input).unwrap()).unwrap().to_vec::<f32>().unwrap();
+    let first = run();
+    let big = tensor(&engine, MIB).unwrap();
+    drop(big);
+    let before = engine.buffers();
+    assert!(before.cached > MIB as u64);
+    // The small ones are older.
+    engine.trim_to(MIB as u64);
+    assert_eq!(engine.buffers().cached, MIB as u64);
+    engine.trim();
+    let after = engine.buffers();
+    assert_eq!((after.cached, after.in_use), (0, before.in_use), "{after}");
+    assert_eq!(run(), first);
+}
+
+#[test]
+fn sizes_that_change_for_ever_do_not_pile_up() {
+    let engine = engine(None);
+    for step in 1..400 {
+        tensor(&engine, 64 * 1024 * step).unwrap();
+        let stats = engine.buffers();
+        assert!(stats.in_use + stats.cached <= (2 * stats.peak).max(64 * MIB as u64), "{stats}");
+    }
+    let stats = engine.buffers();
+    assert!(stats.freed > 0, "{stats}");
+}
+
+#[test]
+fn statistics_print_as_a_line() {
+    let engine = engine(Some(64 * MIB as u64));
+    drop(tensor(&engine, MIB).unwrap());
+    let _held = tensor(&engine, MIB).unwrap();
+    let wanted = "1.0 MiB in use, 0 KiB cached, 1.0 MiB at the peak, 64.0 MiB allowed; 1 buffers made, 1 used again, 0 freed";
+    assert_eq!(engine.buffers().to_string(), wanted);
+}
+
+/// Marks the process that has little room.
+const SMALL: &str = "WGCONV_TEST_SMALL_ADDRESS_SPACE";
+
+#[test]
+#[cfg(target_os = "linux")] // where a shell can limit a process's address space, from which a software adapter takes its memory
+fn a_device_without_room_is_an_error_with_numbers_and_the_engine_stays_usable() {
+    use std::process::Command;
+
+    if std::env::var_os(SMALL).is_none() {
+        let name = "a_device_without_room_is_an_error_with_numbers_and_the_engine_stays_usable";
+        let status = Command::new("sh")
+            .args(["-c", "ulimit -v 2000000 && exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().expect("a test has a file"))
+            .args([name, "--exact", "--nocapture", "--test-threads=1"])
+            .env(SMALL, "1")
+            .status()
+            .expect("there is a shell");
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let engine = engine(None);
+    if !engine.is_software() {
+        eprintln!("{}: its memory is not the process's, so that it cannot be limited here", engine.adapter_name());
+        return;
+    }
+    works(&engine);
+    // One that waits, and has to make room first.
+    let waits = 320 * MIB;
+    drop(tensor(&engine, waits).unwrap());
+    let mut held = Vec::new();
+    let error = loop {
+        match tensor(&engine, 256 * MIB) {
+            Ok(tensor) => held.push(tensor),
+            Err(error) => break error,
+        }
+        assert!(held.len() < 16, "2 GB held more");
+    };
+    let stats = engine.buffers();
+    println!("{error}\n{stats}");
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+    for part in [format!("{} bytes are asked for", 256 * MIB), format!("{} in use", stats.in_use), "any number allowed".into()] {
+        assert!(error.message().contains(&part), "{error}: {part}");
+    }
+    assert!(stats.cached == 0 && stats.freed > 0, "{stats}");
+    held.pop();
+    works(&engine);
+    drop(held);
+    assert_eq!(tensor(&engine, waits).unwrap().to_vec::<f32>().unwrap().len(), waits / 4);
+}
