@@ -15,18 +15,22 @@ use wgconv::{Algorithm, Candidates, DeviceClass, DeviceLimits, Engine, EngineDes
 /// Examples:
 ///   explain conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu
 ///   explain --limits webgpu --wgsl conv 1x96x27x27 o256 k5x5 p2x2 g2 f32
+///   explain --adapters
 ///   explain --tuning measure=5 conv 1x64x56x56 o64 k3x3 p1x1 f32
 ///   explain --algorithm 'gemm(64x64x16,8x4)' conv_transpose 1x128x64x64 o64 k2x2 s2x2 f32
 #[derive(Parser)]
 #[command(verbatim_doc_comment)]
 struct Arguments {
     /// The problem line: operation, input shape, and then tokens in any order (o64 k3x3 s2x2 p1x1 d1x1 g1 f32 bias relu ..)
-    #[arg(required = true)]
+    #[arg(required_unless_present = "adapters")]
     problem: Vec<String>,
+    /// List the adapters that there are, with their features and limits, and explain nothing
+    #[arg(long, conflicts_with = "problem")]
+    adapters: bool,
     /// Plan for these limits instead of the adapter's
     #[arg(long)]
     limits: Option<Limits>,
-    /// A part of the adapter's name
+    /// The adapter, by its number or a part of its name; `explain --adapters` lists them
     #[arg(long)]
     adapter: Option<String>,
     /// Explain this algorithm instead of the best one: a name such as gemm, or one with its tile such as gemm(64x64x16,8x4)
@@ -108,6 +112,17 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    if arguments.adapters {
+        let adapters = Engine::adapters();
+        for adapter in &adapters {
+            writeln!(out, "{adapter}")?;
+        }
+        if adapters.is_empty() {
+            // Its error says how to get one.
+            Engine::new(&EngineDesc::default())?;
+        }
+        return Ok(());
+    }
     let problem: Problem = arguments.problem.join(" ").parse()?;
     let explanation = match arguments.limits {
         Some(limits) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::algorithm::{Algorithm, Candidates, Plan};
 use crate::desc::{ConvDesc, PoolDesc};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Adapter, AdapterSummary, BufferStats, Device, Gpu, Queue};
+use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, BufferStats, Device, Gpu, Queue};
 use crate::kernel::GeometryMode;
 use crate::layer::{Conv, Pool};
 use crate::limits::{DeviceClass, DeviceLimits, Precision};
@@ -20,7 +20,8 @@ use crate::weights::Weights;
 /// What engine is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EngineDesc {
-    /// A part of the adapter's name, in any case; `None` takes `WGPU_ADAPTER_NAME`, or the best there is.
+    /// The adapter's number in [`Engine::adapters`], or a part of its name in any case; `None` takes `WGPU_ADAPTER_NAME`, or the best
+    /// there is.
     pub adapter: Option<String>,
     /// Plan within what every WebGPU device has, whatever this one has: what runs here then runs anywhere.
     pub webgpu_limits: bool,
@@ -126,6 +127,18 @@ impl Engine {
         let engine = Self::over(gpu::wrap(adapter, device, queue, &desc.wanted()), desc);
         engine.gpu.scoped(|| Ok(()))?;
         Ok(engine)
+    }
+
+    /// The adapters that there are, the one that [`new`](Self::new) takes first.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// for adapter in wgconv::Engine::adapters() {
+    ///     println!("{adapter}");
+    /// }
+    /// ```
+    pub fn adapters() -> Vec<AdapterReport> {
+        pollster::block_on(gpu::list(&EngineDesc::default().wanted()))
     }
 
     /// The adapter that runs this engine.

@@ -61,7 +61,7 @@ pub use desc::{ConvDesc, Epilogue, IndexOrder, Padding, PaddingMode, PoolDesc, P
 pub use engine::{Engine, EngineDesc, Explanation, Specialise};
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::Geometry;
-pub use gpu::{AdapterSummary, BufferStats};
+pub use gpu::{AdapterReport, AdapterSummary, BufferStats};
 pub use graph::{
     AspectPolicy, Binary, Bindings, ConvOp, Coordinates, Dim, Graph, Nearest, Op, PadMode, Pads, Reduce, Resize, ResizeMode,
     SampleMode, SamplePadding, SoftmaxKind, Stage, StageInput, Unary, ValueId, Variadic,

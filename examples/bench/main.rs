@@ -95,8 +95,8 @@ struct Arguments {
     /// on its latency and profile), in seconds; compiling and checking come on top
     #[arg(long, default_value = "1", value_parser = seconds, verbatim_doc_comment)]
     seconds: Duration,
-    /// A part of the adapter's name, in any case: llvmpipe
-    #[arg(long, value_name = "NAME")]
+    /// The adapter, by its number or a part of its name; `explain --adapters` lists them
+    #[arg(long, value_name = "NAME|NUMBER")]
     adapter: Option<String>,
     /// Seed of the operands
     #[arg(long, default_value_t = 1)]

@@ -103,7 +103,7 @@ struct Args {
     /// Print the network as it was given, and what each pass takes away and adds
     #[arg(long)]
     passes: bool,
-    /// Use the adapter whose name contains this
+    /// The adapter, by its number or a part of its name; `explain --adapters` lists them
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
 }

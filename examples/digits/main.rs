@@ -52,7 +52,7 @@ struct Args {
     /// PNG files to read, one digit each, in place of the test digits
     #[arg(value_name = "FILE.png")]
     files: Vec<PathBuf>,
-    /// Use the adapter whose name contains this
+    /// The adapter, by its number or a part of its name; `explain --adapters` lists them
     #[arg(long, value_name = "NAME", conflicts_with = "reference")]
     adapter: Option<String>,
     /// Digits that go through the layers at once [default: all]

@@ -64,7 +64,7 @@ struct Args {
     /// The file to write
     #[arg(long, value_name = "FILE.png", default_value = "features.png")]
     out: PathBuf,
-    /// Use the adapter whose name contains this
+    /// The adapter, by its number or a part of its name; `explain --adapters` lists them
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
 }

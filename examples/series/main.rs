@@ -37,7 +37,7 @@ struct Args {
     /// The picture to write
     #[arg(long, value_name = "OUT.png", default_value = "series.png")]
     png: PathBuf,
-    /// Use the adapter whose name contains this
+    /// The adapter, by its number or a part of its name; `explain --adapters` lists them
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
     /// Print how the network is computed

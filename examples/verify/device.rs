@@ -34,7 +34,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens an adapter whose name contains this.
+    /// Opens an adapter by its number or a part of its name.
     pub fn open(adapter: Option<String>, only: Option<Only>, every_tile: bool) -> Result<Self> {
         let engine = Engine::new(&EngineDesc { adapter, ..Default::default() })?;
         Ok(Self { engine, only, every_tile })

@@ -44,7 +44,7 @@ struct Arguments {
     #[arg(long, global = true)]
     every_tile: bool,
 
-    /// Use the adapter whose name contains this, in any case: `llvmpipe`.
+    /// The adapter, by its number or a part of its name; `explain --adapters` lists them.
     #[arg(long, global = true, value_name = "NAME")]
     adapter: Option<String>,
 

@@ -23,6 +23,42 @@ impl std::fmt::Display for AdapterSummary {
     }
 }
 
+/// An adapter that this machine has: what an engine could be opened on.
+///
+/// It prints as a few lines: number and name, features, limits in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterReport {
+    /// Its place in the order in which engines try adapters: 0 is what [`EngineDesc::default`](crate::EngineDesc) opens.
+    pub index: usize,
+    /// Name, backend, driver, class.
+    pub summary: AdapterSummary,
+    /// What plans may use there: limits, 16-bit floats, subgroups.
+    pub limits: DeviceLimits,
+    /// Whether the device tells how long kernels take.
+    pub timestamps: bool,
+    /// Whether it runs compute shaders; an engine refuses one that does not.
+    pub compute: bool,
+}
+
+impl std::fmt::Display for AdapterReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let DeviceLimits { f16, subgroup, buffer_bytes, storage_binding_bytes, storage_buffers, .. } = self.limits;
+        let yes = |have: bool| if have { "yes" } else { "no" };
+        writeln!(f, "{:>2}  {}", self.index, self.summary)?;
+        if !self.compute {
+            return write!(f, "    no compute shaders: no engine runs here");
+        }
+        let subgroup = subgroup.map_or("no fixed size".into(), |size| format!("{size} lanes"));
+        writeln!(f, "    f16 {}; subgroups {subgroup}; timestamps {}", yes(f16), yes(self.timestamps))?;
+        writeln!(f, "    buffers {buffer_bytes} bytes; bindings {storage_binding_bytes} bytes, {storage_buffers} to a kernel")?;
+        let DeviceLimits { workgroup_invocations, workgroup_bytes, workgroups, .. } = self.limits;
+        write!(
+            f,
+            "    workgroups {workgroup_invocations} invocations, {workgroup_bytes} bytes, {workgroups} to a dimension of a dispatch"
+        )
+    }
+}
+
 /// What the planner is told besides the device's own limits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
@@ -65,57 +101,83 @@ fn backend_names(backends: wgpu::Backends) -> String {
     if names.is_empty() { "any backend (WGPU_BACKEND leaves none)".into() } else { names.join(", ") }
 }
 
-/// Opens the best adapter that can compute: discrete, then integrated (the other way round under `WGPU_POWER_PREF=low`), then others,
-/// then software; among them only those whose name contains the wanted one.
-pub(crate) async fn open(name: Option<&str>, limits: &Wanted) -> Result<Gpu> {
+/// The adapters of this machine in the order in which they are tried: discrete, then integrated (the other way round under
+/// `WGPU_POWER_PREF=low`), then others, then software; and the backends that were asked.
+async fn enumerate() -> (Vec<wgpu::Adapter>, wgpu::Backends) {
     let mut instance = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     // OpenGL is not built in; asking for it would only make the message below wrong.
     instance.backends &= wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let backends = instance.backends;
-    let adapters = wgpu::Instance::new(instance).enumerate_adapters(backends).await;
-    let wanted = name.map(str::to_string).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok());
-    let names: Vec<_> = adapters.iter().map(|adapter| summary(&adapter.get_info()).to_string()).collect();
-    if names.is_empty() {
-        return Err(Error::new(ErrorKind::NoAdapter, format!("no GPU adapter on {}: {HINT}", backend_names(backends))));
-    }
-    let matches = |name: &str| wanted.as_ref().is_none_or(|wanted| name.to_lowercase().contains(&wanted.to_lowercase()));
-    let mut fitting: Vec<_> = adapters.into_iter().filter(|adapter| matches(&adapter.get_info().name)).collect();
+    let mut adapters = wgpu::Instance::new(instance).enumerate_adapters(backends).await;
     let low_power = wgpu::PowerPreference::from_env() == Some(wgpu::PowerPreference::LowPower);
-    fitting.sort_by_key(|adapter| match adapter.get_info().device_type {
-        wgpu::DeviceType::DiscreteGpu => {
-            if low_power {
-                1
-            } else {
-                0
-            }
-        }
-        wgpu::DeviceType::IntegratedGpu => {
-            if low_power {
-                0
-            } else {
-                1
-            }
-        }
+    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => u8::from(low_power),
+        wgpu::DeviceType::IntegratedGpu => u8::from(!low_power),
         wgpu::DeviceType::VirtualGpu => 2,
         wgpu::DeviceType::Other => 3,
         wgpu::DeviceType::Cpu => 4,
     });
+    (adapters, backends)
+}
+
+/// What there is to open.
+pub(crate) async fn list(wanted: &Wanted) -> Vec<AdapterReport> {
+    let report = |(index, adapter): (usize, wgpu::Adapter)| {
+        let (info, features) = (adapter.get_info(), adapter.features());
+        AdapterReport {
+            index,
+            summary: summary(&info),
+            limits: limits(&info, features, &adapter.limits(), wanted),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            compute: computes(&adapter),
+        }
+    };
+    enumerate().await.0.into_iter().enumerate().map(report).collect()
+}
+
+/// Opens the first adapter that can compute, among those that are wanted: the one of a number, or those whose name contains a text.
+pub(crate) async fn open(name: Option<&str>, limits: &Wanted) -> Result<Gpu> {
+    let (mut adapters, backends) = enumerate().await;
+    let wanted = name.map(str::to_string).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok());
+    if adapters.is_empty() {
+        return Err(Error::new(ErrorKind::NoAdapter, format!("no GPU adapter on {}: {HINT}", backend_names(backends))));
+    }
+    let names: Vec<_> = adapters.iter().map(|adapter| summary(&adapter.get_info())).collect();
+    if let Some(wanted) = &wanted {
+        let chosen = chosen(wanted, &names.iter().map(|summary| summary.name.as_str()).collect::<Vec<_>>());
+        adapters =
+            adapters.into_iter().enumerate().filter(|(index, _)| chosen.contains(index)).map(|(_, adapter)| adapter).collect();
+    }
     let mut last = None;
-    for adapter in fitting {
+    for adapter in adapters {
         match request(&adapter, limits).await {
             Ok(gpu) => return Ok(gpu),
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| {
-        let wanted = wanted.unwrap_or_default();
-        Error::new(ErrorKind::NoAdapter, format!("no adapter's name contains `{wanted}`; there is {}", names.join("; ")))
+        let list: Vec<_> = names.iter().enumerate().map(|(index, summary)| format!("{index}: {summary}")).collect();
+        let text =
+            format!("no adapter has the number or a name with `{}`; there is {}", wanted.unwrap_or_default(), list.join("; "));
+        Error::new(ErrorKind::NoAdapter, text)
     }))
+}
+
+/// The adapters that a text means: the one of this number, if there are so many, or those whose name contains it in any case.
+fn chosen(wanted: &str, names: &[&str]) -> Vec<usize> {
+    match wanted.parse() {
+        Ok(index) if index < names.len() => vec![index],
+        _ => (0..names.len()).filter(|&index| names[index].to_lowercase().contains(&wanted.to_lowercase())).collect(),
+    }
+}
+
+fn computes(adapter: &wgpu::Adapter) -> bool {
+    adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
 }
 
 async fn request(adapter: &wgpu::Adapter, wanted: &Wanted) -> Result<Gpu> {
     let info = adapter.get_info();
-    if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
+    if !computes(adapter) {
         return Err(Error::new(ErrorKind::NoAdapter, format!("{} has no compute shaders: {HINT}", info.name)));
     }
     let features = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
@@ -132,56 +194,70 @@ async fn request(adapter: &wgpu::Adapter, wanted: &Wanted) -> Result<Gpu> {
     if class(&info) == DeviceClass::Software {
         log::warn!("{} computes on the CPU: no GPU was found, or it was asked for", info.name);
     }
-    Ok(Gpu::new(device, queue, true, summary(&info), limits(&info, wanted)))
+    let limits = limits(&info, device.features(), &device.limits(), wanted);
+    Ok(Gpu::new(device, queue, true, summary(&info), limits))
 }
 
 /// A device that the caller opened; its features and limits are what it was opened with.
 pub(crate) fn wrap(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, wanted: &Wanted) -> Gpu {
     let info = adapter.get_info();
-    Gpu::new(device, queue, false, summary(&info), limits(&info, wanted))
+    let limits = limits(&info, device.features(), &device.limits(), wanted);
+    Gpu::new(device, queue, false, summary(&info), limits)
 }
 
-/// What plans may use, completed by [`Gpu::new`] from the device.
-fn limits(info: &wgpu::AdapterInfo, wanted: &Wanted) -> impl FnOnce(&wgpu::Device) -> DeviceLimits + use<> {
+/// What plans may use on a device with these features and limits.
+fn limits(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits, wanted: &Wanted) -> DeviceLimits {
     let class = class(info);
-    let wanted = *wanted;
     let subgroup = (info.subgroup_min_size == info.subgroup_max_size).then_some(info.subgroup_min_size);
-    move |device| {
-        let (features, limits) = (device.features(), device.limits());
-        let own = DeviceLimits {
-            class,
-            workgroup_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
-            workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            workgroups: limits.max_compute_workgroups_per_dimension,
-            storage_buffers: limits.max_storage_buffers_per_shader_stage,
-            storage_binding_bytes: limits.max_storage_buffer_binding_size,
-            buffer_bytes: limits.max_buffer_size,
-            f16: features.contains(wgpu::Features::SHADER_F16),
-            subgroup: subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
-            workspace_bytes: wanted.workspace_bytes,
-            precision: wanted.precision,
-            loop_iterations: if class == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },
-            parallelism: match class {
-                DeviceClass::Software => std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
-                // wgpu does not tell: a small and a middling GPU.
-                DeviceClass::Integrated => 16,
-                DeviceClass::Discrete => 64,
-            },
-        };
-        if !wanted.webgpu_limits {
-            return own;
-        }
-        let floor = DeviceLimits::default();
-        DeviceLimits {
-            workgroup_invocations: own.workgroup_invocations.min(floor.workgroup_invocations),
-            workgroup_bytes: own.workgroup_bytes.min(floor.workgroup_bytes),
-            workgroups: own.workgroups.min(floor.workgroups),
-            storage_buffers: own.storage_buffers.min(floor.storage_buffers),
-            storage_binding_bytes: own.storage_binding_bytes.min(floor.storage_binding_bytes),
-            buffer_bytes: own.buffer_bytes.min(floor.buffer_bytes),
-            f16: false,
-            subgroup: None,
-            ..own
-        }
+    let own = DeviceLimits {
+        class,
+        workgroup_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        workgroups: limits.max_compute_workgroups_per_dimension,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        storage_binding_bytes: limits.max_storage_buffer_binding_size,
+        buffer_bytes: limits.max_buffer_size,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroup: subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
+        workspace_bytes: wanted.workspace_bytes,
+        precision: wanted.precision,
+        loop_iterations: if class == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },
+        parallelism: match class {
+            DeviceClass::Software => std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
+            // wgpu does not tell: a small and a middling GPU.
+            DeviceClass::Integrated => 16,
+            DeviceClass::Discrete => 64,
+        },
+    };
+    if !wanted.webgpu_limits {
+        return own;
+    }
+    let floor = DeviceLimits::default();
+    DeviceLimits {
+        workgroup_invocations: own.workgroup_invocations.min(floor.workgroup_invocations),
+        workgroup_bytes: own.workgroup_bytes.min(floor.workgroup_bytes),
+        workgroups: own.workgroups.min(floor.workgroups),
+        storage_buffers: own.storage_buffers.min(floor.storage_buffers),
+        storage_binding_bytes: own.storage_binding_bytes.min(floor.storage_binding_bytes),
+        buffer_bytes: own.buffer_bytes.min(floor.buffer_bytes),
+        f16: false,
+        subgroup: None,
+        ..own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    #[test]
+    fn an_adapter_is_meant_by_its_number_or_by_a_part_of_its_name() {
+        let names = ["Card 4090", "card 2", "llvmpipe (LLVM 15.0.6, 256 bits)"];
+        assert_eq!(chosen("2", &names), [2]);
+        assert_eq!(chosen("CARD", &names), [0, 1]);
+        assert_eq!(chosen("4090", &names), [0]);
+        assert_eq!(chosen("15.0", &names), [2]);
+        assert_eq!(chosen("3", &names), [0usize; 0]);
+        assert_eq!(chosen("-1", &names), [0usize; 0]);
     }
 }

@@ -30,13 +30,7 @@ struct Lost {
 
 impl Gpu {
     /// Takes over a device; `owned` ones get handlers for lost devices and errors outside every scope.
-    pub fn new(
-        device: wgpu::Device,
-        queue: wgpu::Queue,
-        owned: bool,
-        adapter: AdapterSummary,
-        limits: impl FnOnce(&wgpu::Device) -> DeviceLimits,
-    ) -> Self {
+    pub fn new(device: wgpu::Device, queue: wgpu::Queue, owned: bool, adapter: AdapterSummary, limits: DeviceLimits) -> Self {
         let lost = Arc::new(Lost::default());
         if owned {
             let seen = lost.clone();
@@ -44,7 +38,7 @@ impl Gpu {
             device.on_uncaptured_error(Arc::new(|error| log::error!("outside every error scope: {error}")));
         }
         Self {
-            limits: limits(&device),
+            limits,
             pipelines: PipelineCache::default(),
             buffers: Arc::default(),
             poller: Poller::new(device.clone()),

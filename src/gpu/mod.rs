@@ -10,7 +10,7 @@ mod pipeline;
 mod readback;
 mod recording;
 
-pub(crate) use adapter::{Wanted, open, wrap};
+pub(crate) use adapter::{Wanted, list, open, wrap};
 pub use buffer::BufferStats;
 pub(crate) use buffer::{BufferPool, PooledBuffer};
 pub(crate) use device::Gpu;
@@ -18,7 +18,7 @@ pub(crate) use pipeline::{Pipeline, PipelineCache};
 pub(crate) use readback::Readback;
 pub(crate) use recording::{Bound, Dispatch, bind, dispatch, encoder, pass, run, run_timed, submit, timed_passes};
 
-pub use adapter::AdapterSummary;
+pub use adapter::{AdapterReport, AdapterSummary};
 pub(crate) use wgpu::BufferUsages as Usage;
 pub use wgpu::{Adapter, CommandEncoder, ComputePass, Device, Queue};
 
