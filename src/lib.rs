@@ -43,6 +43,8 @@ pub mod passes;
 mod problem;
 mod problems;
 pub mod reference;
+#[cfg(feature = "safetensors")]
+pub mod safetensors;
 mod spatial;
 mod tensor;
 mod tensor_desc;

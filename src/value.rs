@@ -90,6 +90,16 @@ macro_rules! element_types {
             fn from(list: Vec<$type>) -> Self {
                 Data::$variant(list)
             }
+        }
+
+        impl<'a> TryFrom<&'a Data> for &'a [$type] {
+            type Error = Error;
+            fn try_from(data: &'a Data) -> Result<Self> {
+                match data {
+                    Data::$variant(list) => Ok(list),
+                    _ => Err(Error::invalid("value", format!("has elements of {}, but {} is asked for", data.element(), $name))),
+                }
+            }
         })*
     };
 }
@@ -265,6 +275,26 @@ impl Value {
     /// The type of the elements.
     pub fn element(&self) -> ElementType {
         self.data.element()
+    }
+
+    /// The elements, where they are of this type.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where they are of another one.
+    ///
+    /// # Examples
+    /// ```
+    /// use wgconv::Value;
+    /// let value = Value::new(&[2], vec![1i64, 2])?;
+    /// assert_eq!(value.as_slice::<i64>()?, [1, 2]);
+    /// assert!(value.as_slice::<f32>().is_err());
+    /// # Ok::<(), wgconv::Error>(())
+    /// ```
+    pub fn as_slice<'a, T>(&'a self) -> Result<&'a [T]>
+    where
+        &'a [T]: TryFrom<&'a Data, Error = Error>,
+    {
+        (&self.data).try_into()
     }
 
     /// The number of elements.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the top down. What stands in one row may not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["onnx", "network"],
+    &["network", "onnx", "safetensors"],
     &["verify"],
     &["engine"],
     &["tune"],

@@ -2,7 +2,7 @@
 //!
 //! Nothing is computed here beyond the network's input; reading a user's own pictures is `picture`.
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use wgconv::{Data, Error, Value, safetensors};
 
 use crate::Result;
 
@@ -41,7 +41,7 @@ pub struct TestSet {
 }
 
 /// A .safetensors file whose tensors are asked for by name and type.
-pub struct Tensors(SafeTensors<'static>);
+pub struct Tensors(safetensors::Tensors);
 
 impl Tensors {
     /// The trained weights.
@@ -49,38 +49,37 @@ impl Tensors {
         Self::parse(WEIGHTS, "lenet5.safetensors")
     }
 
-    fn parse(bytes: &'static [u8], name: &str) -> Result<Self> {
-        Ok(Self(SafeTensors::deserialize(bytes).map_err(|error| format!("examples/data/{name} is damaged: {error}"))?))
+    fn parse(bytes: &[u8], name: &str) -> Result<Self> {
+        Ok(Self(safetensors::read(bytes).map_err(|error| format!("examples/data/{name} is damaged: {error}"))?))
     }
 
-    fn view(&self, name: &str, dtype: Dtype) -> Result<TensorView<'_>> {
-        let view = self.0.tensor(name).map_err(|error| format!("tensor `{name}`: {error}"))?;
-        if view.dtype() != dtype {
-            return Err(format!("tensor `{name}` holds {:?}, but {dtype:?} is needed", view.dtype()).into());
-        }
-        Ok(view)
+    fn elements<'a, T>(&'a self, name: &str) -> Result<(&'a [T], &'a Value)>
+    where
+        &'a [T]: TryFrom<&'a Data, Error = Error>,
+    {
+        let tensor = self.0.tensor(name)?;
+        Ok((tensor.as_slice().map_err(|error| format!("tensor `{name}`: {error}"))?, tensor))
     }
 
     /// The elements and the shape of an f32 tensor.
     pub fn f32(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>)> {
-        let view = self.view(name, Dtype::F32)?;
-        let (words, _) = view.data().as_chunks();
-        Ok((words.iter().map(|&word| f32::from_le_bytes(word)).collect(), view.shape().to_vec()))
+        let (elements, tensor) = self.elements(name)?;
+        Ok((elements.to_vec(), tensor.shape().to_vec()))
     }
 }
 
 /// The 450 test digits.
 pub fn test_set() -> Result<TestSet> {
     let file = Tensors::parse(TEST, "lenet5_test.safetensors")?;
-    let (images, labels) = (file.view("images_u8", Dtype::U8)?, file.view("labels", Dtype::I64)?);
-    let (cells, _) = images.data().as_chunks::<{ SIDE * SIDE }>();
-    let (words, _) = labels.data().as_chunks();
+    let (images, _) = file.elements::<u8>("images_u8")?;
+    let (labels, _) = file.elements::<i64>("labels")?;
+    let (cells, _) = images.as_chunks::<{ SIDE * SIDE }>();
     let digits: Vec<Digit> = cells
         .iter()
-        .zip(words)
+        .zip(labels)
         .enumerate()
-        .map(|(index, (&cells, &word))| {
-            let label = usize::try_from(i64::from_le_bytes(word)).ok().filter(|&label| label < CLASSES);
+        .map(|(index, (&cells, &label))| {
+            let label = usize::try_from(label).ok().filter(|&label| label < CLASSES);
             Digit { name: format!("#{index}"), cells, label }
         })
         .collect();

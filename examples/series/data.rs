@@ -1,7 +1,7 @@
 //! The sunspot numbers, what was measured when the model was trained, and the model: compiled in, so that the program needs no file.
 
-use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
+use wgconv::safetensors;
 
 use crate::Result;
 
@@ -87,13 +87,11 @@ impl Stated {
 
 /// The last output of each window.
 fn predictions() -> Result<Vec<f64>> {
-    let file = SafeTensors::deserialize(TEST).map_err(|error| format!("tcn_test.safetensors: {error}"))?;
-    let view = file.tensor("output_f64").map_err(|error| format!("tcn_test.safetensors: {error}"))?;
-    let (&[_, 1, window], Dtype::F32) = (view.shape(), view.dtype()) else {
-        return Err(format!("tcn_test.safetensors: output_f64 is {:?} {:?}", view.shape(), view.dtype()).into());
-    };
-    let (words, _) = view.data().as_chunks();
-    let all: Vec<f64> = words.iter().map(|&word| f64::from(f32::from_le_bytes(word))).collect();
+    let broken = |what: String| format!("tcn_test.safetensors: {what}");
+    let file = safetensors::read(TEST).map_err(|error| broken(error.to_string()))?;
+    let tensor = file.tensor("output_f64").map_err(|error| broken(error.to_string()))?;
+    let &[_, 1, window] = tensor.shape() else { return Err(broken(format!("output_f64 is {tensor}")).into()) };
+    let all = tensor.to_f64();
     Ok(all.chunks(window).filter_map(|window| window.last().copied()).collect())
 }
 

@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use wgconv::reference::{self, ConvOperands, Output};
-use wgconv::{ErrorKind, Geometry, IndexOrder, Layer, Problem, Weights};
+use wgconv::safetensors::{self, Tensors};
+use wgconv::{Data, ErrorKind, Geometry, IndexOrder, Layer, Problem, Weights};
 
 use crate::config::{self, Defaults};
 use crate::device::Device;
@@ -48,14 +48,12 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>, String> {
 impl Golden {
     /// Reads a file's bytes, which may be anything.
     pub fn read(bytes: &[u8]) -> Result<Self, Refused> {
-        let broken = |error: safetensors::SafeTensorError| Refused::new("file", format!("is not .safetensors: {error}"));
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
-        let config = header.metadata().as_ref().and_then(|metadata| metadata.get("config")).ok_or_else(|| missing("config"))?;
+        let file = safetensors::read(bytes).map_err(|error| Refused::new("file", error.message()))?;
+        let config = file.metadata.get("config").ok_or_else(|| missing("config"))?;
         let config: Value =
             serde_json::from_str(config).map_err(|error| Refused::new("config", format!("is not JSON: {error}")))?;
         let fields = Fields::new("config", &config)?;
-        let has = |name: &str| tensors.names().into_iter().any(|known| known == name);
+        let has = |name: &str| file.tensors.contains_key(name);
         let defaults = Defaults { bias: has("bias"), indices: has("indices").then_some(IndexOrder::Plane), ..Default::default() };
         let problem = config::read(&fields, defaults)?;
         let tolerance = |name: &str| {
@@ -67,9 +65,9 @@ impl Golden {
         fields.check_all_read()?;
 
         let output_shape = Geometry::new(&problem)?.output_shape();
-        let floats = |name: &str, shape: Option<&[usize]>| has(name).then(|| floats(&tensors, name, shape)).transpose();
+        let floats = |name: &str, shape: Option<&[usize]>| has(name).then(|| floats(&file, name, shape)).transpose();
         let needed = |name: &str, shape: &[usize]| floats(name, Some(shape))?.ok_or_else(|| missing(name));
-        let weight_shape = tensors.tensor("weight").map_or(Vec::new(), |view| view.shape().to_vec());
+        let weight_shape = file.tensors.get("weight").map_or(Vec::new(), |value| value.shape().to_vec());
         Ok(Self {
             special,
             atol,
@@ -81,7 +79,7 @@ impl Golden {
             slope: floats("slope", None)?,
             residual: floats("residual", Some(&output_shape))?,
             output: needed("output", &output_shape)?,
-            indices: has("indices").then(|| indices(&tensors, &output_shape)).transpose()?,
+            indices: has("indices").then(|| indices(&file, &output_shape)).transpose()?,
             problem,
         })
     }
@@ -132,26 +130,23 @@ impl Golden {
 }
 
 /// The numbers of a tensor that must be f32, and have this shape.
-fn floats(tensors: &SafeTensors, name: &str, shape: Option<&[usize]>) -> Result<Vec<f32>, Refused> {
-    let view = tensors.tensor(name).map_err(|error| Refused::new(name, error))?;
-    if view.dtype() != Dtype::F32 {
-        return Err(Refused::new(name, format!("has elements of type {:?}, but F32 is needed", view.dtype())));
-    }
-    check_shape(name, view.shape(), shape.unwrap_or(view.shape()))?;
-    Ok(view.data().chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().expect("4 bytes"))).collect())
+fn floats(file: &Tensors, name: &str, shape: Option<&[usize]>) -> Result<Vec<f32>, Refused> {
+    let value = file.tensor(name).map_err(|error| Refused::new(name, error))?;
+    let list = value.as_slice::<f32>().map_err(|error| Refused::new(name, error.message()))?;
+    check_shape(name, value.shape(), shape.unwrap_or(value.shape()))?;
+    Ok(list.to_vec())
 }
 
-fn indices(tensors: &SafeTensors, shape: &[usize]) -> Result<Vec<i32>, Refused> {
-    let view = tensors.tensor("indices").map_err(|error| Refused::new("indices", error))?;
-    check_shape("indices", view.shape(), shape)?;
-    match view.dtype() {
-        Dtype::I32 => Ok(view.data().chunks_exact(4).map(|word| i32::from_le_bytes(word.try_into().expect("4 bytes"))).collect()),
-        Dtype::I64 => {
-            let words = view.data().chunks_exact(8).map(|word| i64::from_le_bytes(word.try_into().expect("8 bytes")));
-            let fits = words.map(|index| i32::try_from(index).map_err(|_| Refused::new("indices", format!("has {index}"))));
-            fits.collect()
+fn indices(file: &Tensors, shape: &[usize]) -> Result<Vec<i32>, Refused> {
+    let value = file.tensor("indices").map_err(|error| Refused::new("indices", error))?;
+    check_shape("indices", value.shape(), shape)?;
+    match value.data() {
+        Data::I32(list) => Ok(list.clone()),
+        Data::I64(list) => {
+            let fits = |&index| i32::try_from(index).map_err(|_| Refused::new("indices", format!("has {index}")));
+            list.iter().map(fits).collect()
         }
-        other => Err(Refused::new("indices", format!("has elements of type {other:?}, but I32 or I64 is needed"))),
+        _ => Err(Refused::new("indices", format!("has elements of {}, but i32 or i64 is needed", value.element()))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The volumes, what was measured when the model was trained, and the model: compiled in, so that the program needs no file.
 
-use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
+use wgconv::safetensors;
 
 use crate::Result;
 
@@ -27,14 +27,12 @@ pub struct Stated {
 
 impl Phantom {
     pub fn load() -> Result<Self> {
-        let file = SafeTensors::deserialize(PHANTOM).map_err(|error| format!("phantom.safetensors: {error}"))?;
+        let broken = |what: String| format!("phantom.safetensors: {what}");
+        let file = safetensors::read(PHANTOM).map_err(|error| broken(error.to_string()))?;
         let volume = |name: &str| -> Result<(Vec<f32>, [usize; 3])> {
-            let view = file.tensor(name).map_err(|error| format!("phantom.safetensors: {error}"))?;
-            let (&[1, 1, depth, height, width], Dtype::F32) = (view.shape(), view.dtype()) else {
-                return Err(format!("phantom.safetensors: {name} is {:?} {:?}", view.shape(), view.dtype()).into());
-            };
-            let (words, _) = view.data().as_chunks();
-            Ok((words.iter().map(|&word| f32::from_le_bytes(word)).collect(), [depth, height, width]))
+            let tensor = file.tensor(name).map_err(|error| broken(error.to_string()))?;
+            let &[1, 1, depth, height, width] = tensor.shape() else { return Err(broken(format!("{name} is {tensor}")).into()) };
+            Ok((tensor.to_f32(), [depth, height, width]))
         };
         let ((clean, size), (noisy, other)) = (volume("clean")?, volume("noisy")?);
         if size != other {
