@@ -2,8 +2,8 @@
 // TILE_Y x TILE_X outputs of one channel in registers and loads each input row once for all of them.
 // Outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart, so that the inputs of neighbours are a whole number
 // (SHARE = stride / gcd) of dilations apart and are shared whatever the dilation is.
-// Expects g, patch.wgsl, KERNEL_*, TILE_*, SPREAD_*, SHARE_*, source(), inside(), store(), workgroup_index(), WORKGROUP.
-// input: [batch, in_channels, z, y, x], weights: [out_channels, taps], output: [batch, out_channels, z, y, x].
+// Expects g, layout.wgsl, patch.wgsl, KERNEL_*, SHARE_*, source(), inside(), store(), workgroup_index(), WORKGROUP.
+// input and output: [batch, channels, z, y, x] in the order of their layouts, weights: [out_channels, taps].
 
 const SPAN_X: i32 = (TILE_X - 1) * SHARE_X + KERNEL_X; // inputs of a row that an invocation's outputs see
 const SPAN_Y: i32 = (TILE_Y - 1) * SHARE_Y + KERNEL_Y; // rows that they see
@@ -15,40 +15,34 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let index = workgroup_index(id, count) * WORKGROUP + i32(local);
-    let blocks_y = block_count(g.output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
-    let blocks_x = block_count(g.output.z, TILE_X * SPREAD_X) * SPREAD_X;
-    let row = index / blocks_x;
-    let slice = row / blocks_y;
-    let plane = slice / g.output.x;
-    let out_z = slice - plane * g.output.x;
-    let out_y = block_start(row - slice * blocks_y, TILE_Y, SPREAD_Y);
-    let out_x = block_start(index - row * blocks_x, TILE_X, SPREAD_X);
-    let item = plane / g.out_channels;
-    let channel = plane - item * g.out_channels;
-    if (index < 0 || item >= g.batch) {
+    let place = patch_of(index);
+    let channel = place.channel;
+    if (index < 0 || place.item >= g.batch) {
         return;
     }
-    let inputs = (item * g.in_channels + channel / g.group_out) * g.input_plane;
-    let at_y = out_y * g.stride.y - g.pad_begin.y;
-    let at_x = out_x * g.stride.z - g.pad_begin.z;
+    let inputs = input_start(place.item, channel / g.group_out);
+    let step = input_step();
+    let out_step = output_step();
+    let outputs = output_start(place.item, channel) + place.at.x * g.output.y * g.output.z * out_step;
+    let at = place.at * g.stride - g.pad_begin;
 
     var sums: array<f32, TILE_Y * TILE_X>; // [TILE_Y, TILE_X]
     for (var tap_z = 0; tap_z < KERNEL_Z; tap_z += 1) {
-        let z = source(out_z * g.stride.x - g.pad_begin.x + tap_z * g.dilation.x, g.input.x);
+        let z = source(at.x + tap_z * g.dilation.x, g.input.x);
         let taps = (channel * KERNEL_Z + tap_z) * KERNEL_Y * KERNEL_X;
         var kernel: array<f32, KERNEL_Y * KERNEL_X>;
         for (var tap = 0; tap < KERNEL_Y * KERNEL_X; tap += 1) {
             kernel[tap] = f32(weights[taps + tap]);
         }
         for (var span_y = 0; span_y < SPAN_Y; span_y += 1) {
-            let y = source(at_y + span_y * g.dilation.y, g.input.y);
+            let y = source(at.y + span_y * g.dilation.y, g.input.y);
             let whole = inside(z, g.input.x) && inside(y, g.input.y);
-            let input_row = inputs + (z * g.input.y + y) * g.input.z;
+            let input_row = inputs + (z * g.input.y + y) * g.input.z * step;
             var values: array<f32, SPAN_X>;
             for (var span_x = 0; span_x < SPAN_X; span_x += 1) {
-                let x = source(at_x + span_x * g.dilation.z, g.input.z);
+                let x = source(at.z + span_x * g.dilation.z, g.input.z);
                 let met = whole && inside(x, g.input.z);
-                values[span_x] = select(0.0, f32(input[select(0, input_row + x, met)]), met);
+                values[span_x] = select(0.0, f32(input[select(0, input_row + x * step, met)]), met);
             }
             for (var tile_y = 0; tile_y < TILE_Y; tile_y += 1) {
                 let tap_y = span_y - tile_y * SHARE_Y;
@@ -65,10 +59,10 @@ fn main(
     }
     for (var tile_y = 0; tile_y < TILE_Y; tile_y += 1) {
         for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
-            let y = out_y + tile_y * SPREAD_Y;
-            let x = out_x + tile_x * SPREAD_X;
+            let y = place.at.y + tile_y * SPREAD_Y;
+            let x = place.at.z + tile_x * SPREAD_X;
             if (y < g.output.y && x < g.output.z) {
-                store(sums[tile_y * TILE_X + tile_x], channel, ((plane * g.output.x + out_z) * g.output.y + y) * g.output.z + x);
+                store(sums[tile_y * TILE_X + tile_x], channel, outputs + (y * g.output.z + x) * out_step);
             }
         }
     }

@@ -1,7 +1,7 @@
 // Convolution by its definition: each invocation sums one output over the group's channels and the taps that meet an input.
 // Any shape, stride, dilation, padding mode and phase; the fallback of every other kernel, and the slowest.
-// Expects Elem, g, PADDING_MODE, WORKGROUP, workgroup_index(), source(), first_tap(), store().
-// input: [batch, in_channels, z, y, x], weights: [out_channels, group_in, taps], output: [batch, out_channels, z, y, x].
+// Expects Elem, g, layout.wgsl, PADDING_MODE, WORKGROUP, workgroup_index(), source(), first_tap(), store().
+// input and output: [batch, channels, z, y, x] in the order of their layouts, weights: [out_channels, group_in, taps].
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -14,12 +14,9 @@ fn main(
     if (index >= g.outputs || index < 0) {
         return;
     }
-    let row = index / g.output.z;
-    let slice = row / g.output.y;
-    let plane = slice / g.output.x;
-    let at = vec3<i32>(slice - plane * g.output.x, row - slice * g.output.y, index - row * g.output.z);
-    let item = plane / g.out_channels;
-    let channel = plane - item * g.out_channels;
+    let place = output_place(index);
+    let at = place.at;
+    let channel = place.channel;
     let group = channel / g.group_out;
 
     let phase = at % g.input_dilation;
@@ -27,9 +24,10 @@ fn main(
     let origin = at * g.stride;
     let start = vec3<i32>(tap_source(origin.x, first.x, 0), tap_source(origin.y, first.y, 1), tap_source(origin.z, first.z, 2));
 
+    let step = input_step();
     var sum = 0.0;
     for (var c = 0; c < g.group_in; c += 1) {
-        let inputs = (item * g.in_channels + group * g.group_in + c) * g.input_plane;
+        let inputs = input_start(place.item, group * g.group_in + c);
         let taps = (channel * g.group_in + c) * g.taps;
         var at_z = start.x;
         for (var tap_z = first.x; tap_z < g.kernel.x; tap_z += g.tap_step.x) {
@@ -40,14 +38,14 @@ fn main(
                 let y = source(at_y, g.input.y);
                 at_y += g.source_step.y;
                 let whole = inside(z, g.input.x) && inside(y, g.input.y);
-                let input_row = inputs + (z * g.input.y + y) * g.input.z;
+                let input_row = inputs + (z * g.input.y + y) * g.input.z * step;
                 let tap_row = taps + (tap_z * g.kernel.y + tap_y) * g.kernel.z;
                 var at_x = start.z;
                 for (var tap_x = first.z; tap_x < g.kernel.z; tap_x += g.tap_step.z) {
                     let x = source(at_x, g.input.z);
                     at_x += g.source_step.z;
                     if (whole && inside(x, g.input.z)) {
-                        sum = fma(f32(weights[tap_row + tap_x]), f32(input[input_row + x]), sum);
+                        sum = fma(f32(weights[tap_row + tap_x]), f32(input[input_row + x * step]), sum);
                     }
                 }
             }

@@ -2,7 +2,7 @@
 //   m: output channel of the group; n: batch item and output position; k: tap and input channel, walked in tiles of BLOCK_K
 //   channels of one tap, so that a tile's taps and bounds are the same for all its rows and cost nothing per element.
 // B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
-// Expects g, source.wgsl, BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, source.wgsl, BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
 var<private> block_n: i32;                       // which block of columns
 var<private> block_m: i32;                       // which block of output channels
@@ -12,7 +12,7 @@ var<private> first: vec3<i32>;                   // first tap of the phase
 var<private> counts: vec3<i32>;                  // taps of the phase
 var<private> panel: i32;                         // the current tile's panel of weights
 var<private> rows: i32;                          // rows of the current tile that are channels
-var<private> column_plane: array<i32, COLUMNS>;  // batch item * in_channels + first channel of the group; -1: no such column
+var<private> column_start: array<i32, COLUMNS>;  // first input of the item's and group's first channel; -1: no such column
 var<private> column_at: array<vec3<i32>, COLUMNS>;
 var<private> column_input: array<i32, COLUMNS>;  // input of the current tile's row 0; -1 where there is none
 
@@ -56,7 +56,7 @@ fn column_position(n: i32) -> vec4<i32> {
 fn set_column(j: i32, n: i32) {
     let position = column_position(n);
     column_at[j] = position.xyz * g.stride;
-    column_plane[j] = select(-1, position.w * g.in_channels + group * g.group_in, n < g.columns);
+    column_start[j] = select(-1, input_start(position.w, group * g.group_in), n < g.columns);
 }
 
 fn k_tiles() -> i32 {
@@ -77,15 +77,15 @@ fn begin_k_tile(tile: i32) {
         let z = source(at.x, g.input.x);
         let y = source(at.y, g.input.y);
         let x = source(at.z, g.input.z);
-        let met = inside(z, g.input.x) && inside(y, g.input.y) && inside(x, g.input.z) && column_plane[j] >= 0;
-        let address = (column_plane[j] + block_k * BLOCK_K) * g.input_plane + (z * g.input.y + y) * g.input.z + x;
+        let met = inside(z, g.input.x) && inside(y, g.input.y) && inside(x, g.input.z) && column_start[j] >= 0;
+        let address = column_start[j] + block_k * BLOCK_K * input_channel_step() + ((z * g.input.y + y) * g.input.z + x) * input_step();
         column_input[j] = select(-1, address, met);
     }
 }
 
 fn load_b(row: i32, j: i32) -> f32 {
     let met = column_input[j] >= 0 && row < rows;
-    return select(0.0, f32(input[select(0, column_input[j] + row * g.input_plane, met)]), met);
+    return select(0.0, f32(input[select(0, column_input[j] + row * input_channel_step(), met)]), met);
 }
 
 // The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.
@@ -98,6 +98,6 @@ fn column_output(n: i32) -> i32 {
     let position = column_position(n);
     let at = position.xyz * g.input_dilation + phase;
     let exists = n < g.columns && all(at < g.output);
-    let plane = position.w * g.out_channels + group * g.group_out;
-    return select(-1, plane * g.output_plane + (at.x * g.output.y + at.y) * g.output.z + at.z, exists);
+    let start = output_start(position.w, group * g.group_out);
+    return select(-1, start + ((at.x * g.output.y + at.y) * g.output.z + at.z) * output_step(), exists);
 }

@@ -1,6 +1,7 @@
 // The loop of a tiled matrix product through workgroup memory. A workgroup computes BLOCK_M x BLOCK_N of C in steps of BLOCK_K;
 // an invocation computes THREAD_M x THREAD_N of them in registers. It knows no convolution: its operands come from locate(),
-// set_column(), k_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), its results go to store().
+// set_column(), k_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), its results go to
+// store(), output_channel_step() apart.
 // Expects also WORKGROUP, COLUMNS, workgroup_index(), and weights: array<vec4<Elem>> in panels [BLOCK_K, BLOCK_M].
 
 const VECTORS_M: i32 = BLOCK_M / 4;               // vec4s of a row of tile_a
@@ -71,7 +72,7 @@ fn main(
             for (var i = 0; i < THREAD_M; i += 1) {
                 let m = first_m + i;
                 if (m < g.group_out) {
-                    store(sums[(i / 4) * THREAD_N + j][i % 4], group * g.group_out + m, start + m * g.output_plane);
+                    store(sums[(i / 4) * THREAD_N + j][i % 4], group * g.group_out + m, start + m * output_channel_step());
                 }
             }
         }

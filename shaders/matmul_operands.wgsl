@@ -1,7 +1,7 @@
 // The operands of a plain matrix product, C[m, n] = sum over k of A[m, k] B[k, n], for a group of a convolution whose kernel is
 // one tap at stride 1: B is the input itself, so that no index arithmetic is left in the loop. The planner brings fully connected
 // layers to this form. Same functions as conv_gemm_operands.wgsl.
-// Expects g, BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
 var<private> block_n: i32;                       // which block of columns
 var<private> block_m: i32;                       // which block of output channels
@@ -33,7 +33,7 @@ fn locate(tile: i32) -> bool {
 
 fn set_column(j: i32, n: i32) {
     let item = n / g.input_plane;
-    let start = (item * g.in_channels + group * g.group_in) * g.input_plane + n - item * g.input_plane;
+    let start = input_start(item, group * g.group_in) + (n - item * g.input_plane) * input_step();
     column_start[j] = select(-1, start, n < g.columns);
 }
 
@@ -41,13 +41,13 @@ fn begin_k_tile(tile: i32) {
     panel = tile;
     rows = g.group_in - tile * BLOCK_K;
     for (var j = 0; j < COLUMNS; j += 1) {
-        column_input[j] = column_start[j] + tile * BLOCK_K * g.input_plane;
+        column_input[j] = column_start[j] + tile * BLOCK_K * input_channel_step();
     }
 }
 
 fn load_b(row: i32, j: i32) -> f32 {
     let met = column_start[j] >= 0 && row < rows;
-    return select(0.0, f32(input[select(0, column_input[j] + row * g.input_plane, met)]), met);
+    return select(0.0, f32(input[select(0, column_input[j] + row * input_channel_step(), met)]), met);
 }
 
 fn panel_start() -> i32 {
@@ -56,6 +56,6 @@ fn panel_start() -> i32 {
 
 fn column_output(n: i32) -> i32 {
     let item = n / g.output_plane;
-    let start = (item * g.out_channels + group * g.group_out) * g.output_plane + n - item * g.output_plane;
+    let start = output_start(item, group * g.group_out) + (n - item * g.output_plane) * output_step();
     return select(-1, start, n < g.columns);
 }

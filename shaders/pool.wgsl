@@ -1,6 +1,6 @@
 // Pooling: each invocation walks the window of one output.
-// Expects Elem, pool_window.wgsl, WORKGROUP, workgroup_index(), and store_index(), which does nothing where nobody wants indices.
-// input: [batch, channels, z, y, x], output: [batch, channels, z, y, x].
+// Expects Elem, layout.wgsl, pool_window.wgsl, WORKGROUP, workgroup_index(), and store_index(), which does nothing where nobody wants indices.
+// input and output: [batch, channels, z, y, x] in the order of their layouts.
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -12,21 +12,20 @@ fn main(
     if (index >= g.outputs || index < 0) {
         return;
     }
-    let row = index / g.output.z;
-    let slice = row / g.output.y;
-    let plane = slice / g.output.x;
-    let w = window(vec3<i32>(slice - plane * g.output.x, row - slice * g.output.y, index - row * g.output.z));
+    let place = output_place(index);
+    let start = input_start(place.item, place.channel);
+    let w = window(place.at);
 
     let first = (w.first.x * g.input.y + w.first.y) * g.input.z + w.first.z;
     var result = Partial(0.0, first);
     if (KIND == MAX) {
-        result.value = f32(input[plane * g.input_plane + first]);
+        result.value = f32(input[start + first * input_step()]);
     }
     for (var z = 0; z < w.size.x; z += 1) {
         for (var y = 0; y < w.size.y; y += 1) {
             var at = ((w.first.x + z * w.step.x) * g.input.y + w.first.y + y * w.step.y) * g.input.z + w.first.z;
             for (var x = 0; x < w.size.z; x += 1) {
-                let value = f32(input[plane * g.input_plane + at]);
+                let value = f32(input[start + at * input_step()]);
                 if (KIND == MAX) {
                     // In this order an equal element is a later one and does not win; a NaN does, as it compares with nothing.
                     let wins = value > result.value || (is_nan(value) && !is_nan(result.value));
@@ -40,5 +39,5 @@ fn main(
         }
     }
     output[index] = Elem(finish(result.value, w.positions));
-    store_index(index, plane, result.at);
+    store_index(index, place.item * g.out_channels + place.channel, result.at);
 }

@@ -3,11 +3,11 @@
 // As in conv_depthwise.wgsl, outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart.
 // Elements beyond the input are loaded from its edge and then left out by a select: no branch, and none is needed, because a select
 // costs a small part of a load.
-// Expects Elem, pool_window.wgsl, patch.wgsl, KERNEL_*, STRIDE_*, TILE_*, SPREAD_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
+// Expects Elem, layout.wgsl, pool_window.wgsl, patch.wgsl, KERNEL_*, STRIDE_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
 // (no window leaves the input), WORKGROUP, workgroup_index(), store_index(), and
 // - STEP_X = min(SHARE_X, KERNEL_X): loaded columns between the windows of two outputs, in a row of COLUMNS;
 // - KEPT + FRESH = KERNEL_Y: rows of a window that are there from the output before it, and those that are loaded for it.
-// input: [batch, channels, z, y, x], output: [batch, channels, z, y, x].
+// input and output: [batch, channels, z, y, x] in the order of their layouts.
 
 const_assert KEPT + FRESH == KERNEL_Y && COLUMNS == (TILE_X - 1) * STEP_X + KERNEL_X;
 
@@ -18,7 +18,7 @@ struct Row {
 
 // Where an invocation's columns are.
 struct Columns {
-    at: array<i32, COLUMNS>,      // within the input
+    at: array<i32, COLUMNS>,      // within the row
     inside: array<bool, COLUMNS>, // whether that is where the window looks
 }
 
@@ -53,7 +53,7 @@ fn reduced_row(start: i32, at_z: i32, y: i32, columns: Columns) -> Row {
         let at = (clamp(z, 0, g.input.x - 1) * g.input.y + clamp(y, 0, g.input.y - 1)) * g.input.z;
         var values: array<f32, COLUMNS>;
         for (var column = 0; column < COLUMNS; column += 1) {
-            let value = element(f32(input[start + at + columns.at[column]]), 0).value;
+            let value = element(f32(input[start + (at + columns.at[column]) * input_step()]), 0).value;
             values[column] = select(none.value, value, WHOLE || columns.inside[column]);
         }
         for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
@@ -88,21 +88,17 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let index = workgroup_index(id, count) * WORKGROUP + i32(local);
-    let blocks_y = block_count(g.output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
-    let blocks_x = block_count(g.output.z, TILE_X * SPREAD_X) * SPREAD_X;
-    let block_row = index / blocks_x;
-    let slice = block_row / blocks_y;
-    let plane = slice / g.output.x;
-    let out_z = slice - plane * g.output.x;
-    let out_y = block_start(block_row - slice * blocks_y, TILE_Y, SPREAD_Y);
-    let out_x = block_start(index - block_row * blocks_x, TILE_X, SPREAD_X);
-    if (index < 0 || plane >= g.batch * g.out_channels) {
+    let place = patch_of(index);
+    if (index < 0 || place.item >= g.batch) {
         return;
     }
-    let start = plane * g.input_plane;
-    let at_z = out_z * STRIDE_Z - g.pad_begin.x;
-    let at_y = out_y * STRIDE_Y - g.pad_begin.y;
-    let at_x = out_x * STRIDE_X - g.pad_begin.z;
+    let plane = place.item * g.out_channels + place.channel;
+    let start = input_start(place.item, place.channel);
+    let step = output_step();
+    let outputs = output_start(place.item, place.channel) + place.at.x * g.output.y * g.output.z * step;
+    let at_z = place.at.x * STRIDE_Z - g.pad_begin.x;
+    let at_y = place.at.y * STRIDE_Y - g.pad_begin.y;
+    let at_x = place.at.z * STRIDE_X - g.pad_begin.z;
 
     var columns: Columns;
     for (var column = 0; column < COLUMNS; column += 1) {
@@ -146,13 +142,13 @@ fn main(
                 result[tile_x] = join(result[tile_x], Partial(row.value[tile_x], row.at[tile_x]));
             }
         }
-        let y = out_y + tile_y * SPREAD_Y;
+        let y = place.at.y + tile_y * SPREAD_Y;
         let count_y = select(KERNEL_Y, positions(first_y, KERNEL_Y, 1), counted);
         for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
-            let x = out_x + tile_x * SPREAD_X;
+            let x = place.at.z + tile_x * SPREAD_X;
             if (y < g.output.y && x < g.output.z) {
                 let count = count_y * select(KERNEL_Z * KERNEL_X, counts[tile_x], counted);
-                let at = ((plane * g.output.x + out_z) * g.output.y + y) * g.output.z + x;
+                let at = outputs + (y * g.output.z + x) * step;
                 output[at] = Elem(finish(result[tile_x].value, count));
                 store_index(at, plane, result[tile_x].at);
             }

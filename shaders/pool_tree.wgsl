@@ -1,12 +1,12 @@
 // Pooling over large windows: a workgroup computes one output. Each invocation combines every WORKGROUP-th element, then halves of
 // the workgroup combine with each other, always in the same order, so that the result repeats to the bit.
-// Expects Elem, pool_window.wgsl, WORKGROUP (a power of two), workgroup_index(), store_index().
+// Expects Elem, layout.wgsl, pool_window.wgsl, WORKGROUP (a power of two), workgroup_index(), store_index().
 
 var<workgroup> values: array<f32, WORKGROUP>;
 var<workgroup> positions: array<i32, WORKGROUP>;
 
 // The element of a window with this number, or nothing behind the last one.
-fn numbered(number: i32, elements: i32, w: Window, plane: i32) -> Partial {
+fn numbered(number: i32, elements: i32, w: Window, start: i32) -> Partial {
     if (number >= elements) {
         return Partial(0.0, -1);
     }
@@ -16,7 +16,7 @@ fn numbered(number: i32, elements: i32, w: Window, plane: i32) -> Partial {
     let y = w.first.y + (window_row - window_slice * w.size.y) * w.step.y;
     let x = w.first.z + (number - window_row * w.size.z) * w.step.z;
     let at = (z * g.input.y + y) * g.input.z + x;
-    return element(f32(input[plane * g.input_plane + at]), at);
+    return element(f32(input[start + at * input_step()]), at);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -30,23 +30,22 @@ fn main(
         return;
     }
     let local = i32(local_index);
-    let row = index / g.output.z;
-    let slice = row / g.output.y;
-    let plane = slice / g.output.x;
-    let w = window(vec3<i32>(slice - plane * g.output.x, row - slice * g.output.y, index - row * g.output.z));
+    let place = output_place(index);
+    let start = input_start(place.item, place.channel);
+    let w = window(place.at);
     let elements = w.size.x * w.size.y * w.size.z;
 
     var result = Partial(0.0, -1);
     // Eight at a time, written out: a driver may count iterations (DeviceLimits::loop_iterations).
     for (var number = local; number < elements; number += 8 * WORKGROUP) {
-        result = combine(result, numbered(number, elements, w, plane));
-        result = combine(result, numbered(number + WORKGROUP, elements, w, plane));
-        result = combine(result, numbered(number + 2 * WORKGROUP, elements, w, plane));
-        result = combine(result, numbered(number + 3 * WORKGROUP, elements, w, plane));
-        result = combine(result, numbered(number + 4 * WORKGROUP, elements, w, plane));
-        result = combine(result, numbered(number + 5 * WORKGROUP, elements, w, plane));
-        result = combine(result, numbered(number + 6 * WORKGROUP, elements, w, plane));
-        result = combine(result, numbered(number + 7 * WORKGROUP, elements, w, plane));
+        result = combine(result, numbered(number, elements, w, start));
+        result = combine(result, numbered(number + WORKGROUP, elements, w, start));
+        result = combine(result, numbered(number + 2 * WORKGROUP, elements, w, start));
+        result = combine(result, numbered(number + 3 * WORKGROUP, elements, w, start));
+        result = combine(result, numbered(number + 4 * WORKGROUP, elements, w, start));
+        result = combine(result, numbered(number + 5 * WORKGROUP, elements, w, start));
+        result = combine(result, numbered(number + 6 * WORKGROUP, elements, w, start));
+        result = combine(result, numbered(number + 7 * WORKGROUP, elements, w, start));
     }
     values[local] = result.value;
     positions[local] = result.at;
@@ -61,6 +60,6 @@ fn main(
     }
     if (local == 0) {
         output[index] = Elem(finish(result.value, w.positions));
-        store_index(index, plane, result.at);
+        store_index(index, place.item * g.out_channels + place.channel, result.at);
     }
 }

@@ -1,8 +1,8 @@
 // The first step of a Winograd convolution: each invocation transforms one tile of one channel, V = B^T d B.
 // Neighbouring tiles overlap by two inputs; a tile gives OUT_Y x OUT_X outputs.
-// Expects Elem, g, tile_of(), source(), inside(), OUT_*, ALPHA_* (inputs of a tile on an axis), transform_input() for x, transform_input_y(),
+// Expects Elem, g, layout.wgsl, tile_of(), source(), inside(), OUT_*, ALPHA_* (inputs of a tile on an axis), transform_input() for x, transform_input_y(),
 // workgroup_index(), WORKGROUP.
-// input: [batch, in_channels, z, y, x], transformed: [ALPHA_Y * ALPHA_X, in_channels, columns], columns: batch, z, tiles of y, of x.
+// input: [batch, in_channels, z, y, x] in the order of its layout, transformed: [ALPHA_Y * ALPHA_X, in_channels, columns], columns: batch, z, tiles of y, of x.
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -15,7 +15,8 @@ fn main(
     if (index < 0 || tile.channel >= g.in_channels) {
         return;
     }
-    let plane = ((tile.item * g.in_channels + tile.channel) * g.input.x + tile.z) * g.input.y;
+    let step = input_step();
+    let start = input_start(tile.item, tile.channel) + tile.z * g.input.y * g.input.z * step;
     let first_y = tile.y - g.pad_begin.y;
     let first_x = tile.x - g.pad_begin.z;
 
@@ -26,7 +27,7 @@ fn main(
         for (var r = 0; r < ALPHA_Y; r += 1) {
             let y = source(first_y + r, g.input.y);
             let met = inside(y, g.input.y) && inside(x, g.input.z);
-            values[r] = select(0.0, f32(input[select(0, (plane + y) * g.input.z + x, met)]), met);
+            values[r] = select(0.0, f32(input[select(0, start + (y * g.input.z + x) * step, met)]), met);
         }
         values = transform_input_y(values);
         for (var r = 0; r < ALPHA_Y; r += 1) {

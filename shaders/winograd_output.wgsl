@@ -1,7 +1,8 @@
 // The last step of a Winograd convolution: each invocation turns the products of one tile of one output channel into outputs,
 // Y = A^T M A, and finishes them.
-// Expects g, tile_of(), OUT_*, ALPHA_*, transform_output() for x, transform_output_y(), store(), workgroup_index(), WORKGROUP.
-// products: [ALPHA_Y * ALPHA_X, out_channels, columns], columns: batch, z, tiles of y, tiles of x; output: [batch, out_channels, z, y, x].
+// Expects g, layout.wgsl, tile_of(), OUT_*, ALPHA_*, transform_output() for x, transform_output_y(), store(), workgroup_index(), WORKGROUP.
+// products: [ALPHA_Y * ALPHA_X, out_channels, columns], columns: batch, z, tiles of y, tiles of x; output: [batch, out_channels, z, y, x] in
+// the order of its layout.
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -14,7 +15,8 @@ fn main(
     if (index < 0 || tile.channel >= g.out_channels) {
         return;
     }
-    let plane = ((tile.item * g.out_channels + tile.channel) * g.output.x + tile.z) * g.output.y;
+    let step = output_step();
+    let start = output_start(tile.item, tile.channel) + tile.z * g.output.y * g.output.z * step;
 
     var half: array<f32, OUT_Y * ALPHA_X>; // A^T M
     for (var c = 0; c < ALPHA_X; c += 1) {
@@ -37,7 +39,7 @@ fn main(
             let y = tile.y + r;
             let x = tile.x + c;
             if (y < g.output.y && x < g.output.z) {
-                store(sums[c], tile.channel, (plane + y) * g.output.z + x);
+                store(sums[c], tile.channel, start + (y * g.output.z + x) * step);
             }
         }
     }

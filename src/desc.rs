@@ -2,6 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::Result;
+use crate::layout::Layout;
 use crate::spatial::Spatial;
 
 /// How much is added around the input before the kernel slides over it.
@@ -138,6 +139,8 @@ pub struct ConvDesc {
     pub output_padding: Spatial,
     /// What is done to the sums.
     pub epilogue: Epilogue,
+    /// How the output and the residual lie in memory; `None`: as the input does.
+    pub output_layout: Option<Layout>,
 }
 
 impl ConvDesc {
@@ -157,6 +160,7 @@ impl ConvDesc {
             transposed: false,
             output_padding: Spatial::splat(rank, 0),
             epilogue: Epilogue::default(),
+            output_layout: None,
         }
     }
 
@@ -257,6 +261,8 @@ pub struct PoolDesc {
     pub padding: Padding,
     /// Whether the output size is rounded up.
     pub ceil_mode: bool,
+    /// How the output and its indices lie in memory; `None`: as the input does. Positions are numbered the same in both.
+    pub output_layout: Option<Layout>,
 }
 
 impl PoolDesc {
@@ -269,6 +275,7 @@ impl PoolDesc {
             dilation: Spatial::splat(rank, 1),
             padding: Spatial::splat(rank, 0).into(),
             ceil_mode: false,
+            output_layout: None,
         }
     }
 

@@ -198,7 +198,8 @@ impl Engine {
         &self.gpu
     }
 
-    /// Copies numbers to the device as the elements of a tensor; f16 tensors get them rounded to nearest.
+    /// Copies numbers to the device as the elements of a tensor; f16 tensors get them rounded to nearest. The numbers are in row-major
+    /// order of the shape, and are brought into the order of the description's layout.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the length is not the shape's,

@@ -10,6 +10,7 @@ use std::fmt::{self, Write as _};
 use crate::activation::Activation;
 use crate::desc::{Epilogue, PaddingMode, Residual};
 use crate::geometry::{Geometry, gcd};
+use crate::layout::Layout;
 use crate::tensor_desc::DType;
 
 /// What a binding of a kernel is bound to when a layer runs.
@@ -174,7 +175,13 @@ impl Kernel {
             PaddingMode::Replicate => 2,
             PaddingMode::Circular => 3,
         };
-        self = self.constant("PADDING_MODE", padding_mode).fragment(include_str!("../shaders/lib/geometry.wgsl"));
+        let last = |layout: Layout| layout == Layout::ChannelsLast;
+        self = self
+            .constant("PADDING_MODE", padding_mode)
+            .flag("INPUT_LAST", last(geometry.input_layout))
+            .flag("OUTPUT_LAST", last(geometry.output_layout))
+            .fragment(include_str!("../shaders/lib/geometry.wgsl"))
+            .fragment(include_str!("../shaders/lib/layout.wgsl"));
         match mode {
             GeometryMode::Constant => self.fragments.push(uniform.wgsl_constant().into()),
             GeometryMode::Uniform => self = self.binding("g", "Geometry", Slot::Geometry),

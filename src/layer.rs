@@ -162,7 +162,7 @@ impl Prepared {
     }
 
     fn indices_desc(&self) -> TensorDesc {
-        TensorDesc::new(self.output.shape(), DType::I32)
+        self.output.with_dtype(DType::I32)
     }
 
     /// The dispatches of a run, with bind groups that are made once for each set of tensors.

@@ -35,6 +35,7 @@ mod gpu;
 mod graph;
 pub mod kernel;
 mod layer;
+mod layout;
 mod limits;
 mod network;
 pub mod onnx;
@@ -69,6 +70,7 @@ pub use graph::{
     SampleMode, SamplePadding, SoftmaxKind, Stage, StageInput, Unary, ValueId, Variadic,
 };
 pub use layer::{Conv, ConvInputs, Pool, Timing};
+pub use layout::Layout;
 pub use limits::{DeviceClass, DeviceLimits, Precision};
 pub use network::{LayerTime, Network, NetworkDesc, Profile, Verification, VerifiedNode};
 pub use problem::{Layer, Problem};

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use half::f16;
 
 use crate::error::{Error, Result};
-use crate::gpu::{self, Bound, Gpu, PooledBuffer, Readback};
-use crate::spatial::write_dims;
+use crate::gpu::{self, Bound, Dispatch, Gpu, PooledBuffer, Readback};
+use crate::kernel::Slot;
+use crate::layout::Layout;
+use crate::operation::{Arithmetic, Map, Operand, Operation};
 use crate::tensor_desc::{DType, TensorDesc};
 
 /// An array on the device. Cheap to clone: clones share the buffer, which goes back to the engine's pool with the last of them.
@@ -25,7 +27,7 @@ mod sealed {
 }
 
 /// A type that tensors can be read as: `f32` (of f32 and, widened, of f16), `half::f16` (of f16), `i32` (of i32).
-pub trait Element: sealed::Sealed + Sized {
+pub trait Element: sealed::Sealed + Copy {
     #[doc(hidden)]
     fn read(dtype: DType, bytes: &[u8]) -> Option<Vec<Self>>;
     #[doc(hidden)]
@@ -75,11 +77,11 @@ impl Tensor {
         Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc, bound_bytes })
     }
 
-    /// A tensor of these numbers, as many as it has elements; f16 gets them rounded.
+    /// A tensor of these numbers in row-major order, as many as it has elements; f16 gets them rounded.
     pub(crate) fn uploaded(gpu: &Arc<Gpu>, data: &[f32], desc: &TensorDesc) -> Result<Self> {
         let tensor = Self::uninitialised(gpu, desc.clone(), 0)?;
         if !data.is_empty() {
-            tensor.write(&to_bytes(data, desc.dtype()))?;
+            tensor.write(&to_bytes(&desc.layout().to_memory(desc.shape(), data), desc.dtype()))?;
         }
         Ok(tensor)
     }
@@ -135,7 +137,7 @@ impl Tensor {
         Ok(())
     }
 
-    /// The shape and element type.
+    /// The shape, element type and layout.
     pub fn desc(&self) -> &TensorDesc {
         &self.desc
     }
@@ -143,16 +145,68 @@ impl Tensor {
     /// The same elements under another shape. Nothing is copied.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the number of elements differs.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the number of elements differs, or the elements of this shape do not lie
+    /// in row-major order.
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         let desc = TensorDesc::new(shape, self.desc.dtype());
+        if self.desc.layout() != Layout::ChannelsFirst {
+            return Err(Error::invalid(
+                "shape",
+                format!("{} does not lie in row-major order, so that it has no other shape", self.desc),
+            ));
+        }
         if desc.elements_of("shape")? != self.desc.elements()? {
             return Err(Error::invalid("shape", format!("{desc} has not as many elements as {}", self.desc)));
         }
         Ok(Tensor { desc, ..self.clone() })
     }
 
-    /// Copies the elements to the host and waits for them, and for everything submitted before.
+    /// The same elements in another layout, copied by the device; itself where that is the layout it has. Submitted, not waited for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost), [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    pub fn to_layout(&self, layout: Layout) -> Result<Tensor> {
+        let desc = self.desc.with_layout(layout);
+        if desc == self.desc {
+            return Ok(self.clone());
+        }
+        let output = Tensor::uninitialised(&self.gpu, desc, 0)?;
+        if self.desc.elements()? == 0 {
+            return Ok(output);
+        }
+        let operand =
+            |desc: &TensorDesc| Operand { dtype: desc.dtype(), offset: 0, strides: desc.layout().strides(desc.shape()) };
+        let copy = Map {
+            name: "layout",
+            shape: self.desc.shape(),
+            operands: vec![operand(&self.desc)],
+            output: operand(&output.desc),
+            arithmetic: Arithmetic::Move,
+            function: "a",
+        };
+        let Operation { step, parameters, .. } = copy.operation(&self.gpu.limits)?;
+        let bytes: &[u8] = bytemuck::cast_slice(&parameters);
+        let sizes = self.gpu.buffers.take(&self.gpu, bytes.len() as u64, gpu::UNIFORM)?;
+        gpu::write(&self.gpu, sizes.raw(), bytes)?;
+        let sizes = Bound { buffer: sizes.raw().clone(), bytes: bytes.len() as u64 };
+        let bound: Vec<Bound> = step
+            .kernel
+            .bindings
+            .iter()
+            .map(|binding| match binding.slot {
+                Slot::Parameters => sizes.clone(),
+                Slot::Output => output.bound(),
+                _ => self.bound(),
+            })
+            .collect();
+        let pipeline = self.gpu.pipelines.get(&self.gpu, &step.kernel)?;
+        let bind_group = gpu::bind(&self.gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
+        gpu::run(&self.gpu, &[Dispatch { pipeline, bind_group, grid: step.grid }])?;
+        Ok(output)
+    }
+
+    /// Copies the elements to the host, in row-major order of the shape whatever the layout, and waits for them, and for everything
+    /// submitted before.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the elements are not of that type,
@@ -177,14 +231,12 @@ impl Tensor {
         let wrong = || Error::invalid("dtype", format!("elements of {} cannot be read as {}", self.desc, T::NAME));
         let mut list = T::read(self.desc.dtype(), bytes).ok_or_else(wrong)?;
         list.truncate(self.desc.elements()?);
-        Ok(list)
+        Ok(self.desc.layout().to_row_major(self.desc.shape(), list))
     }
 }
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tensor(")?;
-        write_dims(f, self.desc.shape())?;
-        write!(f, " {})", self.desc.dtype())
+        write!(f, "Tensor({})", self.desc)
     }
 }

@@ -1,8 +1,9 @@
-//! [`TensorDesc`]: the shape and element type of a tensor, and the arithmetic on them.
+//! [`TensorDesc`]: the shape, element type and layout of a tensor, and the arithmetic on them.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::spatial::write_dims;
 
 /// The type of a tensor's elements.
@@ -41,9 +42,10 @@ impl fmt::Display for DType {
     }
 }
 
-/// Shape and element type of a dense, row-major tensor.
+/// Shape, element type and layout of a dense tensor.
 ///
-/// A layer's input and output have the axes `[n, c, w]`, `[n, c, h, w]` or `[n, c, d, h, w]`.
+/// A layer's input and output have the axes `[n, c, w]`, `[n, c, h, w]` or `[n, c, d, h, w]`, in this order whatever the [`Layout`]: that
+/// says only how the elements lie on the device.
 ///
 /// # Examples
 /// ```
@@ -51,20 +53,22 @@ impl fmt::Display for DType {
 /// let image = TensorDesc::f32(&[1, 3, 224, 224]);
 /// assert_eq!(image.elements().unwrap(), 150_528);
 /// assert_eq!(image.to_string(), "1x3x224x224 f32");
+/// assert_eq!(image.with_layout(wgconv::Layout::ChannelsLast).to_string(), "1x3x224x224 f32 nhwc");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TensorDesc {
     shape: Vec<usize>,
     dtype: DType,
+    layout: Layout,
 }
 
 /// The most elements a tensor may have: kernels index with 32-bit signed integers.
 pub(crate) const MAX_ELEMENTS: usize = i32::MAX as usize;
 
 impl TensorDesc {
-    /// A description of any shape and type; nothing is checked yet.
+    /// A description of any shape and type, channels first; nothing is checked yet.
     pub fn new(shape: &[usize], dtype: DType) -> Self {
-        Self { shape: shape.to_vec(), dtype }
+        Self { shape: shape.to_vec(), dtype, layout: Layout::ChannelsFirst }
     }
 
     /// An f32 tensor of this shape.
@@ -85,6 +89,22 @@ impl TensorDesc {
     /// The element type.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// The order of the axes in memory.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The same shape and type in another layout. Fewer than three axes lie the same in both, and stay as they are.
+    pub fn with_layout(&self, layout: Layout) -> Self {
+        let layout = if self.shape.len() < 3 { Layout::ChannelsFirst } else { layout };
+        Self { layout, ..self.clone() }
+    }
+
+    /// The same shape and layout of another type.
+    pub fn with_dtype(&self, dtype: DType) -> Self {
+        Self { dtype, ..self.clone() }
     }
 
     /// The number of elements, the product of the shape.
@@ -131,6 +151,10 @@ impl TensorDesc {
 impl fmt::Display for TensorDesc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_dims(f, &self.shape)?;
-        write!(f, "{}{}", if self.shape.is_empty() { "scalar " } else { " " }, self.dtype)
+        write!(f, "{}{}", if self.shape.is_empty() { "scalar " } else { " " }, self.dtype)?;
+        match self.layout {
+            Layout::ChannelsFirst => Ok(()),
+            Layout::ChannelsLast => write!(f, " {}", self.layout),
+        }
     }
 }

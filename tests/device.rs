@@ -110,6 +110,16 @@ fn poolings_match_the_reference() {
 }
 
 #[test]
+fn layouts_match_the_reference() {
+    // A layout changes addresses, and the other files know both types: every second line is of the other one.
+    let dtypes = dtypes();
+    for (number, dtype) in dtypes.iter().enumerate() {
+        let lines = lines("nhwc.txt").into_iter().skip(number).step_by(dtypes.len());
+        check(&lines.collect::<Vec<_>>(), &[*dtype], one_of_each);
+    }
+}
+
+#[test]
 fn epilogues_match_the_reference() {
     check(&lines("epilogue.txt"), &dtypes(), one_of_each);
 }

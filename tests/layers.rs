@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["problem"],
     &["desc"],
     &["activation", "tensor_desc", "value"],
-    &["spatial", "problems"],
+    &["spatial", "layout", "problems"],
     &["error"],
 ];
 

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use wgconv::{
-    Activation, ConvDesc, DType, Epilogue, Geometry, IndexOrder, Layer, Padding, PaddingMode, PoolDesc, PoolKind, PoolWindow,
-    Problem, Residual, Spatial, TensorDesc,
+    Activation, ConvDesc, DType, Epilogue, Geometry, IndexOrder, Layer, Layout, Padding, PaddingMode, PoolDesc, PoolKind,
+    PoolWindow, Problem, Residual, Spatial, TensorDesc,
 };
 
 /// Numbers at which arithmetic goes wrong, and plain ones so that some layers get past the first check.
@@ -68,14 +68,18 @@ fn padding(rank: usize) -> impl Strategy<Value = Padding> {
     ]
 }
 
+fn layout() -> impl Strategy<Value = Layout> {
+    prop::sample::select(vec![Layout::ChannelsFirst, Layout::ChannelsLast])
+}
+
 fn input(rank: usize) -> impl Strategy<Value = TensorDesc> {
     let shape = prop_oneof![
         6 => prop::collection::vec(1..20usize, rank + 2),
         3 => prop::collection::vec(number(), rank + 2),
         1 => prop::collection::vec(number(), 0..7),
     ];
-    (shape, prop::sample::select(vec![DType::F32, DType::F16, DType::I32]))
-        .prop_map(|(shape, dtype)| TensorDesc::new(&shape, dtype))
+    (shape, prop::sample::select(vec![DType::F32, DType::F16, DType::I32]), layout())
+        .prop_map(|(shape, dtype, layout)| TensorDesc::new(&shape, dtype).with_layout(layout))
 }
 
 prop_compose! {
@@ -90,12 +94,14 @@ prop_compose! {
         transposed in any::<bool>(),
         (bias, activation) in (any::<bool>(), activation()),
         residual in prop::sample::select(vec![Residual::None, Residual::BeforeActivation, Residual::AfterActivation]),
+        output_layout in prop::option::of(layout()),
     ) -> Problem {
         // Without an axis of channels the line has nowhere to take their number from but from its own token.
         let in_channels = channels.or(input.shape().get(1).copied()).unwrap_or(1);
         let epilogue = Epilogue { bias, residual, activation };
         let desc = ConvDesc {
             in_channels, out_channels, kernel, stride, dilation, padding, padding_mode, groups, transposed, output_padding, epilogue,
+            output_layout,
         };
         Problem::conv(&desc, &input)
     }
@@ -119,8 +125,9 @@ prop_compose! {
         ],
         (stride, dilation, padding) in (list(rank, 1), list(rank, 1), padding(rank)),
         (ceil_mode, plain) in (any::<bool>(), any::<bool>()),
+        output_layout in prop::option::of(layout()),
     ) -> Problem {
-        let desc = PoolDesc { kind, window, stride, dilation, padding, ceil_mode };
+        let desc = PoolDesc { kind, window, stride, dilation, padding, ceil_mode, output_layout };
         let unpadded = PoolDesc { kind, window, ..PoolDesc::global_max() };
         Problem::pool(if plain { &unpadded } else { &desc }, &input)
     }
@@ -231,6 +238,8 @@ fn lines_in_their_usual_form_stay_as_they_are() {
         "global_lp_pool 1x1x8 f32 norm=0.3",
         "adaptive_avg_pool 1x2048x7x7 to1x1 f32",
         "conv scalar in1 o1 k1 begin0 end0x0 i32",
+        "conv 1x64x56x56 o64 k3x3 f16 nhwc out=nchw bias",
+        "max_pool 1x64x8 k3 f32 out=nhwc indices=plane",
     ] {
         check_round_trip(line);
     }

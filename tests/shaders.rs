@@ -70,6 +70,14 @@ const LINES: &[&str] = &[
     "adaptive_avg_pool 1x3x31x17 to4x3 f32",
     "global_max_pool 1x3x31x17 f32 indices=tensor",
     "global_lp_pool 1x3x31 f32 norm=1",
+    "conv 1x8x9x9 o12 k3x3 s2x2 g2 f32 nhwc bias relu",
+    "conv 1x8x9x9 o12 k3x3 p1x1 f32 nhwc out=nchw residual=before",
+    "conv 1x8x9x9 o12 k1x1 f32 nhwc",
+    "conv 1x4x8x8 o8 k8x8 f32 nhwc",
+    "conv 1x8x9x9 o8 k3x3 p1x1 g8 f32 nhwc",
+    "conv_transpose 1x8x9x9 o4 k3x3 s2x2 f32 out=nhwc",
+    "max_pool 1x8x20x20 k9x9 s4x4 p4x4 f32 nhwc indices=tensor",
+    "avg_pool 1x8x9x9x3 k3x3x2 f32 nhwc",
 ];
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use wgconv::{DType, Geometry, Problem};
+use wgconv::{DType, Geometry, Layout, Problem};
 
 use crate::config::{self, Defaults};
 use crate::json::{Fields, Refused, items};
@@ -17,11 +17,12 @@ pub struct Layer {
     pub problem: Problem,
 }
 
-/// The layers of the files, `-` for the standard input, and of further problem lines; all with this element type, where one is given.
+/// The layers of the files, `-` for the standard input, and of further problem lines; all with this element type and layout, where one
+/// is given.
 ///
 /// # Errors
 /// A text that names the place, where a file cannot be read, or what stands there is not a layer.
-pub fn read(files: &[PathBuf], lines: &[String], dtype: Option<DType>) -> Result<Vec<Layer>, String> {
+pub fn read(files: &[PathBuf], lines: &[String], dtype: Option<DType>, layout: Option<Layout>) -> Result<Vec<Layer>, String> {
     let mut layers = Vec::new();
     for file in files {
         let about = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
@@ -31,7 +32,12 @@ pub fn read(files: &[PathBuf], lines: &[String], dtype: Option<DType>) -> Result
         layers.push(of_line(line).map_err(|error| format!("--line: {error}"))?);
     }
     for layer in &mut layers {
-        layer.problem = dtype.map_or_else(|| layer.problem.clone(), |dtype| layer.problem.with_dtype(dtype));
+        if let Some(dtype) = dtype {
+            layer.problem = layer.problem.with_dtype(dtype);
+        }
+        if let Some(layout) = layout {
+            layer.problem = layer.problem.with_layout(layout);
+        }
     }
     number_namesakes(&mut layers);
     Ok(layers)
@@ -128,8 +134,8 @@ mod tests {
     #[test]
     fn layers_of_one_name_stay_apart() {
         let line = "max_pool 1x1x4 k2 f32".to_string();
-        let layers = read(&[], &[line.clone(), line.clone()], Some(DType::F16)).expect("sound lines");
+        let layers = read(&[], &[line.clone(), line.clone()], Some(DType::F16), Some(Layout::ChannelsLast)).expect("sound lines");
         assert_eq!(layers.iter().map(|layer| layer.name.as_str()).collect::<Vec<_>>(), [line.clone(), format!("{line} #2")]);
-        assert_eq!(layers[0].problem.input.dtype(), DType::F16);
+        assert_eq!(layers[0].problem.to_string(), "max_pool 1x1x4 k2 f16 nhwc");
     }
 }

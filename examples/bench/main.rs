@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use wgconv::{DType, Engine, EngineDesc, ErrorKind, Tuning};
+use wgconv::{DType, Engine, EngineDesc, ErrorKind, Layout, Tuning};
 
 use choice::Choice;
 use layers::Layer;
@@ -78,9 +78,9 @@ struct Arguments {
     /// Instead of one algorithm of each layer time every candidate, and say what the planner's guess costs
     #[arg(long, conflicts_with_all = ["algorithm", "plot"])]
     regret: bool,
-    /// Order of the axes in memory
-    #[arg(long, default_value = "nchw")]
-    layout: Layout,
+    /// Order of the axes in memory of every layer, instead of each one's own
+    #[arg(long)]
+    layout: Option<Order>,
     /// all (the best tile of each), a name such as gemm, or one with its tile such as gemm(64x64x16,8x4); without it the
     /// best, as --tuning finds it
     #[arg(long, value_name = "all|NAME", verbatim_doc_comment)]
@@ -122,7 +122,7 @@ enum Element {
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Layout {
+enum Order {
     Nchw,
     Nhwc,
 }
@@ -220,14 +220,18 @@ fn run(args: &Arguments) -> Result<bool, Failure> {
 
 /// The layers to measure, where all arguments can be used.
 fn check(args: &Arguments) -> Result<Vec<Layer>, Failure> {
-    if args.layout == Layout::Nhwc {
-        return Err(arguments("--layout nhwc: the kernels know n c d h w only, so that --layout nchw is all there is"));
-    }
     let dtype = args.dtype.map(|element| match element {
         Element::F32 => DType::F32,
         Element::F16 => DType::F16,
     });
-    let layers = layers::read(&args.layers, &args.line, dtype).map_err(arguments)?;
+    let layout = args.layout.map(|order| match order {
+        Order::Nchw => Layout::ChannelsFirst,
+        Order::Nhwc => Layout::ChannelsLast,
+    });
+    if layout.is_some() && args.layers.is_empty() && args.line.is_empty() {
+        return Err(arguments("--layout: is of layers: give --layers FILE or --line LINE"));
+    }
+    let layers = layers::read(&args.layers, &args.line, dtype, layout).map_err(arguments)?;
     if layers.is_empty() && args.regret {
         return Err(arguments("--regret: is of layers: give --layers FILE or --line LINE"));
     }

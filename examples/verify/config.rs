@@ -132,6 +132,7 @@ fn pool(fields: &Fields, window: &str, kind: &str, defaults: Defaults) -> Result
         dilation: spatial(fields, "dilation")?.unwrap_or(plain.dilation),
         padding: padding(fields)?.unwrap_or(plain.padding),
         ceil_mode: fields.flag("ceil_mode")?.unwrap_or(false),
+        output_layout: None,
     })
 }
 

@@ -1,5 +1,5 @@
 // Blocks of outputs that an invocation computes on an axis, `spread` apart, so that the inputs of neighbours are shared whatever the
-// dilation is.
+// dilation is. Expects g, layout.wgsl, TILE_*, SPREAD_*.
 
 fn block_count(outputs: i32, block: i32) -> i32 {
     return (outputs + block - 1) / block;
@@ -8,4 +8,21 @@ fn block_count(outputs: i32, block: i32) -> i32 {
 // The first output of a block on an axis: blocks take turns within a run of tile * spread outputs.
 fn block_start(block: i32, tile: i32, spread: i32) -> i32 {
     return (block / spread) * tile * spread + block % spread;
+}
+
+// The first output of the patch with this number. Patches are numbered as outputs are, so that neighbours load neighbouring elements.
+fn patch_of(index: i32) -> Place {
+    let blocks_y = block_count(g.output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
+    let blocks_x = block_count(g.output.z, TILE_X * SPREAD_X) * SPREAD_X;
+    let column = select(index, index / g.out_channels, OUTPUT_LAST);
+    let row = column / blocks_x;
+    let slice = row / blocks_y;
+    let plane = slice / g.output.x;
+    let y = block_start(row - slice * blocks_y, TILE_Y, SPREAD_Y);
+    let at = vec3<i32>(slice - plane * g.output.x, y, block_start(column - row * blocks_x, TILE_X, SPREAD_X));
+    if (OUTPUT_LAST) {
+        return Place(plane, index - column * g.out_channels, at);
+    }
+    let item = plane / g.out_channels;
+    return Place(item, plane - item * g.out_channels, at);
 }

@@ -24,11 +24,14 @@ pub(super) fn order<T: Copy>(geometry: &Geometry, packing: Packing, weights: &[T
         Packing::None => Vec::new(),
         Packing::Rows => rows(geometry, weights).into_owned(),
         Packing::Panels { block_m, block_k, flat } => {
-            let mut matrices = matrices(geometry, block_m, block_k);
-            if flat {
-                (matrices.group_in, matrices.taps) = (matrices.group_in * matrices.taps, 1);
+            let (mut matrices, rows) = (matrices(geometry, block_m, block_k), rows(geometry, weights));
+            if !flat {
+                return matrices.panels(&rows, blank);
             }
-            matrices.panels(&rows(geometry, weights), blank)
+            // The order of the input's memory: taps inside channels, or channels inside taps.
+            let shape = [matrices.groups * matrices.group_out, matrices.group_in, matrices.taps];
+            (matrices.group_in, matrices.taps) = (matrices.group_in * matrices.taps, 1);
+            matrices.panels(&geometry.input_layout.to_memory(&shape, &rows), blank)
         }
         Packing::Winograd { .. } => unreachable!("Winograd's weights are computed, not moved"),
     }

@@ -84,7 +84,7 @@ impl Work {
 impl Plan {
     /// The output's shape and type.
     pub fn output_desc(&self) -> TensorDesc {
-        TensorDesc::new(&self.geometry.output_shape(), self.problem.input.dtype())
+        TensorDesc::new(&self.geometry.output_shape(), self.problem.input.dtype()).with_layout(self.geometry.output_layout)
     }
 
     /// Elements of the packed weights, padding included.

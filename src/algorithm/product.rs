@@ -9,6 +9,7 @@ use super::plan::Packing;
 use crate::desc::Epilogue;
 use crate::geometry::{Geometry, gcd};
 use crate::kernel::{GeometryMode, Kernel, Slot};
+use crate::layout::Layout;
 use crate::problem::Layer;
 use crate::tensor_desc::DType;
 
@@ -101,8 +102,10 @@ impl Operands {
     fn geometry(self, geometry: &Geometry) -> Result<Geometry, String> {
         match self {
             Operands::Implicit => Ok(geometry.clone()),
-            Operands::Plain => plain(geometry)
-                .ok_or_else(|| "the layer is neither a 1x1 convolution at stride 1 without padding nor fully connected".into()),
+            Operands::Plain => plain(geometry).ok_or_else(|| {
+                let grouped = if is_grouped_last(geometry) { "; with channels last in one group only" } else { "" };
+                format!("the layer is neither a 1x1 convolution at stride 1 without padding nor fully connected{grouped}")
+            }),
         }
     }
 
@@ -133,9 +136,17 @@ fn plain(geometry: &Geometry) -> Option<Geometry> {
         return Some(Geometry { input: [1, 1, plane], output: [1, 1, plane], ..geometry.clone() });
     }
     if unpadded && geometry.kernel == geometry.input && geometry.output == [1; 3] && geometry.dilation == [1; 3] {
-        // Channels and taps of a group are one run of memory, in the input as in the weights.
+        // Channels and taps of a group are one run of memory, in the input as in the weights; with channels last those of all groups are.
+        if is_grouped_last(geometry) {
+            return None;
+        }
         let in_channels = geometry.in_channels.checked_mul(plane)?;
         return Some(Geometry { in_channels, input: [1; 3], kernel: [1; 3], ..geometry.clone() });
     }
     None
+}
+
+/// Whether the inputs of a group are not one run of memory.
+fn is_grouped_last(geometry: &Geometry) -> bool {
+    geometry.input_layout == Layout::ChannelsLast && geometry.groups > 1
 }

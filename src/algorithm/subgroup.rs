@@ -197,7 +197,7 @@ fn main_function(tile: &SubgroupTile) -> String {
          \x20   for (var i = 0; i < BLOCK_M; i += 1) {\n\
          \x20       let m = first_m + i;\n\
          \x20       if (m < g.group_out) {\n\
-         \x20           store(values[i / 4][i % 4], group * g.group_out + m, start + m * g.output_plane);\n\
+         \x20           store(values[i / 4][i % 4], group * g.group_out + m, start + m * output_channel_step());\n\
          \x20       }\n\
          \x20   }\n\
          }"

@@ -16,6 +16,7 @@ use crate::desc::Epilogue;
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
+use crate::layout::Layout;
 use crate::limits::Precision;
 use crate::problem::Layer;
 use crate::tensor_desc::{DType, MAX_ELEMENTS};
@@ -126,6 +127,8 @@ impl Tiling {
             pad_begin: [0; 3],
             pad_end: [0; 3],
             transposed: false,
+            input_layout: Layout::ChannelsFirst,
+            output_layout: Layout::ChannelsFirst,
             ..geometry.clone()
         };
         Product {

@@ -200,6 +200,8 @@ impl Geometry {
             padding_mode: PaddingMode::Zeros,
             transposed: false,
             adaptive: false,
+            input_layout: input.layout(),
+            output_layout: input.layout(),
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) use window::gcd;
 
 use crate::desc::{PaddingMode, PoolDesc, PoolWindow};
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::TensorDesc;
 
@@ -68,6 +69,10 @@ pub struct Geometry {
     pub transposed: bool,
     /// Whether windows follow the adaptive rule instead of stride and padding.
     pub adaptive: bool,
+    /// How the input lies in memory.
+    pub input_layout: Layout,
+    /// How the output lies in memory, and with it residual and indices.
+    pub output_layout: Layout,
 }
 
 impl Geometry {
@@ -78,10 +83,11 @@ impl Geometry {
     pub fn new(problem: &Problem) -> Result<Self> {
         let input = &problem.input;
         let rank = build::check_input(input)?;
-        let geometry = match &problem.layer {
-            Layer::Conv(desc) => build::conv(desc, input, rank)?,
-            Layer::Pool(desc) => build::pool(desc, input, rank)?,
+        let (mut geometry, output_layout) = match &problem.layer {
+            Layer::Conv(desc) => (build::conv(desc, input, rank)?, desc.output_layout),
+            Layer::Pool(desc) => (build::pool(desc, input, rank)?, desc.output_layout),
         };
+        geometry.output_layout = output_layout.unwrap_or(geometry.input_layout);
         geometry.check_elements(&problem.layer)?;
         Ok(geometry)
     }

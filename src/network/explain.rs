@@ -51,8 +51,7 @@ impl Network {
             [] => writeln!(text, "host       nothing: one submission a run"),
             list => writeln!(text, "host       computes {}", list.join(", ")),
         };
-        let _ =
-            writeln!(text, "layout     n c d h w throughout: the only one that the kernels here know, so nothing is converted");
+        let _ = writeln!(text, "layout     n c d h w throughout, so that nothing is converted");
         let _ = writeln!(text, "weights    {} bytes", self.weight_bytes());
         let _ = write!(text, "values     {} bytes in {} buffers", self.peak_bytes(), executable.buffer_count());
         text

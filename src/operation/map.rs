@@ -4,6 +4,7 @@
 use super::{Axes, EACH, Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Slot};
+use crate::layout::Layout;
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
 
@@ -26,11 +27,7 @@ pub(crate) struct Operand {
 
 /// The strides of a dense tensor.
 pub(crate) fn dense(shape: &[usize]) -> Vec<i64> {
-    let mut strides = vec![1; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis].max(1) as i64;
-    }
-    strides
+    Layout::ChannelsFirst.strides(shape)
 }
 
 /// In which numbers a map computes.

@@ -22,6 +22,8 @@
 //! | `g32` | groups | 1 |
 //! | `op1x0` | output padding | 0 |
 //! | `f32` `f16` | element type | never |
+//! | `nhwc`, `nchw` | layout of the input, and of the output | `nchw` |
+//! | `out=nhwc`, `out=nchw` | layout of the output, where it is not the input's | the input's |
 //! | `bias`, `residual=before`, `residual=after`, an activation | epilogue | none of them |
 //! | `ceil`, `exclude_pad`, `divisor=3`, `norm=2`, `indices=plane`/`tensor`/`tensor_column_major` | pools | |
 //!
@@ -33,6 +35,7 @@ use std::fmt;
 
 use crate::activation::Activation;
 use crate::desc::{ConvDesc, IndexOrder, Padding, PaddingMode, PoolDesc, PoolKind, PoolWindow, Residual};
+use crate::layout::Layout;
 use crate::spatial::{Spatial, write_dims};
 use crate::tensor_desc::{DType, TensorDesc};
 
@@ -50,7 +53,7 @@ use crate::tensor_desc::{DType, TensorDesc};
 pub struct Problem {
     /// The layer.
     pub layer: Layer,
-    /// The input's shape and element type.
+    /// The input's shape, element type and layout.
     pub input: TensorDesc,
 }
 
@@ -74,9 +77,19 @@ impl Problem {
         Self { layer: Layer::Pool(*desc), input: input.clone() }
     }
 
+    /// The same layer on an input of this layout, and with such an output.
+    pub fn with_layout(&self, layout: Layout) -> Self {
+        let mut layer = self.layer;
+        match &mut layer {
+            Layer::Conv(desc) => desc.output_layout = None,
+            Layer::Pool(desc) => desc.output_layout = None,
+        }
+        Self { layer, input: self.input.with_layout(layout) }
+    }
+
     /// The same layer on an input of another element type.
     pub fn with_dtype(&self, dtype: DType) -> Self {
-        Self { layer: self.layer, input: TensorDesc::new(self.input.shape(), dtype) }
+        Self { layer: self.layer, input: self.input.with_dtype(dtype) }
     }
 }
 
@@ -139,7 +152,7 @@ fn fmt_conv(f: &mut fmt::Formatter<'_>, desc: &ConvDesc, input: &TensorDesc) -> 
     if desc.output_padding != default.output_padding {
         write!(f, " op{}", desc.output_padding)?;
     }
-    write!(f, " {}", input.dtype())?;
+    fmt_elements(f, input, desc.output_layout)?;
     if desc.epilogue.bias {
         f.write_str(" bias")?;
     }
@@ -176,7 +189,7 @@ fn fmt_pool(f: &mut fmt::Formatter<'_>, desc: &PoolDesc, input: &TensorDesc) -> 
     if desc.ceil_mode {
         f.write_str(" ceil")?;
     }
-    write!(f, " {}", input.dtype())?;
+    fmt_elements(f, input, desc.output_layout)?;
     match desc.kind {
         PoolKind::Max { indices: None } => {}
         PoolKind::Max { indices: Some(order) } => write!(f, " indices={}", index_order_name(order))?,
@@ -191,6 +204,18 @@ fn fmt_pool(f: &mut fmt::Formatter<'_>, desc: &PoolDesc, input: &TensorDesc) -> 
         PoolKind::Lp { p } => write!(f, " norm={p}")?,
     }
     Ok(())
+}
+
+/// Element type and layouts.
+fn fmt_elements(f: &mut fmt::Formatter<'_>, input: &TensorDesc, output: Option<Layout>) -> fmt::Result {
+    write!(f, " {}", input.dtype())?;
+    if input.layout() != Layout::default() {
+        write!(f, " {}", input.layout())?;
+    }
+    match output {
+        Some(layout) => write!(f, " out={layout}"),
+        None => Ok(()),
+    }
 }
 
 fn fmt_padding(f: &mut fmt::Formatter<'_>, padding: Padding, rank: usize) -> fmt::Result {

@@ -6,6 +6,7 @@ use super::{Layer, Problem};
 use crate::activation::Activation;
 use crate::desc::{ConvDesc, Epilogue, IndexOrder, Padding, PaddingMode, PoolDesc, PoolKind, PoolWindow, Residual};
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::spatial::Spatial;
 use crate::tensor_desc::{DType, TensorDesc};
 
@@ -23,7 +24,7 @@ impl FromStr for Problem {
         let shape = if shape == "scalar" { Vec::new() } else { dims("input", shape)? };
         let tokens = Tokens::read(tokens)?;
         let dtype = tokens.dtype.ok_or_else(|| Error::invalid("problem", format!("`{line}` has no element type: f32 or f16")))?;
-        let input = TensorDesc::new(&shape, dtype);
+        let input = TensorDesc::new(&shape, dtype).with_layout(tokens.layout.unwrap_or_default());
         let layer = match op {
             "conv" => Layer::Conv(tokens.into_conv(&shape, false)?),
             "conv_transpose" => Layer::Conv(tokens.into_conv(&shape, true)?),
@@ -61,6 +62,8 @@ struct Tokens {
     groups: Option<usize>,
     output_padding: Option<Spatial>,
     dtype: Option<DType>,
+    layout: Option<Layout>,
+    output_layout: Option<Layout>,
     bias: Option<()>,
     residual: Option<Residual>,
     activation: Option<Activation>,
@@ -97,6 +100,8 @@ impl Tokens {
             "f32" => return set(&mut self.dtype, token, DType::F32),
             "f16" => return set(&mut self.dtype, token, DType::F16),
             "i32" => return set(&mut self.dtype, token, DType::I32),
+            "nchw" => return set(&mut self.layout, token, Layout::ChannelsFirst),
+            "nhwc" => return set(&mut self.layout, token, Layout::ChannelsLast),
             "valid" => return set(&mut self.padding, token, Padding::Valid),
             "same_upper" => return set(&mut self.padding, token, Padding::SameUpper),
             "same_lower" => return set(&mut self.padding, token, Padding::SameLower),
@@ -111,6 +116,8 @@ impl Tokens {
         if let Some((name, value)) = token.split_once('=') {
             let unknown = || Error::invalid("problem", format!("`{token}`: `{value}` is not a value of {name}"));
             return match (name, value) {
+                ("out", "nchw") => set(&mut self.output_layout, token, Layout::ChannelsFirst),
+                ("out", "nhwc") => set(&mut self.output_layout, token, Layout::ChannelsLast),
                 ("residual", "before") => set(&mut self.residual, token, Residual::BeforeActivation),
                 ("residual", "after") => set(&mut self.residual, token, Residual::AfterActivation),
                 ("indices", "plane") => set(&mut self.indices, token, IndexOrder::Plane),
@@ -179,6 +186,7 @@ impl Tokens {
                 residual: self.residual.take().unwrap_or_default(),
                 activation: self.activation.take().unwrap_or_default(),
             },
+            output_layout: self.output_layout,
             ..default
         };
         self.nothing_left("a convolution")?;
@@ -229,6 +237,7 @@ impl Tokens {
             dilation: self.dilation.take().unwrap_or(Spatial::splat(rank, 1)),
             padding: self.padding(rank)?,
             ceil_mode: self.ceil_mode.take().is_some(),
+            output_layout: self.output_layout,
         };
         self.nothing_left(op)?;
         Ok(desc)

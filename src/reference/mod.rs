@@ -19,7 +19,7 @@ use crate::geometry::Geometry;
 use crate::tensor_desc::TensorDesc;
 use crate::weights::BatchNorm;
 
-/// The outputs of a layer, row-major in [`Geometry::output_shape`].
+/// The outputs of a layer, row-major in [`Geometry::output_shape`], as operands are in their shapes: layouts are of no matter here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// The result, after the epilogue.

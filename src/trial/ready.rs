@@ -11,7 +11,7 @@ use crate::gpu::Gpu;
 use crate::layer::{Conv, ConvInputs, Pool};
 use crate::problem::Layer;
 use crate::tensor::Tensor;
-use crate::tensor_desc::{DType, TensorDesc};
+use crate::tensor_desc::DType;
 
 /// A quiet NaN that no computation gives.
 pub(super) const POISON: [u8; 4] = 0x7fc0_dead_u32.to_le_bytes();
@@ -49,7 +49,7 @@ impl Ready {
             Layer::Conv(_) => (Prepared::Conv(Conv::new(gpu, plan.clone(), &operands.weights())?), None),
             Layer::Pool(desc) => {
                 let wanted = matches!(desc.kind, PoolKind::Max { indices: Some(_) });
-                let desc = TensorDesc::new(output_desc.shape(), DType::I32);
+                let desc = output_desc.with_dtype(DType::I32);
                 let indices = wanted.then(|| Tensor::filled(gpu, &desc, GUARD, &POISON)).transpose()?;
                 (Prepared::Pool(Pool::new(gpu, plan.clone())?), indices)
             }

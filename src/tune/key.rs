@@ -6,7 +6,7 @@ use crate::gpu::AdapterSummary;
 use crate::limits::DeviceLimits;
 
 /// The shaders that layers are made of. A test looks that none is missing.
-const SHADERS: [&str; 19] = [
+const SHADERS: [&str; 20] = [
     include_str!("../../shaders/conv_depthwise.wgsl"),
     include_str!("../../shaders/conv_direct.wgsl"),
     include_str!("../../shaders/conv_gemm_operands.wgsl"),
@@ -14,6 +14,7 @@ const SHADERS: [&str; 19] = [
     include_str!("../../shaders/lib/activations.wgsl"),
     include_str!("../../shaders/lib/geometry.wgsl"),
     include_str!("../../shaders/lib/grid.wgsl"),
+    include_str!("../../shaders/lib/layout.wgsl"),
     include_str!("../../shaders/lib/patch.wgsl"),
     include_str!("../../shaders/lib/pool_window.wgsl"),
     include_str!("../../shaders/lib/source.wgsl"),

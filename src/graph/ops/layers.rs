@@ -266,6 +266,7 @@ pub(crate) fn conv_desc(conv: &ConvOp, x: &[usize], weight: &[usize], bias: bool
         transposed: conv.transposed,
         output_padding: per_axis("output_padding", &conv.output_padding, rank, 0)?,
         epilogue: Epilogue { bias, ..conv.epilogue },
+        output_layout: None,
     };
     if !conv.output_shape.is_empty() {
         follow_output_shape(&mut desc, conv, &x[2..])?;

@@ -231,7 +231,8 @@ impl Lowering<'_> {
 
     /// A pooling, with the positions of the greatest elements where they are wanted.
     pub(super) fn pooling(&mut self, desc: &PoolDesc, input: DeviceId, indices: Option<DeviceId>) -> Result<DeviceId> {
-        let mut desc = *desc;
+        // Layouts are the network's matter.
+        let mut desc = PoolDesc { output_layout: None, ..*desc };
         if let (PoolKind::Max { indices: order }, None) = (&mut desc.kind, indices) {
             *order = None;
         }

@@ -116,6 +116,7 @@ fn pool(node: &mut Node, kind: PoolKind) -> PoolDesc {
         dilation: if node.opset >= dilation_since { node.spatial("dilations", rank, 1) } else { Spatial::splat(rank, 1) },
         padding,
         ceil_mode: node.opset >= ceil_since && node.flag("ceil_mode", false),
+        output_layout: None,
     }
 }
 
