@@ -2,7 +2,7 @@
 //   m: output channel of the group; n: batch item and output position; k: tap and input channel, walked in tiles of BLOCK_K
 //   channels of one tap, so that a tile's taps and bounds are the same for all its rows and cost nothing per element.
 // B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
-// Expects g, layout.wgsl, source.wgsl, BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, source.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
 var<private> block_n: i32;                       // which block of columns
 var<private> block_m: i32;                       // which block of output channels
@@ -83,9 +83,9 @@ fn begin_k_tile(tile: i32) {
     }
 }
 
-fn load_b(row: i32, j: i32) -> f32 {
+fn load_b(row: i32, j: i32) -> Operand {
     let met = column_input[j] >= 0 && row < rows;
-    return select(0.0, f32(input[select(0, column_input[j] + row * input_channel_step(), met)]), met);
+    return loaded(select(0, column_input[j] + row * input_channel_step(), met), met);
 }
 
 // The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.

@@ -1,7 +1,7 @@
 // The operands of a plain matrix product, C[m, n] = sum over k of A[m, k] B[k, n], for a group of a convolution whose kernel is
 // one tap at stride 1: B is the input itself, so that no index arithmetic is left in the loop. The planner brings fully connected
 // layers to this form. Same functions as conv_gemm_operands.wgsl.
-// Expects g, layout.wgsl, BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
 var<private> block_n: i32;                       // which block of columns
 var<private> block_m: i32;                       // which block of output channels
@@ -45,9 +45,9 @@ fn begin_k_tile(tile: i32) {
     }
 }
 
-fn load_b(row: i32, j: i32) -> f32 {
+fn load_b(row: i32, j: i32) -> Operand {
     let met = column_start[j] >= 0 && row < rows;
-    return select(0.0, f32(input[select(0, column_input[j] + row * input_channel_step(), met)]), met);
+    return loaded(select(0, column_input[j] + row * input_channel_step(), met), met);
 }
 
 fn panel_start() -> i32 {

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::algorithm::{Algorithm, Candidates, Plan};
+use crate::algorithm::{Algorithm, ByteProduct, Candidates, Plan};
 use crate::desc::{ConvDesc, PoolDesc};
 use crate::error::{Error, Result};
+use crate::geometry::Geometry;
 use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, BufferStats, Device, Gpu, Queue};
 use crate::kernel::GeometryMode;
 use crate::layer::{Conv, Pool};
@@ -273,12 +274,30 @@ impl Engine {
     /// As [`Algorithm::plan`].
     pub fn plan(&self, problem: &Problem, algorithm: &Algorithm) -> Result<Plan> {
         let plan = algorithm.plan_as(problem, self.limits(), GeometryMode::Uniform)?;
-        let constant = match self.specialise {
-            Specialise::Always => true,
-            Specialise::Never => false,
-            Specialise::Large => plan.work().flop >= if matches!(problem.layer, Layer::Conv(_)) { LARGE } else { LARGE_POOL },
-        };
-        if constant { algorithm.plan_as(problem, self.limits(), GeometryMode::Constant) } else { Ok(plan) }
+        let mode = self.sizes(plan.work().flop, if matches!(problem.layer, Layer::Conv(_)) { LARGE } else { LARGE_POOL });
+        if mode == GeometryMode::Constant { algorithm.plan_as(problem, self.limits(), mode) } else { Ok(plan) }
+    }
+
+    /// Whether a kernel of so much work, of which `large` is much, has its sizes as constants.
+    fn sizes(&self, work: u64, large: u64) -> GeometryMode {
+        match self.specialise {
+            Specialise::Always => GeometryMode::Constant,
+            Specialise::Never => GeometryMode::Uniform,
+            Specialise::Large => {
+                if work >= large {
+                    GeometryMode::Constant
+                } else {
+                    GeometryMode::Uniform
+                }
+            }
+        }
+    }
+
+    /// The dispatch of a convolution of packed bytes: see [`ByteProduct::new`].
+    pub(crate) fn byte_product(&self, problem: &Problem, centred: bool) -> Result<ByteProduct> {
+        // A word is four numbers.
+        let work = Geometry::new(problem)?.flop().saturating_mul(4);
+        ByteProduct::new(problem, self.limits(), centred, self.sizes(work, LARGE))
     }
 
     /// The plan of a layer by the best of the algorithms that `takes` admits.

@@ -53,7 +53,7 @@ impl GemmTile {
 
     /// Iterations of an invocation's loops for each step; those over its own rows and columns are unrolled. A loop over nothing takes
     /// one too, and some compilers unroll some of the others: this is the most there can be.
-    fn iterations(&self) -> u64 {
+    pub(super) fn iterations(&self) -> u64 {
         let loaders = self.invocations().min(self.block_n);
         let columns = self.block_n / loaders;
         let load_a = (self.block_k * self.block_m / 4).div_ceil(self.invocations()) + 1;

@@ -3,6 +3,7 @@
 //! Each way is one file with the same functions: `supports` (or the reason why not), `tiles` (the cheapest guess first) and
 //! `plan`. A new one is a variant here, an arm in each `match` that the compiler then asks for, and a shader.
 
+mod bytes;
 mod cost;
 mod depthwise;
 mod direct;
@@ -20,6 +21,7 @@ mod winograd;
 use std::fmt;
 use std::str::FromStr;
 
+pub(crate) use bytes::ByteProduct;
 pub use cost::Operations;
 pub use depthwise::DepthwiseTile;
 pub use gemm::GemmTile;

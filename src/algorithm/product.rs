@@ -84,6 +84,7 @@ impl Product {
             .binding("weights", weights, Slot::Weights)
             .with_geometry(&self.geometry, self.mode)
             .with_epilogue(&self.epilogue, self.output)
+            .fragment(include_str!("../../shaders/lib/operand.wgsl"))
             .fragment(self.operands.fragment())
     }
 }
@@ -109,7 +110,7 @@ impl Operands {
         }
     }
 
-    fn fragment(self) -> &'static str {
+    pub fn fragment(self) -> &'static str {
         match self {
             Operands::Implicit => include_str!("../../shaders/conv_gemm_operands.wgsl"),
             Operands::Plain => include_str!("../../shaders/matmul_operands.wgsl"),

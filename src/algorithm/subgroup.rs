@@ -28,7 +28,7 @@ pub struct SubgroupTile {
 }
 
 /// Subgroups of a workgroup: enough that starting a workgroup costs little.
-const SUBGROUPS: u32 = 4;
+pub(super) const SUBGROUPS: u32 = 4;
 
 /// Output channels and positions of a lane to choose from on a class of devices.
 fn table(class: DeviceClass) -> &'static [[u32; 2]] {
@@ -62,12 +62,12 @@ impl SubgroupTile {
     }
 
     /// Output positions of a subgroup.
-    fn block_n(&self) -> u32 {
+    pub(super) fn block_n(&self) -> u32 {
         self.thread_n * self.lanes
     }
 
     /// Rows of the weights that one load of a whole subgroup brings.
-    fn chunk(&self) -> u32 {
+    pub(super) fn chunk(&self) -> u32 {
         self.lanes * 4 / self.block_m
     }
 

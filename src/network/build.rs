@@ -128,10 +128,13 @@ impl Executable {
             }
             Work::Operation { operation, operands, output } => {
                 let Operation { step, parameters, tables } = operation.as_ref();
-                let mut fixed = vec![
-                    (Slot::Output, self.tensor(*output).bound()),
-                    (Slot::Parameters, builder.upload(bytemuck::cast_slice(parameters), gpu::UNIFORM)?),
-                ];
+                let mut fixed = vec![(Slot::Output, self.tensor(*output).bound())];
+                if !parameters.is_empty() {
+                    fixed.push((Slot::Parameters, builder.upload(bytemuck::cast_slice(parameters), gpu::UNIFORM)?));
+                }
+                if let Some(uniform) = step.kernel.geometry.filter(|_| uses(&step.kernel, Slot::Geometry)) {
+                    fixed.push((Slot::Geometry, builder.upload(bytemuck::bytes_of(&uniform), gpu::UNIFORM)?));
+                }
                 fixed.extend((0..).zip(operands).map(|(number, &id)| (Slot::Operand(number), self.tensor(id).bound())));
                 for (number, table) in tables.iter().enumerate() {
                     fixed.push((Slot::Table(number), builder.upload(table, gpu::STORAGE)?));

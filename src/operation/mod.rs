@@ -4,6 +4,7 @@
 //! Speed is not what they are for: a convolution beside them takes most of a network's time. They are few and general instead: a
 //! transposition, a slice, a broadcast sum and a concatenation are one kernel with other strides.
 
+mod bytes;
 mod deform;
 mod gather;
 mod map;
@@ -14,6 +15,7 @@ mod resample;
 #[cfg(test)]
 mod validate;
 
+pub(crate) use bytes::{PackBytes, byte_terms};
 pub(crate) use deform::Deform;
 pub(crate) use gather::{Gather, scatter};
 pub(crate) use map::{Arithmetic, MAX_OPERANDS, Map, NAMES, Operand, dense};

@@ -43,6 +43,9 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
         }
         operations.push(scatter(dtype, 4, 8, &limits).unwrap());
     }
+    let pack = PackBytes { outer: 2, channels: 5, inner: 6, strides: [30, 6, 1], shift: 128 };
+    operations.push(pack.operation(DType::F32, &limits).unwrap());
+    operations.push(byte_terms(8, 36, 8, &limits).unwrap());
     for dtype in [DType::F32, DType::F16] {
         for axes in [&[1usize][..], &[0, 2], &[3], &[0, 1, 2, 3], &[]] {
             for kind in [

@@ -6,15 +6,18 @@ use crate::gpu::AdapterSummary;
 use crate::limits::DeviceLimits;
 
 /// The shaders that layers are made of. A test looks that none is missing.
-const SHADERS: [&str; 20] = [
+const SHADERS: [&str; 23] = [
+    include_str!("../../shaders/byte_gemm_tile.wgsl"),
     include_str!("../../shaders/conv_depthwise.wgsl"),
     include_str!("../../shaders/conv_direct.wgsl"),
     include_str!("../../shaders/conv_gemm_operands.wgsl"),
     include_str!("../../shaders/gemm_tile.wgsl"),
     include_str!("../../shaders/lib/activations.wgsl"),
+    include_str!("../../shaders/lib/bytes.wgsl"),
     include_str!("../../shaders/lib/geometry.wgsl"),
     include_str!("../../shaders/lib/grid.wgsl"),
     include_str!("../../shaders/lib/layout.wgsl"),
+    include_str!("../../shaders/lib/operand.wgsl"),
     include_str!("../../shaders/lib/patch.wgsl"),
     include_str!("../../shaders/lib/pool_window.wgsl"),
     include_str!("../../shaders/lib/source.wgsl"),

@@ -1,30 +1,13 @@
-//! Quantised layers, exactly and in f32: integers of 9 bits and their sums up to 2^24 are exact in it.
-//!
-//! Where a sum could pass 2^24, the factors are split into halves of 4 bits: `16 h + l`. The partial sums then are exact for sums of up
-//! to 65,536 products, and are put together in 32-bit integers.
+//! Quantised layers: integers that stand for `(q - zero point) * scale`. Their products are in `bytes`, exact in 32-bit integers; what
+//! comes before and behind is computed in f32, in which integers of 24 bits are exact.
 
-use super::layers::{Convolution, Factor, Numbers};
 use super::{Done, Lowering};
-use crate::desc::ConvDesc;
 use crate::error::Result;
-use crate::graph::ops::{Fact, axis_of, conv_desc};
+use crate::graph::ops::{Fact, axis_of};
 use crate::graph::{Node, Op};
 use crate::network::program::DeviceId;
 use crate::tensor_desc::DType;
 use crate::value::ElementType;
-
-/// Sums up to here are exact in f32.
-const EXACT: usize = 1 << 24;
-
-/// The largest magnitude of a byte less its zero point, and of its halves.
-const BYTE: usize = 255;
-const HALF: usize = 16;
-
-/// What is multiplied.
-enum Product {
-    Conv(Box<ConvDesc>),
-    Matrix,
-}
 
 impl Lowering<'_> {
     pub(super) fn quantised(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
@@ -54,7 +37,7 @@ impl Lowering<'_> {
                 self.set(node, 0, output);
             }
             Op::ConvInteger(_) | Op::MatMulInteger => {
-                let Some(sums) = self.integer_sums(node, facts, [0, 1], [2, 3])? else { return Ok(false) };
+                let sums = self.integer_sums(node, facts, [0, 1], [2, 3])?;
                 let sums = self.view(sums, &results[0].shape);
                 self.set(node, 0, sums);
             }
@@ -62,7 +45,7 @@ impl Lowering<'_> {
                 if !scales(&[1, 4, 6]) {
                     return Ok(false);
                 }
-                let Some(sums) = self.integer_sums(node, facts, [0, 3], [2, 5])? else { return Ok(false) };
+                let sums = self.integer_sums(node, facts, [0, 3], [2, 5])?;
                 let output = self.requantize(node, sums, results[0].element)?;
                 let output = self.view(output, &results[0].shape);
                 self.set(node, 0, output);
@@ -136,49 +119,6 @@ impl Lowering<'_> {
         Ok((self.view(input, &split), self.view(parameter, &spread)))
     }
 
-    /// The exact sums of products of two factors less their zero points, as i32; `None` where there are too many products.
-    fn integer_sums(
-        &mut self,
-        node: &Node,
-        facts: &[Option<Fact>],
-        factors: [usize; 2],
-        zeros: [usize; 2],
-    ) -> Result<Option<DeviceId>> {
-        let shape = |index: usize| facts[index].as_ref().map(|fact| fact.shape.clone()).unwrap_or_default();
-        let (left, right) = (shape(factors[0]), shape(factors[1]));
-        let (product, terms) = match &node.op {
-            Op::QLinearConv(conv) | Op::ConvInteger(conv) => {
-                let desc = conv_desc(conv, &left, &right, false)?;
-                (Product::Conv(Box::new(desc)), right[1..].iter().product())
-            }
-            _ => (Product::Matrix, left.last().copied().unwrap_or(0)),
-        };
-        let splits = [terms <= EXACT / (BYTE * BYTE), terms <= EXACT / (BYTE * HALF), terms <= EXACT / (HALF * HALF)];
-        let Some(halved) = splits.into_iter().position(|fits| fits) else { return Ok(None) };
-        let mut parts = Vec::new();
-        for (number, (factor, zero)) in factors.into_iter().zip(zeros).enumerate() {
-            let mut device = self.input(node, factor)?;
-            if let Some(zero) = self.optional_input(node, zero)? {
-                let zero = self.parameter(zero, number, matches!(product, Product::Conv(_)), right.len());
-                device = self.elementwise("centre", "a - b", &[device, zero], DType::F32)?;
-            }
-            parts.push(if number < halved {
-                let high = self.elementwise("high", "floor(a / 16.0)", &[device], DType::F32)?;
-                vec![high, self.elementwise("low", "a - 16.0 * b", &[device, high], DType::F32)?]
-            } else {
-                vec![device]
-            });
-        }
-        let mut sums = Vec::new();
-        for &a in &parts[0] {
-            for &b in &parts[1] {
-                sums.push(self.product(&product, a, b)?);
-            }
-        }
-        let function = ["a", "a * 16 + b", "", "a * 256 + (b + c) * 16 + d"][sums.len() - 1];
-        self.integer("sum", function, &sums).map(Some)
-    }
-
     /// A zero point or scale of a factor as a view that broadcasts to it: for a convolution's weights along the filters, for a matrix
     /// product along the rows of `a` or the columns of `b`.
     fn parameter(&mut self, id: DeviceId, factor: usize, conv: bool, rank: usize) -> DeviceId {
@@ -189,17 +129,6 @@ impl Lowering<'_> {
             (_, 1) if conv => self.view(id, &[&[count][..], &vec![1; rank - 1]].concat()),
             (_, 0) if shape.len() == 1 => self.view(id, &[count, 1]),
             _ => id,
-        }
-    }
-
-    fn product(&mut self, product: &Product, a: DeviceId, b: DeviceId) -> Result<DeviceId> {
-        match product {
-            Product::Conv(desc) => {
-                // Computed weights keep Winograd away, which is not exact.
-                let numbers = Numbers::Computed { from: b, order: None, bias: None, slope: None };
-                self.convolution(Convolution { desc: **desc, input: a, numbers, residual: None })
-            }
-            Product::Matrix => self.matmul(Factor { device: a, constant: None }, Factor { device: b, constant: None }),
         }
     }
 

@@ -1,0 +1,31 @@
+// Products of packed bytes: four signed numbers of 8 bits to a word, the first in the lowest bits. What is wanted is the sum over k of
+// (x[k] - zero) * (w[k] - terms.y), which is x.w - zero * sum(w) - terms.y * (sum(x) - count * zero) in 32-bit integers that wrap.
+// All sums go over every byte that the loop sees: where there is no input, x is the zero point; where there is no weight, w is 0.
+// Expects input: array<u32>, zero: array<i32>, terms: array<vec2<i32>>, output: array<i32>; CENTRED, whether any terms.y is not 0.
+
+alias Operand = u32;
+
+const ONES: u32 = 0x01010101u;
+
+fn loaded(at: i32, met: bool) -> Operand {
+    return select((u32(zero[0]) & 0xffu) * ONES, input[at], met);
+}
+
+// The sum of an input's bytes, where it is needed.
+fn byte_sum(b: Operand) -> i32 {
+    if (CENTRED) {
+        return dot4I8Packed(b, ONES);
+    }
+    return 0;
+}
+
+// Adds the products of the bytes of four rows and one column.
+fn multiply(a: vec4<u32>, b: Operand, sums: vec4<i32>) -> vec4<i32> {
+    return sums + vec4<i32>(dot4I8Packed(a.x, b), dot4I8Packed(a.y, b), dot4I8Packed(a.z, b), dot4I8Packed(a.w, b));
+}
+
+// Takes the zero points off a sum of `count` products and writes it; `column` is the sum of its column's inputs.
+fn store(sum: i32, column: i32, count: i32, channel: i32, index: i32) {
+    let of_filter = terms[channel]; // the sum of its weights, their zero point
+    output[index] = sum - zero[0] * of_filter.x - of_filter.y * (column - count * zero[0]);
+}

@@ -1,0 +1,273 @@
+//! Products of quantised numbers, exactly: their bytes packed into words, multiplied with sums in 32-bit integers.
+//!
+//! What the product needs is that one factor, the input, has one zero point for all, and the other, the weights, at most one for each
+//! filter. An input with more, which only a matrix product can have, is taken apart: less its zero points it is `2 h + l` with both in
+//! eight bits. Convolutions with a channel or two to a group would leave most of a word empty: while their sums are exact in f32,
+//! they are computed there.
+
+use std::sync::Arc;
+
+use super::Lowering;
+use super::layers::{Convolution, Numbers};
+use crate::desc::ConvDesc;
+use crate::error::Result;
+use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, matmul_operands};
+use crate::graph::{Node, Op};
+use crate::network::program::DeviceId;
+use crate::operation::{Gather, Operation, PackBytes, byte_terms};
+use crate::problem::Problem;
+use crate::tensor_desc::{DType, TensorDesc};
+use crate::value::{ElementType, Value};
+
+/// So many products of two bytes less their zero points have an exact sum in f32.
+const EXACT_TERMS: usize = (1 << 24) / (255 * 255);
+
+/// A factor of a product.
+#[derive(Clone)]
+struct Bytes {
+    /// Its numbers, as the device stores them.
+    device: DeviceId,
+    /// They, where they are known.
+    constant: Option<Arc<Value>>,
+    /// What is taken off each so that it is a signed byte: 128 of u8.
+    shift: i32,
+    /// The zero point or points.
+    zero: Option<(DeviceId, Option<Arc<Value>>)>,
+}
+
+/// A convolution of bytes: its description and its input's shape, over channels and not yet over words.
+struct ByteConvolution {
+    desc: ConvDesc,
+    input: Vec<usize>,
+    /// How the factors lie as channels.
+    packs: [PackBytes; 2],
+}
+
+impl Lowering<'_> {
+    /// The exact sums of products of two factors less their zero points, as i32.
+    pub(super) fn integer_sums(
+        &mut self,
+        node: &Node,
+        facts: &[Option<Fact>],
+        factors: [usize; 2],
+        zeros: [usize; 2],
+    ) -> Result<DeviceId> {
+        let left = self.bytes(node, facts, factors[0], zeros[0])?;
+        let right = self.bytes(node, facts, factors[1], zeros[1])?;
+        let (Op::QLinearConv(conv) | Op::ConvInteger(conv)) = &node.op else {
+            return self.byte_matmul(left, right);
+        };
+        let (x, weight) = (self.shape(left.device), self.shape(right.device));
+        let desc = conv_desc(conv, &x, &weight, false)?;
+        let terms: usize = weight[1..].iter().product();
+        if weight[1] <= 2 && terms <= EXACT_TERMS {
+            return self.float_sums(&left, &right, desc);
+        }
+        let (plane, taps): (usize, usize) = (x[2..].iter().product(), weight[2..].iter().product());
+        let pack = |outer: usize, inner: usize, shift: i32| PackBytes {
+            outer,
+            channels: weight[1],
+            inner,
+            strides: [weight[1] * inner, inner, 1],
+            shift,
+        };
+        let packs = [pack(x[0] * desc.groups, plane, left.shift), pack(weight[0], taps, right.shift)];
+        self.byte_product(ByteConvolution { desc, input: x, packs }, &left, &right)
+    }
+
+    /// A factor of a node.
+    fn bytes(&mut self, node: &Node, facts: &[Option<Fact>], factor: usize, zero: usize) -> Result<Bytes> {
+        let fact = |index: usize| facts.get(index).and_then(Option::as_ref);
+        let constant = |index: usize| fact(index).and_then(|fact| fact.constant.clone());
+        let device = self.input(node, factor)?;
+        let shift = if fact(factor).is_some_and(|fact| fact.element == ElementType::U8) { 128 } else { 0 };
+        let zero = self.optional_input(node, zero)?.map(|id| (id, constant(zero)));
+        Ok(Bytes { device, constant: constant(factor), shift, zero })
+    }
+
+    /// A matrix product as numpy's `matmul`, vectors as matrices: see `layers` for the three forms.
+    fn byte_matmul(&mut self, mut a: Bytes, mut b: Bytes) -> Result<DeviceId> {
+        let (shape_a, shape_b) = matmul_operands(&self.shape(a.device), &self.shape(b.device));
+        let (batch_a, batch_b) = (&shape_a[..shape_a.len() - 2], &shape_b[..shape_b.len() - 2]);
+        let batch = broadcast(&[batch_a, batch_b])?;
+        let items: usize = batch.iter().product();
+        let [m, k] = [shape_a[shape_a.len() - 2], shape_a[shape_a.len() - 1]];
+        let n = shape_b[shape_b.len() - 1];
+        let sums = [&batch[..], &[m, n]].concat();
+        // A vector of zero points of `a` is one for each row.
+        if let Some((id, _)) = &mut a.zero
+            && self.shape(*id).len() == 1
+        {
+            let count = self.shape(*id)[0];
+            *id = self.view(*id, &[count, 1]);
+        }
+        let single = |batch: &[usize]| batch.iter().all(|&size| size == 1);
+        let rows_differ = self.zeros(&a) > 1;
+        if single(batch_b) && (!rows_differ || self.zeros(&b) > 1 || !single(batch_a)) {
+            let rows = items * m;
+            let packs = [
+                PackBytes { outer: rows, channels: k, inner: 1, strides: [k, 1, 1], shift: a.shift },
+                PackBytes { outer: n, channels: k, inner: 1, strides: [1, n, 1], shift: b.shift },
+            ];
+            let convolution = ByteConvolution { desc: ConvDesc::linear(k, n), input: vec![rows, k, 1], packs };
+            let output = self.byte_product(convolution, &a, &b)?;
+            return Ok(self.view(output, &sums));
+        }
+        // The left matrices are weights, for all items or for each; the right ones are what they are applied to.
+        let groups = if single(batch_a) { 1 } else { items };
+        if batch_b != batch {
+            b = self.spread(b, &shape_b, &[&batch[..], &[k, n]].concat())?;
+        }
+        if groups > 1 && batch_a != batch {
+            a = self.spread(a, &shape_a, &[&batch[..], &[m, k]].concat())?;
+        }
+        if let Some((id, constant)) = &mut a.zero
+            && groups > 1
+        {
+            // One for all or one for each row repeats over the items by itself.
+            let own = self.shape(*id);
+            let full = [&batch[..], &[m, 1]].concat();
+            let count: usize = own.iter().product();
+            if count != 1 && own != full && (count != m || own[own.len() - 2] != m) {
+                (*id, *constant) = (self.expanded(*id, &own, &full)?, None);
+            }
+        }
+        let packs = [
+            PackBytes { outer: items, channels: k, inner: n, strides: [k * n, n, 1], shift: b.shift },
+            PackBytes { outer: groups * m, channels: k, inner: 1, strides: [k, 1, 1], shift: a.shift },
+        ];
+        let desc = ConvDesc { groups, ..ConvDesc::new(groups * k, groups * m, [1]) };
+        let input = vec![items / groups, groups * k, n];
+        let output = self.byte_product(ByteConvolution { desc, input, packs }, &b, &a)?;
+        Ok(self.view(output, &sums))
+    }
+
+    /// How many zero points a factor has.
+    fn zeros(&self, bytes: &Bytes) -> usize {
+        bytes.zero.as_ref().map_or(0, |(id, _)| self.shape(*id).iter().product())
+    }
+
+    /// A factor repeated over a batch.
+    fn spread(&mut self, bytes: Bytes, own: &[usize], full: &[usize]) -> Result<Bytes> {
+        Ok(Bytes { device: self.expanded(bytes.device, own, full)?, constant: None, ..bytes })
+    }
+
+    fn expanded(&mut self, id: DeviceId, own: &[usize], full: &[usize]) -> Result<DeviceId> {
+        let strides: Vec<i64> = broadcast_strides(own, full).into_iter().map(|stride| stride as i64).collect();
+        self.rearrange("expand", id, full, 0, &strides)
+    }
+
+    /// The sums of one convolution; an input with several zero points is taken apart.
+    fn byte_product(&mut self, convolution: ByteConvolution, input: &Bytes, weights: &Bytes) -> Result<DeviceId> {
+        let Some((zero, _)) = input.zero.as_ref().filter(|_| self.zeros(input) > 1) else {
+            return self.packed_product(&convolution, input, weights);
+        };
+        let centred = self.elementwise("centre", "a - b", &[input.device, *zero], DType::F32)?;
+        let high = self.elementwise("high", "floor(a * 0.5)", &[centred], DType::F32)?;
+        let low = self.elementwise("low", "a - 2.0 * b", &[centred, high], DType::F32)?;
+        let [mut pack, of_weights] = convolution.packs;
+        pack.shift = 0;
+        let convolution = ByteConvolution { packs: [pack, of_weights], ..convolution };
+        let mut sums = Vec::new();
+        for device in [high, low] {
+            let half = Bytes { device, constant: None, shift: 0, zero: None };
+            sums.push(self.packed_product(&convolution, &half, weights)?);
+        }
+        self.integer("sum", "a * 2 + b", &sums)
+    }
+
+    fn packed_product(&mut self, convolution: &ByteConvolution, input: &Bytes, weights: &Bytes) -> Result<DeviceId> {
+        let ByteConvolution { desc, input: shape, packs: [of_input, of_weights] } = convolution;
+        let in_words = desc.groups * of_input.words();
+        let mut over_words = shape.clone();
+        over_words[1] = in_words;
+        let problem = Problem::conv(&ConvDesc { in_channels: in_words, ..*desc }, &TensorDesc::f32(&over_words));
+        let zero = self.shifted_zeros(input)?;
+        let words = self.pack_bytes(of_input, input.device, zero)?;
+        // Whether a weight's zero point may be other than 0 as a signed byte.
+        let centred = match &weights.zero {
+            None => weights.shift != 0,
+            Some((_, Some(zeros))) => zeros.to_i64().iter().any(|&zero| zero != i64::from(weights.shift)),
+            Some((_, None)) => true,
+        };
+        let product = self.engine.byte_product(&problem, centred)?;
+        let known = match &weights.zero {
+            None => Some(vec![0]),
+            Some((_, zeros)) => zeros.as_ref().map(|zeros| zeros.to_i64()),
+        };
+        let (panels, terms) = match (&weights.constant, known) {
+            (Some(value), Some(zeros)) => {
+                let (packed, sums) = of_weights.on_host(&value.to_i64());
+                let zeros = zeros.iter().map(|&zero| zero as i32 - weights.shift).cycle();
+                let terms: Vec<i32> = sums.into_iter().zip(zeros).flat_map(|(sum, zero)| [sum, zero]).collect();
+                (self.words_table(&product.panels(&packed, 0)), self.words_table(&terms))
+            }
+            _ => {
+                let none = self.words_table(&[0]);
+                let packed = self.pack_bytes(of_weights, weights.device, none)?;
+                let zeros = self.shifted_zeros(weights)?;
+                let filter = of_weights.words() * of_weights.inner;
+                let count = self.shape(zeros).iter().product();
+                let terms = byte_terms(of_weights.outer, filter, count, self.engine.limits())?;
+                let of_filters = self.temp(&[of_weights.outer, 2], DType::I32);
+                self.operation(terms, &[packed, zeros], of_filters);
+                let order: Vec<i32> = (0..of_weights.count() as i32).collect();
+                let order = product.panels(&order, -1);
+                let indices = self.words_table(&order);
+                let (size, dtype) = (of_weights.count(), DType::I32);
+                let gather = Gather { dtype, outer: 1, size, inner: 1, indices: order.len(), zeros: true };
+                let panels = self.temp(&[order.len()], dtype);
+                self.operation(gather.operation(self.engine.limits())?, &[packed, indices], panels);
+                (panels, of_filters)
+            }
+        };
+        let output = self.temp(&product.output_shape(), DType::I32);
+        let operation = Operation { step: product.step, parameters: Vec::new(), tables: Vec::new() };
+        self.operation(operation, &[words, panels, zero, terms], output);
+        Ok(output)
+    }
+
+    /// The zero points of a factor as signed bytes, in i32.
+    fn shifted_zeros(&mut self, bytes: &Bytes) -> Result<DeviceId> {
+        match &bytes.zero {
+            None => Ok(self.words_table(&[-bytes.shift])),
+            Some((_, Some(zeros))) => {
+                let zeros: Vec<i32> = zeros.to_i64().into_iter().map(|zero| zero as i32 - bytes.shift).collect();
+                Ok(self.words_table(&zeros))
+            }
+            Some((id, None)) => self.integer("zero", &format!("a - {}", bytes.shift), &[*id]),
+        }
+    }
+
+    fn pack_bytes(&mut self, pack: &PackBytes, from: DeviceId, fill: DeviceId) -> Result<DeviceId> {
+        let operation = pack.operation(self.dtype(from), self.engine.limits())?;
+        let words = self.temp(&[pack.count()], DType::I32);
+        self.operation(operation, &[from, fill], words);
+        Ok(words)
+    }
+
+    fn words_table(&mut self, words: &[i32]) -> DeviceId {
+        self.table(&[words.len()], DType::I32, bytemuck::cast_slice(words).to_vec())
+    }
+
+    /// The sums of a convolution in f32, in which they are exact.
+    fn float_sums(&mut self, input: &Bytes, weights: &Bytes, desc: ConvDesc) -> Result<DeviceId> {
+        let mut centred = Vec::new();
+        for (bytes, per_filter) in [(input, false), (weights, true)] {
+            centred.push(match bytes.zero {
+                None => bytes.device,
+                Some((zero, _)) => {
+                    let count = self.shape(zero).iter().product();
+                    let rank = self.shape(bytes.device).len();
+                    let shape = if per_filter && count > 1 { [&[count][..], &vec![1; rank - 1]].concat() } else { Vec::new() };
+                    let zero = self.view(zero, &shape);
+                    self.elementwise("centre", "a - b", &[bytes.device, zero], DType::F32)?
+                }
+            });
+        }
+        // Computed weights keep Winograd away, which is not exact.
+        let numbers = Numbers::Computed { from: centred[1], order: None, bias: None, slope: None };
+        let sums = self.convolution(Convolution { desc, input: centred[0], numbers, residual: None })?;
+        self.integer("sum", "a", &[sums])
+    }
+}

@@ -1,0 +1,180 @@
+//! Products of quantised numbers on a device, through subgroups and through workgroup memory: equal to the reference's integers.
+
+mod support;
+
+use support::Random;
+use wgconv::{ConvOp, Data, Dim, ElementType, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, Pads, Value};
+
+/// Random bytes of a type.
+fn bytes(element: ElementType, shape: &[usize], random: &mut Random) -> Value {
+    let count = shape.iter().product();
+    let list = std::iter::repeat_with(|| random.bits() as u8).take(count);
+    let data: Data = match element {
+        ElementType::U8 => list.collect::<Vec<u8>>().into(),
+        _ => list.map(u8::cast_signed).collect::<Vec<i8>>().into(),
+    };
+    Value::new(shape, data).unwrap()
+}
+
+/// An operation and its operands; `None` is an optional one that is left out.
+struct Case {
+    op: Op,
+    operands: Vec<Option<Value>>,
+    /// How many of the operands are inputs of the graph; the others are constants.
+    inputs: usize,
+}
+
+impl Case {
+    fn values(&self) -> Vec<Value> {
+        self.operands[..self.inputs].iter().flatten().cloned().collect()
+    }
+
+    fn graph(&self) -> Graph {
+        let mut graph = Graph::new("quantised");
+        let mut ids = Vec::new();
+        for (number, operand) in self.operands.iter().enumerate() {
+            ids.push(operand.as_ref().map(|value| {
+                if number < self.inputs {
+                    let shape: Vec<Dim> = value.shape().iter().map(|&size| size.into()).collect();
+                    graph.input_of(&format!("x{number}"), value.element(), &shape)
+                } else {
+                    graph.constant("", value.clone())
+                }
+            }));
+        }
+        let [y] = graph.apply_many("", self.op.clone(), &ids, 1)[..] else { unreachable!("one result") };
+        graph.output("y", y);
+        graph
+    }
+
+    /// What is wrong on a device.
+    fn check(&self, engine: &Engine) -> Result<(), String> {
+        let shapes: Vec<_> = self.operands.iter().map(|operand| operand.as_ref().map(|value| value.shape().to_vec())).collect();
+        let about = |what: String| format!("{:?} of {shapes:?}, {} inputs: {what}", self.op, self.inputs);
+        let network = Network::new(engine, &self.graph(), &NetworkDesc::default()).map_err(|error| about(error.to_string()))?;
+        if !network.host_nodes().is_empty() {
+            return Err(about("ran on the host".into()));
+        }
+        let found = network.run_values(&self.values()).map_err(|error| about(error.to_string()))?.remove(0);
+        let expected = network.run_reference(&self.values()).map_err(|error| about(error.to_string()))?.remove(0);
+        let (found_list, expected_list) = (found.to_f64(), expected.to_f64());
+        match found_list.iter().zip(&expected_list).position(|(a, b)| a != b) {
+            None if found.shape() == expected.shape() => Ok(()),
+            None => Err(about(format!("has shape {:?}, expected {:?}", found.shape(), expected.shape()))),
+            Some(at) => Err(about(format!("element {at} is {}, expected {}", found_list[at], expected_list[at]))),
+        }
+    }
+}
+
+/// Checks cases with subgroups, where the adapter has them, and within WebGPU's limits.
+fn check_all(cases: &[Case]) {
+    let mut wrong = Vec::new();
+    for webgpu_limits in [false, true] {
+        let engine = Engine::new(&EngineDesc { webgpu_limits, ..Default::default() }).unwrap_or_else(|error| panic!("{error}"));
+        println!("{}", engine.adapter());
+        wrong.extend(cases.iter().filter_map(|case| case.check(&engine).err()));
+    }
+    assert!(wrong.is_empty(), "{} of {} checks:\n{}", wrong.len(), 2 * cases.len(), wrong.join("\n"));
+}
+
+const TYPES: [ElementType; 2] = [ElementType::U8, ElementType::I8];
+
+#[test]
+fn convolutions_of_bytes_are_exact_in_every_form() {
+    let mut random = Random::new(1);
+    let mut cases = Vec::new();
+    let conv = |pads: &[usize], stride: &[usize], dilation: &[usize], groups: usize| ConvOp {
+        padding: Pads::Explicit(pads.to_vec()),
+        stride: stride.to_vec(),
+        dilation: dilation.to_vec(),
+        groups,
+        ..ConvOp::default()
+    };
+    let forms: Vec<(ConvOp, &[usize], &[usize])> = vec![
+        (conv(&[1, 0, 0, 1], &[1, 1], &[1, 1], 1), &[1, 8, 5, 4], &[6, 8, 3, 3]),
+        (conv(&[1, 1, 1, 1], &[2, 1], &[1, 2], 2), &[2, 10, 9, 8], &[14, 5, 3, 3]),
+        (conv(&[2, 0], &[3], &[2], 3), &[2, 9, 20], &[12, 3, 4]),
+        (conv(&[0, 1, 1, 1, 0, 1], &[1, 2, 1], &[1, 1, 1], 1), &[1, 3, 4, 6, 5], &[5, 3, 2, 3, 3]),
+        (conv(&[0, 0, 0, 0], &[1, 1], &[1, 1], 1), &[3, 37, 6, 7], &[33, 37, 1, 1]),
+        (conv(&[0, 0, 0, 0], &[1, 1], &[1, 1], 1), &[2, 5, 4, 3], &[9, 5, 4, 3]),
+        (conv(&[1, 1, 1, 1], &[2, 2], &[1, 1], 6), &[1, 6, 9, 9], &[12, 1, 3, 3]),
+        (conv(&[0, 0], &[1], &[1], 4), &[1, 4, 300], &[4, 1, 290]),
+        // More than 65,536 products: what halves of four bits could not sum.
+        (conv(&[1, 1, 1, 1], &[1, 1], &[1, 1], 1), &[1, 8000, 3, 3], &[3, 8000, 3, 3]),
+    ];
+    for (number, (op, x, w)) in forms.into_iter().enumerate() {
+        for (element_x, element_w) in TYPES.iter().flat_map(|&x| TYPES.map(|w| (x, w))) {
+            // All four pairs of types on the first, one on each of the others.
+            let turn = element_x as usize + element_w as usize * 2 + number;
+            if number > 0 && !turn.is_multiple_of(4) && x[1] != 10 {
+                continue;
+            }
+            let (x, w) = (bytes(element_x, x, &mut random), bytes(element_w, w, &mut random));
+            let zero_x = bytes(element_x, &[], &mut random);
+            let filters = w.shape()[0];
+            let zero_w =
+                if number % 2 == 0 { bytes(element_w, &[filters], &mut random) } else { bytes(element_w, &[1], &mut random) };
+            let optional = (number != 4).then(|| zero_w.clone());
+            let operands = vec![Some(x.clone()), Some(w.clone()), Some(zero_x.clone()), optional];
+            // The weights once as a constant, once as an input, whose zero point may be one too.
+            cases.push(Case { op: Op::ConvInteger(op.clone()), operands: operands.clone(), inputs: 1 });
+            let inputs = if number == 1 { 4 } else { 2 };
+            cases.push(Case { op: Op::ConvInteger(op.clone()), operands, inputs });
+            let of_filters = |values: Vec<f32>| Value::new(&[filters], values).unwrap();
+            let scales = of_filters((0..filters).map(|filter| 0.002 * (filter + 1) as f32).collect());
+            let bias =
+                Value::new(&[filters], (0..filters).map(|filter| filter as i32 * 5000 - 9000).collect::<Vec<_>>()).unwrap();
+            let zero_y = bytes(element_x, &[], &mut random);
+            let zero_w = if zero_w.len() == filters { zero_w } else { bytes(element_w, &[filters], &mut random) };
+            let parameters = [Value::scalar(0.02f32), zero_x, w, scales, zero_w, Value::scalar(0.7f32), zero_y, bias];
+            let operands = std::iter::once(x).chain(parameters).map(Some).collect();
+            cases.push(Case { op: Op::QLinearConv(op.clone()), operands, inputs: 1 });
+        }
+    }
+    check_all(&cases);
+    assert!(cases.len() > 35, "{}", cases.len());
+}
+
+#[test]
+fn matrix_products_of_bytes_are_exact_with_any_zero_points() {
+    let mut random = Random::new(2);
+    let mut cases = Vec::new();
+    // Two factors, and the shapes of their zero points; none where it is left out.
+    type Form = (&'static [usize], &'static [usize], Option<&'static [usize]>, Option<&'static [usize]>);
+    let forms: &[Form] = &[
+        (&[3, 20], &[20, 5], Some(&[]), Some(&[])),
+        (&[3, 21], &[21, 5], None, None),
+        (&[3, 1000], &[1000, 5], Some(&[1]), Some(&[5])),
+        (&[4, 9], &[9, 5], Some(&[4]), Some(&[])),
+        (&[4, 9], &[9, 5], Some(&[4]), Some(&[5])),
+        (&[2, 4, 9], &[9, 5], Some(&[2, 4, 1]), None),
+        (&[2, 3, 70], &[2, 70, 4], Some(&[]), Some(&[])),
+        (&[2, 3, 70], &[2, 70, 4], Some(&[2, 3, 1]), Some(&[2, 1, 4])),
+        (&[2, 3, 70], &[2, 70, 4], Some(&[2, 1, 1]), Some(&[2, 1, 1])),
+        (&[3, 70], &[2, 70, 4], Some(&[3]), Some(&[4])),
+        (&[2, 1, 3, 9], &[3, 9, 4], Some(&[2, 1, 3, 1]), Some(&[3, 1, 4])),
+        (&[9], &[9, 4], Some(&[]), Some(&[4])),
+        (&[2, 3, 9], &[9], Some(&[]), Some(&[])),
+        (&[9], &[9], Some(&[]), Some(&[])),
+    ];
+    for (number, &(a, b, zero_a, zero_b)) in forms.iter().enumerate() {
+        let (element_a, element_b) = (TYPES[number % 2], TYPES[number / 2 % 2]);
+        let (a, b) = (bytes(element_a, a, &mut random), bytes(element_b, b, &mut random));
+        let zero_a = zero_a.map(|shape| bytes(element_a, shape, &mut random));
+        let zero_b = zero_b.map(|shape| bytes(element_b, shape, &mut random));
+        let operands = vec![Some(a.clone()), Some(b.clone()), zero_a.clone(), zero_b.clone()];
+        for inputs in [1, 2] {
+            cases.push(Case { op: Op::MatMulInteger, operands: operands.clone(), inputs });
+        }
+        if zero_a.is_some() && zero_b.is_some() && a.shape().len() > 1 {
+            cases.push(Case { op: Op::MatMulInteger, operands: operands.clone(), inputs: 4 });
+            let y = [Value::scalar(40.0f32), bytes(ElementType::U8, &[], &mut random)].map(Some);
+            let scale = |value: f32| Some(Value::scalar(value));
+            let operands =
+                [[Some(a), scale(0.1), zero_a], [Some(b), scale(0.2), zero_b]].into_iter().flatten().chain(y).collect();
+            cases.push(Case { op: Op::QLinearMatMul, operands, inputs: 1 });
+        }
+    }
+    check_all(&cases);
+    assert!(cases.len() > 40, "{}", cases.len());
+}
