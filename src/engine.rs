@@ -41,12 +41,21 @@ pub struct EngineDesc {
     /// The user's tuning table; `None` takes the path in `WGCONV_TUNING_TABLE`, where an empty one is no table, or
     /// `wgconv/tuning.txt` in the platform's folder for caches.
     pub tuning_table: Option<PathBuf>,
+    /// A file in which to keep what the driver makes of kernels, so that a later process need not compile them again: read when the
+    /// engine opens, written when its last clone is dropped or by [`Engine::save_pipelines`]. `None` keeps nothing. Most desktop
+    /// drivers do this by themselves; those of phones do not. Only Vulkan devices can; on others it does nothing.
+    pub pipeline_cache: Option<PathBuf>,
 }
 
 impl EngineDesc {
     fn wanted(&self) -> gpu::Wanted {
         let workspace_bytes = self.workspace_bytes.unwrap_or(DeviceLimits::default().workspace_bytes);
-        gpu::Wanted { webgpu_limits: self.webgpu_limits, workspace_bytes, precision: self.precision }
+        gpu::Wanted {
+            webgpu_limits: self.webgpu_limits,
+            workspace_bytes,
+            precision: self.precision,
+            pipeline_cache: self.pipeline_cache.clone(),
+        }
     }
 }
 
@@ -178,6 +187,12 @@ impl Engine {
     /// [`trim`](Self::trim) until no more than so many bytes wait; the longest unused buffers go first.
     pub fn trim_to(&self, cached_bytes: u64) {
         self.gpu.buffers.trim_to(cached_bytes);
+    }
+
+    /// Writes [`EngineDesc::pipeline_cache`] now, for programs that run for long; does nothing where there is none or nothing is new.
+    /// A file that cannot be written is a warning (crate `log`): what it would have held is compiled again.
+    pub fn save_pipelines(&self) {
+        self.gpu.pipelines.save();
     }
 
     /// What plans may use.

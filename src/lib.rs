@@ -30,6 +30,7 @@ mod algorithm;
 mod desc;
 mod engine;
 mod error;
+mod files;
 mod geometry;
 mod gpu;
 mod graph;

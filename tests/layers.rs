@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["layer"],
     &["tensor"],
     &["gpu"],
+    &["files"],
     // Below this line: no wgpu, no I/O, no clock, no async.
     &["passes"],
     &["graph"],

@@ -227,3 +227,38 @@ fn the_budget_is_kept() {
     // The candidate that began within it, its compilation and the check come on top.
     assert!(start.elapsed() < budget + Duration::from_secs(20), "{:?}", start.elapsed());
 }
+
+/// What a driver keeps of kernels, from one engine to the next.
+#[test]
+fn a_file_of_pipelines_is_written_read_and_never_believed() {
+    let folder = Folder::new("pipelines");
+    let path = folder.0.join("deep").join("pipelines.bin");
+    let problem: Problem = LINE.parse().unwrap();
+    let works = |path: &Path| {
+        let desc = EngineDesc { pipeline_cache: Some(path.into()), ..Default::default() };
+        let engine = Engine::new(&desc).unwrap();
+        let report = verify::check(&engine, &problem, &Algorithm::Direct, 1).unwrap();
+        assert!(report.passed());
+        engine.device().features().contains(wgconv::wgpu::Features::PIPELINE_CACHE)
+    };
+    if !works(&path) {
+        eprintln!("the device has no pipeline caches: only that they are passed over was tested");
+        assert!(!path.exists());
+        return;
+    }
+    let written = std::fs::read(&path).unwrap();
+    assert!(written.starts_with(b"wgconv pipeline1"));
+    works(&path);
+    assert!(!warned("pipelines.bin"));
+    // A damaged one is a warning, and is whole again afterwards.
+    let mut damaged = written.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    works(&path);
+    assert!(warned("pipelines.bin: is damaged"));
+    assert_ne!(std::fs::read(&path).unwrap(), damaged);
+    // So is one that cannot be written.
+    std::fs::write(folder.0.join("file"), "no folder").unwrap();
+    works(&folder.0.join("file").join("other.bin"));
+    assert!(warned("other.bin"));
+}

@@ -1,7 +1,8 @@
 //! The time to the first result of a network, in a process of its own: what a program pays that has just been started.
 //!
 //! Drivers keep compiled kernels on disk, and so does this process in memory. Cold is a fresh process that asks the driver to leave its
-//! cache alone; warm is a fresh process behind one that has filled the cache.
+//! cache alone; cached is one more, with the file that wgpu's pipeline cache left in the cold one; warm is a fresh process behind one
+//! that has filled the driver's cache.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -53,10 +54,11 @@ impl First {
 ///
 /// # Errors
 /// The text of whatever went wrong.
-pub fn here(path: &Path, adapter: Option<String>, seed: u64) -> Result<First, String> {
+pub fn here(path: &Path, adapter: Option<String>, seed: u64, pipelines: Option<&Path>) -> Result<First, String> {
     let text = |error: wgconv::Error| error.to_string();
     let start = Instant::now();
-    let engine = Engine::new(&EngineDesc { adapter, ..Default::default() }).map_err(text)?;
+    let engine = Engine::new(&EngineDesc { adapter, pipeline_cache: pipelines.map(Path::to_path_buf), ..Default::default() })
+        .map_err(text)?;
     let opened = start.elapsed();
     let model = Model::load(path, seed)?;
     let (bindings, inputs) = model.bindings(&model.inputs);
@@ -68,16 +70,19 @@ pub fn here(path: &Path, adapter: Option<String>, seed: u64) -> Result<First, St
     Ok(First { engine: opened, load: model.load, prepare, run: start.elapsed() })
 }
 
-/// The same in a fresh process, the driver's cache on disk turned off where `cold`.
+/// The same in a fresh process, the driver's cache on disk turned off unless `driver`, and `pipelines` as the file of wgpu's.
 ///
 /// # Errors
 /// The text of whatever went wrong.
-pub fn elsewhere(path: &Path, adapter: Option<&str>, seed: u64, cold: bool) -> Result<First, String> {
+pub fn elsewhere(path: &Path, adapter: Option<&str>, seed: u64, driver: bool, pipelines: Option<&Path>) -> Result<First, String> {
     let program = std::env::current_exe().map_err(|error| format!("this program's own file is unknown: {error}"))?;
     let mut command = Command::new(program);
     command.arg("--first-result").arg(path).arg(format!("--seed={seed}")).stdin(Stdio::null());
     command.args(adapter.map(|name| format!("--adapter={name}")));
-    if cold {
+    if let Some(file) = pipelines {
+        command.arg("--pipeline-cache").arg(file);
+    }
+    if !driver {
         command.envs(NO_CACHE);
     }
     let output = command.output().map_err(|error| format!("the process for the first result cannot be started: {error}"))?;

@@ -110,6 +110,9 @@ struct Arguments {
     /// Print the time to a network's first result, as JSON: what the program asks of itself in a fresh process
     #[arg(long, hide = true, value_name = "FILE")]
     first_result: Option<PathBuf>,
+    /// The file of wgpu's pipeline cache in that process
+    #[arg(long, hide = true, value_name = "FILE")]
+    pipeline_cache: Option<PathBuf>,
 }
 
 /// A device's ceilings differ by no more than this between start and end, where nothing else runs on it.
@@ -164,7 +167,8 @@ fn main() -> ExitCode {
 /// Whether every layer ran and gave the right answer.
 fn run(args: &Arguments) -> Result<bool, Failure> {
     if let Some(path) = &args.first_result {
-        let first = first::here(path, args.adapter.clone(), args.seed).map_err(Failure::Device)?;
+        let first =
+            first::here(path, args.adapter.clone(), args.seed, args.pipeline_cache.as_deref()).map_err(Failure::Device)?;
         say(first.json());
         return Ok(true);
     }

@@ -31,6 +31,8 @@ pub struct Figures {
     /// From the graph to the network, in this process.
     pub prepare: Duration,
     pub cold: First,
+    /// With the file of wgpu's pipeline cache; `None` where the device has none.
+    pub cached: Option<First>,
     pub warm: First,
     /// Items of one run of the model as it is given.
     pub batch: usize,
@@ -106,7 +108,16 @@ pub fn measure(settings: &Settings, path: &Path, stage: &dyn Fn(&str)) -> Result
     stage("loading");
     let model = Model::load(path, seed)?;
     stage("the first result in a fresh process, the driver's cache off");
-    let cold = first::elsewhere(path, adapter, seed, true)?;
+    let pipelines = std::env::temp_dir().join(format!("wgconv-bench-{}-pipelines", std::process::id()));
+    let cold = first::elsewhere(path, adapter, seed, false, Some(&pipelines))?;
+    let cached = pipelines.is_file().then(|| {
+        stage("the first result in a fresh process, with wgpu's pipeline cache");
+        let first = first::elsewhere(path, adapter, seed, false, Some(&pipelines));
+        // It was of use once.
+        let _ = std::fs::remove_file(&pipelines);
+        first
+    });
+    let cached = cached.transpose()?;
     stage("preparing");
     let start = Instant::now();
     let ready = Ready::new(engine, &model, &model.inputs, false).map_err(text)?;
@@ -134,6 +145,7 @@ pub fn measure(settings: &Settings, path: &Path, stage: &dyn Fn(&str)) -> Result
         load: model.load,
         prepare,
         cold,
+        cached,
         warm: cold,
         batch: model.batch(),
         resident: ready.tensors.is_some(),
@@ -154,7 +166,7 @@ pub fn measure(settings: &Settings, path: &Path, stage: &dyn Fn(&str)) -> Result
     figures.throughput = throughput.0;
     figures.error = figures.error.max(throughput.1);
     stage("the first result in a fresh process, the driver's cache filled");
-    figures.warm = first::elsewhere(path, adapter, seed, false)?;
+    figures.warm = first::elsewhere(path, adapter, seed, true, None)?;
     Ok(figures)
 }
 

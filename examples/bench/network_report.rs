@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 use crate::network::{Figures, Slow, Throughput};
 use crate::report::short;
 
-const HEADS: [&str; 12] = [
+const HEADS: [&str; 13] = [
     "nodes",
     "GFLOP",
     "weights MB",
     "values MB",
     "load ms",
     "cold ms",
+    "cached ms",
     "warm ms",
     "run ms",
     "device ms",
@@ -26,6 +27,7 @@ const HEADS: [&str; 12] = [
 pub const LEGEND: &str = "\
 nodes     as given>as run; weights and values: MB (1e6 bytes) on the device, values being the peak of intermediate ones
 cold      opening the device, loading, preparing and a first run in a fresh process, the driver's cache on disk off
+cached    the same with what wgpu's pipeline cache has kept in a file; - where the device has none
 warm      the same with the driver's cache filled
 run       a run at the batch of the model's inputs, 1 unless said below, submitted and waited for, inputs on the device
 at        what items/s is of: a batch of so many, or 8x1: eight runs of one submitted back to back and then waited for
@@ -59,6 +61,7 @@ impl Table {
             short(figures.values as f64 / 1e6),
             short(ms(figures.load)),
             short(ms(figures.cold.total())),
+            figures.cached.map_or("-".into(), |first| short(ms(first.total()))),
             short(ms(figures.warm.total())),
             short(ms(figures.latency)),
             short(ms(figures.device)),
@@ -95,7 +98,7 @@ impl Table {
         format!("{name:<width$}  {text}", width = self.name)
     }
 
-    fn line(&self, name: &str, columns: &[String; 12]) -> String {
+    fn line(&self, name: &str, columns: &[String; 13]) -> String {
         let numbers: String =
             HEADS.iter().zip(columns).map(|(head, column)| format!("  {column:>w$}", w = head.len().max(7))).collect();
         format!("{name:<width$}{numbers}", width = self.name)
@@ -114,6 +117,7 @@ pub fn json(list: &[Figures]) -> Value {
             "load_ms": ms(figures.load),
             "prepare_ms": ms(figures.prepare),
             "first_cold": figures.cold.json(),
+            "first_cached": figures.cached.map(|first| first.json()),
             "first_warm": figures.warm.json(),
             "batch": figures.batch,
             "inputs_on_device": figures.resident,
@@ -162,6 +166,7 @@ mod tests {
             load,
             prepare,
             cold: first,
+            cached: None,
             warm: first,
             batch: 1,
             resident: true,

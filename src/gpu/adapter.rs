@@ -1,5 +1,7 @@
 //! From what the machine has to an open device, and what its limits mean for plans.
 
+use std::path::PathBuf;
+
 use super::Gpu;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{DeviceClass, DeviceLimits, Precision};
@@ -60,7 +62,7 @@ impl std::fmt::Display for AdapterReport {
 }
 
 /// What the planner is told besides the device's own limits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     /// Only what every WebGPU device has.
     pub webgpu_limits: bool,
@@ -68,6 +70,8 @@ pub(crate) struct Wanted {
     pub workspace_bytes: u64,
     /// How exact results must be.
     pub precision: Precision,
+    /// The file of what the driver keeps of compiled kernels.
+    pub pipeline_cache: Option<PathBuf>,
 }
 
 /// Measured on lavapipe of Mesa 22.3.6: an invocation's loops end after 65,536 iterations in all, whatever their conditions say, and
@@ -180,7 +184,8 @@ async fn request(adapter: &wgpu::Adapter, wanted: &Wanted) -> Result<Gpu> {
     if !computes(adapter) {
         return Err(Error::new(ErrorKind::NoAdapter, format!("{} has no compute shaders: {HINT}", info.name)));
     }
-    let features = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    let features =
+        wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE;
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgconv"),
         required_features: adapter.features() & features,
@@ -195,14 +200,14 @@ async fn request(adapter: &wgpu::Adapter, wanted: &Wanted) -> Result<Gpu> {
         log::warn!("{} computes on the CPU: no GPU was found, or it was asked for", info.name);
     }
     let limits = limits(&info, device.features(), &device.limits(), wanted);
-    Ok(Gpu::new(device, queue, true, summary(&info), limits))
+    Ok(Gpu::new(device, queue, true, summary(&info), wanted.pipeline_cache.as_deref(), limits))
 }
 
 /// A device that the caller opened; its features and limits are what it was opened with.
 pub(crate) fn wrap(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, wanted: &Wanted) -> Gpu {
     let info = adapter.get_info();
     let limits = limits(&info, device.features(), &device.limits(), wanted);
-    Gpu::new(device, queue, false, summary(&info), limits)
+    Gpu::new(device, queue, false, summary(&info), wanted.pipeline_cache.as_deref(), limits)
 }
 
 /// What plans may use on a device with these features and limits.

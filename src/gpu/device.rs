@@ -1,5 +1,6 @@
 //! [`Gpu`]: a device with its queue, and the discipline around its errors.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,7 +31,14 @@ struct Lost {
 
 impl Gpu {
     /// Takes over a device; `owned` ones get handlers for lost devices and errors outside every scope.
-    pub fn new(device: wgpu::Device, queue: wgpu::Queue, owned: bool, adapter: AdapterSummary, limits: DeviceLimits) -> Self {
+    pub fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        owned: bool,
+        adapter: AdapterSummary,
+        pipeline_cache: Option<&Path>,
+        limits: DeviceLimits,
+    ) -> Self {
         let lost = Arc::new(Lost::default());
         if owned {
             let seen = lost.clone();
@@ -39,7 +47,7 @@ impl Gpu {
         }
         Self {
             limits,
-            pipelines: PipelineCache::default(),
+            pipelines: PipelineCache::new(&device, pipeline_cache),
             buffers: Arc::default(),
             poller: Poller::new(device.clone()),
             device,

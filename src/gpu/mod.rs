@@ -7,6 +7,7 @@ mod adapter;
 mod buffer;
 mod device;
 mod pipeline;
+mod pipeline_file;
 mod readback;
 mod recording;
 

@@ -1,9 +1,12 @@
 //! [`PipelineCache`]: one pipeline for each kernel text.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Gpu;
+use super::pipeline_file::PipelineFile;
 use crate::error::Result;
 use crate::kernel::Kernel;
 
@@ -14,12 +17,28 @@ pub(crate) struct Pipeline {
 }
 
 /// Pipelines by the text that they were made from.
-#[derive(Default)]
 pub(crate) struct PipelineCache {
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    file: Option<PipelineFile>,
+    /// Whether there are pipelines that the file has not.
+    unsaved: AtomicBool,
 }
 
 impl PipelineCache {
+    /// One that compiled kernels also come from a file for, where there is a path and the device can do that.
+    pub fn new(device: &wgpu::Device, path: Option<&Path>) -> Self {
+        let file = path.and_then(|path| PipelineFile::open(device, path));
+        Self { pipelines: Mutex::default(), file, unsaved: AtomicBool::new(false) }
+    }
+
+    /// Writes the file, if there is one and there is something new. That it cannot be written is a warning.
+    pub fn save(&self) {
+        let Some(file) = self.file.as_ref().filter(|_| self.unsaved.swap(false, Ordering::AcqRel)) else { return };
+        if let Err(message) = file.save() {
+            log::warn!("pipeline cache: not written: {message}");
+        }
+    }
+
     /// The pipeline of a kernel, made if it is not there yet.
     pub fn get(&self, gpu: &Gpu, kernel: &Kernel) -> Result<Arc<Pipeline>> {
         let text = kernel.wgsl();
@@ -27,13 +46,21 @@ impl PipelineCache {
             return Ok(pipeline.clone());
         }
         // Made outside the lock: two threads may make the same one, which costs time but is right.
-        let pipeline = Arc::new(gpu.scoped(|| Ok(create(gpu, kernel, &text)))?);
+        let cache = self.file.as_ref().map(PipelineFile::cache);
+        let pipeline = Arc::new(gpu.scoped(|| Ok(create(gpu, kernel, &text, cache)))?);
+        self.unsaved.store(true, Ordering::Release);
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(pipelines.entry(text).or_insert(pipeline).clone())
     }
 }
 
-fn create(gpu: &Gpu, kernel: &Kernel, text: &str) -> Pipeline {
+impl Drop for PipelineCache {
+    fn drop(&mut self) {
+        self.save();
+    }
+}
+
+fn create(gpu: &Gpu, kernel: &Kernel, text: &str, cache: Option<&wgpu::PipelineCache>) -> Pipeline {
     let device = &gpu.device;
     // Every index is checked; only the counter that naga adds to each loop is left out, because it costs a third of the time and
     // every loop of ours ends: its bound is a constant or a number of the checked geometry.
@@ -71,7 +98,7 @@ fn create(gpu: &Gpu, kernel: &Kernel, text: &str) -> Pipeline {
         module: &module,
         entry_point: Some("main"),
         compilation_options: wgpu::PipelineCompilationOptions { constants: &[], zero_initialize_workgroup_memory: false },
-        cache: None,
+        cache,
     });
     Pipeline { pipeline, layout }
 }

@@ -1,12 +1,12 @@
 //! The files of tuning tables: where the user's is, reading it, and adding to it without losing what others add.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::table::{Parsed, Section, Table};
+use crate::files::{self, beside, cache_folder};
 
 /// Bytes of a file beyond which it is no table: a million entries.
 const LARGEST: u64 = 64 << 20;
@@ -25,34 +25,13 @@ pub(super) fn user_table(wanted: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
-/// The folder for what programs can make again.
-fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // A relative path there is to be ignored (XDG Base Directory Specification).
-    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if cfg!(windows) {
-        absolute("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        Some(absolute("HOME")?.join("Library").join("Caches"))
-    } else {
-        absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))
-    }
-}
-
 /// Reads a table; one that is not there is empty.
 ///
 /// # Errors
 /// A message that begins with the path.
 pub(super) fn read(path: &Path) -> Result<Parsed, String> {
     let at = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Parsed::default()),
-        Err(error) => return Err(at(&error)),
-        Ok(file) => file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| at(&error))?,
-    };
-    if bytes.len() as u64 > LARGEST {
-        return Err(at(&format!("has more than {LARGEST} bytes, which no tuning table has")));
-    }
+    let Some(bytes) = files::read(path, LARGEST)? else { return Ok(Parsed::default()) };
     let text = String::from_utf8(bytes).map_err(|error| at(&format!("is not text: {error}")))?;
     Table::parse(&text).map_err(|message| at(&message))
 }
@@ -75,23 +54,7 @@ pub(super) fn add(path: &Path, device: &str, entries: &Section) -> Result<(), St
 
     let mut table = read(path)?.table;
     table.merge(device, entries);
-    let temporary = beside(path, &format!("{}.tmp", std::process::id()));
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(table.to_string().as_bytes())?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
-        // Half a file is of no use; that it cannot be removed either is not worse.
-        let _ = fs::remove_file(&temporary);
-        at(&error)
-    })
-}
-
-/// A file's name with something behind it.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{ending}"));
-    path.with_file_name(name)
+    files::replace(path, table.to_string().as_bytes()).map_err(|error| at(&error))
 }
 
 /// Locks until the file is closed.
@@ -112,18 +75,6 @@ fn wait_for(lock: &File) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    #[cfg(not(any(windows, target_os = "macos")))]
-    fn the_cache_folder_is_the_platforms() {
-        let with = |pairs: &'static [(&str, &str)]| {
-            cache_folder(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
-        };
-        assert_eq!(with(&[("HOME", "/home/a")]), Some("/home/a/.cache".into()));
-        assert_eq!(with(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/cache")]), Some("/cache".into()));
-        assert_eq!(with(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "cache")]), Some("/home/a/.cache".into()));
-        assert_eq!(with(&[]), None);
-    }
 
     #[test]
     fn writers_at_the_same_time_lose_nothing() {
