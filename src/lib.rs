@@ -73,7 +73,9 @@ pub use graph::{
 pub use layer::{Conv, ConvInputs, Pool, Timing};
 pub use layout::Layout;
 pub use limits::{DeviceClass, DeviceLimits, Precision};
-pub use network::{LayerTime, Network, NetworkDesc, Profile, Verification, VerifiedNode};
+pub use network::{
+    LayerTime, Network, NetworkDesc, Profile, Stream, StreamInput, StreamReceiver, StreamSender, Verification, VerifiedNode,
+};
 pub use problem::{Layer, Problem};
 pub use spatial::Spatial;
 pub use tensor::{Element, Tensor};

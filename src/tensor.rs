@@ -1,12 +1,13 @@
 //! [`Tensor`]: a buffer of the device with a shape and an element type.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use half::f16;
 
 use crate::error::{Error, Result};
-use crate::gpu::{self, Bound, Dispatch, Gpu, PooledBuffer, Readback};
+use crate::gpu::{self, Bound, CommandEncoder, Dispatch, Gpu, PooledBuffer, Readback, Recorded};
 use crate::kernel::Slot;
 use crate::layout::Layout;
 use crate::operation::{Arithmetic, Map, Operand, Operation};
@@ -57,13 +58,13 @@ element!(f16, "f16", DType::F16 => words);
 element!(i32, "i32", DType::I32 => words);
 
 /// The bytes of numbers as elements of a type, and then zeros up to a multiple of 4.
-pub(crate) fn to_bytes(data: &[f32], dtype: DType) -> Vec<u8> {
+pub(crate) fn to_bytes(data: &[f32], dtype: DType) -> Cow<'_, [u8]> {
     match dtype {
-        DType::F32 | DType::I32 => bytemuck::cast_slice(data).to_vec(),
+        DType::F32 | DType::I32 => bytemuck::cast_slice(data).into(),
         DType::F16 => {
             let mut halves: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
             halves.resize(halves.len().next_multiple_of(2), f16::ZERO);
-            bytemuck::cast_slice(&halves).to_vec()
+            bytemuck::cast_slice(&halves).to_vec().into()
         }
     }
 }
@@ -117,9 +118,20 @@ impl Tensor {
         gpu::write(&self.gpu, self.buffer.raw(), bytes)
     }
 
+    /// Records a copy of the elements to the host; `None` where there are none.
+    pub(crate) fn record_readback(&self, encoder: &mut CommandEncoder) -> Result<Option<Recorded>> {
+        let bytes = self.desc.bytes()?.next_multiple_of(4);
+        let record = || Recorded::new(&self.gpu, encoder, self.buffer.raw(), bytes);
+        (bytes > 0).then(record).transpose()
+    }
+
     /// Everything that kernels may touch.
     pub(crate) fn read_all(&self) -> Result<Vec<u8>> {
         Readback::start(&self.gpu, self.buffer.raw(), self.bound_bytes)?.wait(&self.gpu, <[u8]>::to_vec)
+    }
+
+    pub(crate) fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
     }
 
     pub(crate) fn bound(&self) -> Bound {
@@ -223,16 +235,21 @@ impl Tensor {
         self.readback()?.wait_async(&self.gpu, |bytes| self.elements(bytes)).await?
     }
 
-    fn readback(&self) -> Result<Readback> {
+    pub(crate) fn readback(&self) -> Result<Readback> {
         Readback::start(&self.gpu, self.buffer.raw(), self.desc.bytes()?.next_multiple_of(4))
     }
 
     fn elements<T: Element>(&self, bytes: &[u8]) -> Result<Vec<T>> {
-        let wrong = || Error::invalid("dtype", format!("elements of {} cannot be read as {}", self.desc, T::NAME));
-        let mut list = T::read(self.desc.dtype(), bytes).ok_or_else(wrong)?;
-        list.truncate(self.desc.elements()?);
-        Ok(self.desc.layout().to_row_major(self.desc.shape(), list))
+        elements(&self.desc, bytes)
     }
+}
+
+/// The elements of a tensor of this description in its bytes, which may be followed by some more.
+pub(crate) fn elements<T: Element>(desc: &TensorDesc, bytes: &[u8]) -> Result<Vec<T>> {
+    let wrong = || Error::invalid("dtype", format!("elements of {desc} cannot be read as {}", T::NAME));
+    let mut list = T::read(desc.dtype(), bytes).ok_or_else(wrong)?;
+    list.truncate(desc.elements()?);
+    Ok(desc.layout().to_row_major(desc.shape(), list))
 }
 
 impl fmt::Debug for Tensor {

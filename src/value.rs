@@ -323,6 +323,14 @@ impl Value {
         self.as_f32().into_owned()
     }
 
+    /// [`to_f32`](Self::to_f32) that gives the list itself where the elements are f32.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self.data {
+            Data::F32(list) => list,
+            _ => self.to_f32(),
+        }
+    }
+
     /// [`to_f32`](Self::to_f32) without a copy where they are f32 already.
     pub(crate) fn as_f32(&self) -> Cow<'_, [f32]> {
         match &self.data {

@@ -30,6 +30,7 @@ mod recipe;
 mod regret;
 mod report;
 mod roofline;
+mod stream;
 mod suite;
 mod text;
 
@@ -56,6 +57,7 @@ use suite::Bench;
 ///   bench --layers layers.json --dtype f16 --json out.json --plot roofline.png
 ///   bench --layers layers.json --regret
 ///   bench --network squeezenet/model.onnx resnet50/model.onnx --json out.json
+///   bench --network squeezenet/model.onnx --stream 50 --depth 1 2 4
 ///
 /// Columns of layers: device ms by timestamps; wall ms of submitting and waiting, without upload; rates by the device's time; % of
 /// the roofline, the lower of the FMA rate and the copy bandwidth at the layer's FLOP per byte; error as a part of the
@@ -75,6 +77,16 @@ struct Arguments {
     /// them are used, else random inputs and the graph without rewrites
     #[arg(long, num_args = 1.., value_name = "FILE", verbatim_doc_comment)]
     network: Vec<PathBuf>,
+    /// Instead of a network's figures: so many frames streamed through it, against the same frames one at a time, from values
+    /// of the host to values of the host
+    #[arg(long, value_name = "FRAMES", requires = "network", conflicts_with_all = ["json", "layers", "line"], verbatim_doc_comment)]
+    stream: Option<usize>,
+    /// Frames in flight of --stream
+    #[arg(long, num_args = 1.., value_name = "FRAMES", default_values_t = [1, 2, 3, 4])]
+    depth: Vec<usize>,
+    /// How long each frame of --stream is waited for, as for a camera, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    frame_ms: f64,
     /// Instead of one algorithm of each layer time every candidate, and say what the planner's guess costs
     #[arg(long, conflicts_with_all = ["algorithm", "plot"])]
     regret: bool,
@@ -179,6 +191,9 @@ fn run(args: &Arguments) -> Result<bool, Failure> {
     if engine.is_software() {
         eprintln!("note: {} computes on the CPU; its figures say nothing about a GPU", engine.adapter_name());
     }
+    if let Some(frames) = args.stream {
+        return streams(&engine, args, frames);
+    }
     let bar = ProgressBar::new(0).with_style(style());
     bar.set_message("measuring the device's ceilings");
     bar.tick();
@@ -222,6 +237,20 @@ fn run(args: &Arguments) -> Result<bool, Failure> {
     Ok(right)
 }
 
+/// Whether every streamed frame gave what it gives by itself.
+fn streams(engine: &Engine, args: &Arguments, frames: usize) -> Result<bool, Failure> {
+    let wait = Duration::try_from_secs_f64(args.frame_ms / 1e3).map_err(arguments)?;
+    let source = stream::Source { frames, depths: &args.depth, wait, seed: args.seed };
+    let mut right = true;
+    for path in &args.network {
+        let streamed = stream::measure(engine, path, source).map_err(Failure::Device)?;
+        right &= streamed.right;
+        say(format!("\n{streamed}"));
+    }
+    say("\ntime: all frames streamed, as a part of one at a time in the same round; the middle round (lowest-highest)");
+    Ok(right)
+}
+
 /// The layers to measure, where all arguments can be used.
 fn check(args: &Arguments) -> Result<Vec<Layer>, Failure> {
     let dtype = args.dtype.map(|element| match element {
@@ -246,6 +275,9 @@ fn check(args: &Arguments) -> Result<Vec<Layer>, Failure> {
         if !path.is_file() {
             return Err(arguments(format!("--network {}: is not a file", path.display())));
         }
+    }
+    if args.stream == Some(0) || args.depth.iter().any(|depth| !(1..=1024).contains(depth)) {
+        return Err(arguments("--stream, --depth: at least one frame, and 1 to 1024 in flight"));
     }
     [&args.json, &args.plot].into_iter().flatten().try_for_each(|path| writable(path))?;
     Ok(layers)

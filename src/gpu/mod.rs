@@ -16,12 +16,12 @@ pub use buffer::BufferStats;
 pub(crate) use buffer::{BufferPool, PooledBuffer};
 pub(crate) use device::Gpu;
 pub(crate) use pipeline::{Pipeline, PipelineCache};
-pub(crate) use readback::Readback;
+pub(crate) use readback::{Readback, Recorded};
 pub(crate) use recording::{Bound, Dispatch, bind, dispatch, encoder, pass, run, run_timed, submit, timed_passes};
 
 pub use adapter::{AdapterReport, AdapterSummary};
 pub(crate) use wgpu::BufferUsages as Usage;
-pub use wgpu::{Adapter, CommandEncoder, ComputePass, Device, Queue};
+pub use wgpu::{Adapter, CommandEncoder, ComputePass, Device, Queue, SubmissionIndex};
 
 use crate::error::Result;
 

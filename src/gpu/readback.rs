@@ -45,75 +45,113 @@ impl Poller {
     }
 }
 
-/// A copy on its way to the host.
+/// A copy to the host that is recorded and waits for its submission.
+pub(crate) struct Recorded {
+    staging: PooledBuffer,
+    bytes: u64,
+}
+
+impl Recorded {
+    /// Records the copy of the first `bytes` of a buffer, a multiple of 4 above 0.
+    pub fn new(gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, source: &wgpu::Buffer, bytes: u64) -> Result<Self> {
+        let staging = gpu.buffers.take(gpu, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?;
+        encoder.copy_buffer_to_buffer(source, 0, staging.raw(), 0, bytes);
+        Ok(Self { staging, bytes })
+    }
+
+    /// To be called when the encoder is submitted.
+    pub fn submitted(self, gpu: &Gpu, submission: wgpu::SubmissionIndex) -> Result<Readback> {
+        let Self { staging, bytes } = self;
+        let (sender, mapped) = oneshot_channel();
+        gpu.scoped(|| {
+            staging.raw().map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+                // Nobody may wait any more: then there is nothing to tell.
+                let _ = sender.send(result);
+            });
+            Ok(())
+        })?;
+        Ok(Readback { staging, bytes, submission, mapped, answer: None })
+    }
+}
+
+/// A copy on its way to the host. Dropping it at any time gives its buffer back.
 pub(crate) struct Readback {
     staging: PooledBuffer,
     bytes: u64,
     submission: wgpu::SubmissionIndex,
     mapped: OneshotReceiver<Result<(), wgpu::BufferAsyncError>>,
-    /// Whether the staging buffer is unmapped again.
-    finished: bool,
+    /// Whether the copy arrived, once that is known.
+    answer: Option<Result<()>>,
 }
 
 impl Drop for Readback {
     fn drop(&mut self) {
-        if !self.finished {
+        // A mapping that is still pending is cancelled by this.
+        if !matches!(self.answer, Some(Err(_))) {
             self.staging.raw().unmap();
         }
     }
 }
 
 impl Readback {
-    /// Submits the copy of the first `bytes` of a buffer, a multiple of 4.
+    /// Submits the copy of the first `bytes` of a buffer, a multiple of 4 above 0.
     pub fn start(gpu: &Gpu, source: &wgpu::Buffer, bytes: u64) -> Result<Self> {
-        let staging = gpu.buffers.take(gpu, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?;
-        let (sender, mapped) = oneshot_channel();
+        let mut recorded = None;
         let submission = gpu.scoped(|| {
             let mut encoder =
                 gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv readback") });
-            encoder.copy_buffer_to_buffer(source, 0, staging.raw(), 0, bytes);
-            let submission = gpu.queue.submit([encoder.finish()]);
-            staging.raw().map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-                // Nobody may wait any more: then there is nothing to tell.
-                let _ = sender.send(result);
-            });
-            Ok(submission)
+            recorded = Some(Recorded::new(gpu, &mut encoder, source, bytes)?);
+            Ok(gpu.queue.submit([encoder.finish()]))
         })?;
-        Ok(Self { staging, bytes, submission, mapped, finished: false })
+        recorded.expect("recorded before it was submitted").submitted(gpu, submission)
     }
 
-    /// Waits by blocking the thread.
-    pub fn wait<T>(mut self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        gpu.wait(Some(self.submission.clone()))?;
-        let answer = pollster::block_on(self.mapped.receive());
-        self.finish(gpu, answer, read)
-    }
-
-    /// Waits without blocking the thread.
-    pub async fn wait_async<T>(mut self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        gpu.poller.watch(self.submission.clone())?;
-        let answer = self.mapped.receive().await;
-        self.finish(gpu, answer, read)
-    }
-
-    fn finish<T>(
-        &mut self,
-        gpu: &Gpu,
-        answer: Option<Result<(), wgpu::BufferAsyncError>>,
-        read: impl FnOnce(&[u8]) -> T,
-    ) -> Result<T> {
-        match answer {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return Err(gpu.mapping_error(&error)),
-            None => return Err(Error::new(ErrorKind::Device, "a buffer's mapping was never answered")),
+    /// Blocks the thread until the copy is there.
+    pub fn arrive(&mut self, gpu: &Gpu) -> Result<()> {
+        if self.answer.is_none() {
+            gpu.wait(Some(self.submission.clone()))?;
+            let answer = pollster::block_on(self.mapped.receive());
+            self.answer = Some(meaning(gpu, answer));
         }
-        let buffer = self.staging.raw();
-        let result = match buffer.get_mapped_range(0..self.bytes) {
+        self.answer.clone().expect("set above")
+    }
+
+    /// [`arrive`](Self::arrive) without blocking the thread. Dropped before it is done, it can be begun again.
+    pub async fn arrive_async(&mut self, gpu: &Gpu) -> Result<()> {
+        if self.answer.is_none() {
+            gpu.poller.watch(self.submission.clone())?;
+            let answer = self.mapped.receive().await;
+            self.answer = Some(meaning(gpu, answer));
+        }
+        self.answer.clone().expect("set above")
+    }
+
+    /// Reads what has arrived.
+    pub fn read<T>(self, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        match self.staging.raw().get_mapped_range(0..self.bytes) {
             Ok(view) => Ok(read(&view)),
             Err(error) => Err(Error::new(ErrorKind::Device, format!("a mapped buffer cannot be read: {error}"))),
-        };
-        buffer.unmap();
-        self.finished = true;
-        result
+        }
+    }
+
+    /// Waits by blocking the thread, and reads.
+    pub fn wait<T>(mut self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        self.arrive(gpu)?;
+        self.read(read)
+    }
+
+    /// Waits without blocking the thread, and reads.
+    pub async fn wait_async<T>(mut self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        self.arrive_async(gpu).await?;
+        self.read(read)
+    }
+}
+
+/// What the answer to a mapping means.
+fn meaning(gpu: &Gpu, answer: Option<Result<(), wgpu::BufferAsyncError>>) -> Result<()> {
+    match answer {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(gpu.mapping_error(&error)),
+        None => Err(Error::new(ErrorKind::Device, "a buffer's mapping was never answered")),
     }
 }

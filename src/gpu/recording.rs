@@ -59,11 +59,8 @@ pub(crate) fn pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'_> 
 }
 
 /// Submits what an encoder holds and does not wait for it.
-pub(crate) fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<()> {
-    gpu.scoped(|| {
-        gpu.queue.submit([encoder.finish()]);
-        Ok(())
-    })
+pub(crate) fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<wgpu::SubmissionIndex> {
+    gpu.scoped(|| Ok(gpu.queue.submit([encoder.finish()])))
 }
 
 /// Runs lists of dispatches, each in a pass of its own, waits for them, and tells when each began and ended on the device, in

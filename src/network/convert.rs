@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::program::Content;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::tensor::{Tensor, to_bytes};
+use crate::tensor::{Tensor, elements, to_bytes};
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::{ElementType, Value};
 
@@ -49,15 +49,20 @@ pub(super) fn value_to_tensor(gpu: &Arc<Gpu>, value: &Value, desc: &TensorDesc, 
 
 /// A tensor's elements as a value of the type that the graph says.
 pub(super) fn tensor_to_value(tensor: &Tensor, element: ElementType) -> Result<Value> {
-    let shape = tensor.desc().shape();
-    if tensor.desc().elements()? == 0 {
-        return Ok(Value::zeros(element, shape));
+    match tensor.desc().elements()? {
+        0 => Ok(Value::zeros(element, tensor.desc().shape())),
+        _ => tensor.readback()?.wait(tensor.gpu(), |bytes| bytes_to_value(bytes, tensor.desc(), element))?,
     }
-    if tensor.desc().dtype() == DType::I32 {
-        let list = tensor.to_vec::<i32>()?;
+}
+
+/// The bytes of a tensor as a value of the type that the graph says.
+pub(super) fn bytes_to_value(bytes: &[u8], desc: &TensorDesc, element: ElementType) -> Result<Value> {
+    let shape = desc.shape();
+    if desc.dtype() == DType::I32 {
+        let list = elements::<i32>(desc, bytes)?;
         return Ok(Value::from_ints(element, shape, list.into_iter().map(i128::from).collect()));
     }
-    let list = tensor.to_vec::<f32>()?;
+    let list = elements::<f32>(desc, bytes)?;
     Ok(match element {
         ElementType::F32 => Value::new(shape, list)?,
         _ if element.is_float() => Value::from_floats(element, shape, list.into_iter().map(f64::from).collect()),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::convert::{tensor_to_value, value_to_tensor};
+use super::frame::{Frame, Leaving};
 use super::memory::Layout;
 use super::program::{DeviceId, Outcome, Program, Source, Work};
 use super::{check_count, wrong_input};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::gpu::{self, CommandEncoder, Dispatch, Gpu, PooledBuffer};
+use crate::gpu::{self, CommandEncoder, Dispatch, Gpu, PooledBuffer, SubmissionIndex};
 use crate::graph::ops::evaluate;
 use crate::graph::{Graph, ValueId};
 use crate::tensor::Tensor;
@@ -22,12 +23,18 @@ use crate::value::{ElementType, Value};
 pub(super) enum Operand<'a> {
     Tensor(&'a Tensor),
     Value(&'a Value),
+    /// The elements of an input of f32.
+    Floats(&'a [f32]),
 }
 
-/// A result of a run.
-pub(super) enum Outgoing {
-    Tensor(Tensor),
-    Value(Arc<Value>),
+/// A run up to its results.
+struct Begun {
+    /// The commands that are not submitted yet.
+    encoder: CommandEncoder,
+    /// What the host computed.
+    values: Values,
+    /// Held until the commands are submitted: another thread may write into the buffer of a dropped tensor before.
+    sources: Vec<Option<Tensor>>,
 }
 
 /// Made by `build`.
@@ -76,10 +83,49 @@ impl Executable {
         self.tensors[id.0].as_ref()
     }
 
-    /// Runs everything; results are new tensors, or values that the host has.
-    pub fn run(&self, graph: &Graph, inputs: &[Operand]) -> Result<Vec<Outgoing>> {
+    /// Runs everything; results are new tensors. The work is submitted, not waited for, unless the host takes part.
+    pub fn run(&self, graph: &Graph, inputs: &[Operand]) -> Result<Vec<Tensor>> {
+        let Begun { mut encoder, values, sources: _until_submitted } = self.begin_run(graph, inputs)?;
+        let mut results = Vec::new();
+        for outcome in &self.program.outcomes {
+            results.push(match outcome {
+                Outcome::Device(id) => {
+                    let from = self.tensor(*id);
+                    let tensor = Tensor::uninitialised(self.gpu(), from.desc().clone(), 0)?;
+                    copy(&mut encoder, from, &tensor)?;
+                    tensor
+                }
+                Outcome::Host(id) => self.host_result(&*find(graph, &values, *id)?)?,
+            });
+        }
+        self.flush(&mut encoder)?;
+        Ok(results)
+    }
+
+    /// Runs everything; results are on their way to the host, without a copy in between.
+    pub fn start(&self, graph: &Graph, inputs: &[Operand]) -> Result<Frame> {
+        let Begun { mut encoder, values, sources: _until_submitted } = self.begin_run(graph, inputs)?;
+        let mut results = Vec::new();
+        for (outcome, (_, output)) in self.program.outcomes.iter().zip(&graph.outputs) {
+            let element = graph.fact(*output).element;
+            results.push(match outcome {
+                Outcome::Device(id) => {
+                    let desc = self.tensor(*id).desc();
+                    match self.tensor(*id).record_readback(&mut encoder)? {
+                        Some(recorded) => Leaving::Recorded { recorded, desc: desc.clone(), element },
+                        None => Leaving::Value(Arc::new(Value::zeros(element, desc.shape()))),
+                    }
+                }
+                Outcome::Host(id) => Leaving::Value(find(graph, &values, *id)?),
+            });
+        }
+        let submission = self.flush(&mut encoder)?;
+        Frame::new(self.gpu(), results, &submission)
+    }
+
+    /// Runs everything up to the results.
+    fn begin_run(&self, graph: &Graph, inputs: &[Operand]) -> Result<Begun> {
         let (sources, mut values) = self.take_inputs(graph, inputs)?;
-        let gpu = self.gpu();
         let mut encoder = self.begin();
         self.copy_inputs(&sources, &mut encoder)?;
         let mut number = 0;
@@ -96,20 +142,7 @@ impl Executable {
             self.host_step(graph, &step.work, step.node, &mut values).map_err(|error| graph.at_node(node, error))?;
             number += 1;
         }
-        let mut results = Vec::new();
-        for outcome in &self.program.outcomes {
-            results.push(match outcome {
-                Outcome::Device(id) => {
-                    let from = self.tensor(*id);
-                    let tensor = Tensor::uninitialised(gpu, from.desc().clone(), 0)?;
-                    copy(&mut encoder, from, &tensor)?;
-                    Outgoing::Tensor(tensor)
-                }
-                Outcome::Host(id) => Outgoing::Value(find(graph, &values, *id)?),
-            });
-        }
-        self.flush(&mut encoder)?;
-        Ok(results)
+        Ok(Begun { encoder, values, sources })
     }
 
     /// Runs everything with a pass for each step; when each step began and ended, in nanoseconds. Steps of the host have their time on
@@ -169,6 +202,18 @@ impl Executable {
                     }
                     if self.program.host_inputs.contains(&id) {
                         values.insert(id, Arc::new(Value::clone(value)));
+                    }
+                }
+                Operand::Floats(list) => {
+                    let wanted_len: usize = fact.shape.iter().product();
+                    if fact.element != ElementType::F32 || wanted_len != list.len() {
+                        return Err(wrong_input(graph, id, &format!("{} elements of f32", list.len())));
+                    }
+                    if let Some(desc) = wanted {
+                        sources[number] = Some(Tensor::uploaded(self.gpu(), list, desc)?);
+                    }
+                    if self.program.host_inputs.contains(&id) {
+                        values.insert(id, Arc::new(Value::new(&fact.shape, list.to_vec())?));
                     }
                 }
                 Operand::Tensor(tensor) => {
@@ -231,7 +276,7 @@ impl Executable {
                 let from = value_to_tensor(self.gpu(), &host, target.desc(), *indices_below)?;
                 let mut encoder = self.begin();
                 copy(&mut encoder, &from, target)?;
-                self.flush(&mut encoder)
+                self.flush(&mut encoder).map(drop)
             }
             Work::Download { from, value } => {
                 let host = tensor_to_value(self.tensor(*from), graph.fact(*value).element)?;
@@ -255,29 +300,15 @@ impl Executable {
     }
 
     /// Submits what was recorded and begins anew.
-    fn flush(&self, encoder: &mut CommandEncoder) -> Result<()> {
+    fn flush(&self, encoder: &mut CommandEncoder) -> Result<SubmissionIndex> {
         gpu::submit(self.gpu(), std::mem::replace(encoder, self.begin()))
     }
 
-    /// A result as a tensor.
-    pub fn outgoing_tensor(&self, result: Outgoing) -> Result<Tensor> {
-        match result {
-            Outgoing::Tensor(tensor) => Ok(tensor),
-            Outgoing::Value(value) => {
-                let dtype = super::program::storage(value.element(), self.engine.limits().f16).ok_or_else(|| {
-                    Error::unsupported("outputs", format!("of {} can only be had by run_values", value.element()))
-                })?;
-                value_to_tensor(self.gpu(), &value, &TensorDesc::new(value.shape(), dtype), None)
-            }
-        }
-    }
-
-    /// A result as a value of the host.
-    pub fn to_value(&self, result: Outgoing, element: ElementType) -> Result<Value> {
-        match result {
-            Outgoing::Tensor(tensor) => tensor_to_value(&tensor, element),
-            Outgoing::Value(value) => Ok(Arc::unwrap_or_clone(value)),
-        }
+    /// A result that the host has as a tensor.
+    fn host_result(&self, value: &Value) -> Result<Tensor> {
+        let dtype = super::program::storage(value.element(), self.engine.limits().f16)
+            .ok_or_else(|| Error::unsupported("outputs", format!("of {} can only be had by run_values", value.element())))?;
+        value_to_tensor(self.gpu(), value, &TensorDesc::new(value.shape(), dtype), None)
     }
 }
 

@@ -4,16 +4,19 @@ mod build;
 mod convert;
 mod execute;
 mod explain;
+mod frame;
 mod lower;
 mod memory;
 mod profile;
 mod program;
+mod stream;
 mod verify;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use profile::{LayerTime, Profile};
+pub use stream::{Stream, StreamInput, StreamReceiver, StreamSender};
 pub use verify::{Verification, VerifiedNode};
 
 use crate::engine::Engine;
@@ -124,8 +127,7 @@ impl Network {
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let inputs = inputs.iter().map(|&tensor| execute::Operand::Tensor(tensor)).collect::<Vec<_>>();
         let _turn = self.turn();
-        let results = self.0.executable.run(&self.0.graph, &inputs)?;
-        results.into_iter().map(|result| self.0.executable.outgoing_tensor(result)).collect()
+        self.0.executable.run(&self.0.graph, &inputs)
     }
 
     /// [`run`](Self::run) on values of the host, of any element type; waits for the results.
@@ -134,12 +136,13 @@ impl Network {
     /// As [`run`](Self::run).
     pub fn run_values(&self, inputs: &[Value]) -> Result<Vec<Value>> {
         let inputs = inputs.iter().map(execute::Operand::Value).collect::<Vec<_>>();
-        let results = {
-            let _turn = self.turn();
-            self.0.executable.run(&self.0.graph, &inputs)?
-        };
-        let elements = self.outputs().into_iter().map(|(_, element, _)| element);
-        results.into_iter().zip(elements).map(|(result, element)| self.0.executable.to_value(result, element)).collect()
+        self.start(&inputs)?.wait(self.0.engine.gpu())
+    }
+
+    /// Runs the network; the results are on their way to the host.
+    fn start(&self, inputs: &[execute::Operand]) -> Result<frame::Frame> {
+        let _turn = self.turn();
+        self.0.executable.start(&self.0.graph, inputs)
     }
 
     /// Records the network into a caller's encoder, from and into the caller's tensors. Keep them until it is submitted.

@@ -80,13 +80,7 @@ impl Network {
         let program = lower::lower(engine, graph)?;
         let executable = Executable::new(engine, graph, program, false, None)?;
         let operands: Vec<_> = inputs.iter().map(execute::Operand::Value).collect();
-        let outputs = executable.run(graph, &operands)?;
-        let elements = self.outputs().into_iter().map(|(_, element, _)| element);
-        let outputs = outputs
-            .into_iter()
-            .zip(elements)
-            .map(|(value, element)| executable.to_value(value, element))
-            .collect::<Result<Vec<_>>>()?;
+        let outputs = executable.start(graph, &operands)?.wait(engine.gpu())?;
 
         let placed: HashMap<ValueId, _> = executable.program.placed.iter().copied().collect();
         let algorithms: HashMap<usize, Algorithm> = executable
