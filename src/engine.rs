@@ -34,6 +34,10 @@ pub struct EngineDesc {
     /// Before an allocation would break it the latter are freed; what then still does not fit is
     /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory). `None` leaves it to the device.
     pub memory_budget: Option<u64>,
+    /// Plan as if one binding held at most so many bytes, where the device's hold more: larger tensors are then worked on in parts.
+    pub max_binding_bytes: Option<u64>,
+    /// Plan as if one buffer had at most so many bytes, where the device's have more.
+    pub max_buffer_bytes: Option<u64>,
     /// Whether kernels have the layers' sizes as constants of their text.
     pub specialise: Specialise,
     /// Where the choice among algorithms comes from.
@@ -55,6 +59,8 @@ impl EngineDesc {
             workspace_bytes,
             precision: self.precision,
             pipeline_cache: self.pipeline_cache.clone(),
+            binding_bytes: self.max_binding_bytes.unwrap_or(u64::MAX),
+            buffer_bytes: self.max_buffer_bytes.unwrap_or(u64::MAX),
         }
     }
 }

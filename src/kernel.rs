@@ -47,6 +47,11 @@ impl Slot {
     pub fn is_uniform(self) -> bool {
         matches!(self, Slot::Geometry | Slot::Parameters)
     }
+
+    /// Whether it is bound to learned numbers, of which a layer in parts has several sets.
+    pub(crate) fn is_weights(self) -> bool {
+        matches!(self, Slot::Weights | Slot::Bias | Slot::Slope)
+    }
 }
 
 /// One binding: its name in the text, its type there, and what it is bound to.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::algorithm::{Algorithm, Plan};
+use crate::algorithm::Plan;
 use crate::desc::Residual;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Bound, ComputePass, Dispatch, Gpu, Pipeline, PooledBuffer};
@@ -73,11 +73,12 @@ struct Prepared {
     plan: Plan,
     output: TensorDesc,
     pipelines: Vec<Arc<Pipeline>>,
+    /// What every run binds; weights, biases and slopes for each set of weights in turn.
     fixed: Vec<(Slot, Bound)>,
-    /// The sizes, one for each step that takes them from a buffer.
-    geometry: Vec<Option<Bound>>,
+    /// The numbers of each step that takes them from a buffer.
+    uniforms: Vec<Option<(Slot, Bound)>>,
     bindings: Mutex<Vec<Bindings>>,
-    /// What `fixed` and `geometry` point into.
+    /// What `fixed` and `uniforms` point into.
     _buffers: Vec<PooledBuffer>,
 }
 
@@ -88,31 +89,33 @@ impl Prepared {
             output: plan.output_desc(),
             pipelines: plan.steps.iter().map(|step| gpu.pipelines.get(gpu, &step.kernel)).collect::<Result<_>>()?,
             fixed: Vec::new(),
-            geometry: Vec::new(),
+            uniforms: Vec::new(),
             bindings: Mutex::default(),
             _buffers: Vec::new(),
             plan,
         };
         if let Some(weights) = weights {
-            let packed = Algorithm::pack_weights(&prepared.plan, weights.kernel);
             let dtype = prepared.plan.packed_dtype();
-            prepared.keep(Slot::Weights, &to_bytes(&packed, dtype))?;
-            for (slot, data) in [(Slot::Bias, weights.bias), (Slot::Slope, weights.slope)] {
-                if let Some(data) = data {
-                    prepared.keep(slot, &to_bytes(data, DType::F32))?;
+            for part in prepared.plan.weight_parts() {
+                let packed = prepared.plan.pack(&part, weights.kernel);
+                prepared.keep(Slot::Weights, &to_bytes(&packed, dtype))?;
+                let outputs = part.outputs(prepared.plan.geometry.group_out() as usize);
+                for (slot, data) in [(Slot::Bias, weights.bias), (Slot::Slope, weights.slope)] {
+                    if let Some(data) = data {
+                        prepared.keep(slot, &to_bytes(&data[outputs.clone()], DType::F32))?;
+                    }
                 }
             }
         }
         for (number, bytes) in prepared.plan.workspace.clone().into_iter().enumerate() {
             let buffer = gpu.buffers.take(gpu, bytes, gpu::STORAGE)?;
-            prepared.fixed.push((Slot::Workspace(number), Bound { buffer: buffer.raw().clone(), bytes }));
+            prepared.fixed.push((Slot::Workspace(number), Bound { buffer: buffer.raw().clone(), offset: 0, bytes }));
             prepared._buffers.push(buffer);
         }
-        for step in prepared.plan.steps.clone() {
-            let uses = step.kernel.bindings.iter().any(|binding| binding.slot == Slot::Geometry);
-            let uniform = step.kernel.geometry.filter(|_| uses);
-            let bound = uniform.map(|uniform| prepared.upload(bytemuck::bytes_of(&uniform), gpu::UNIFORM)).transpose()?;
-            prepared.geometry.push(bound);
+        for step in 0..prepared.plan.steps.len() {
+            let uniform = prepared.plan.uniform(step).map(|(slot, bytes)| (slot, bytes.to_vec()));
+            let bound = uniform.map(|(slot, bytes)| Ok((slot, prepared.upload(&bytes, gpu::UNIFORM)?))).transpose()?;
+            prepared.uniforms.push(bound);
         }
         Ok(prepared)
     }
@@ -126,7 +129,7 @@ impl Prepared {
     fn upload(&mut self, bytes: &[u8], usage: gpu::Usage) -> Result<Bound> {
         let buffer = self.gpu.buffers.take(&self.gpu, bytes.len() as u64, usage)?;
         gpu::write(&self.gpu, buffer.raw(), bytes)?;
-        let bound = Bound { buffer: buffer.raw().clone(), bytes: bytes.len() as u64 };
+        let bound = Bound { buffer: buffer.raw().clone(), offset: 0, bytes: bytes.len() as u64 };
         self._buffers.push(buffer);
         Ok(bound)
     }
@@ -189,17 +192,27 @@ impl Prepared {
 
     fn dispatch(&self, number: usize, io: &Io) -> Result<Dispatch> {
         let (step, pipeline) = (&self.plan.steps[number], &self.pipelines[number]);
+        let fixed = |slot: Slot| {
+            let set = if slot.is_weights() { self.plan.weights_of(number) } else { 0 };
+            self.fixed.iter().filter(|(fixed, _)| *fixed == slot).nth(set).map(|(_, bound)| bound.clone())
+        };
         let bound: Vec<Bound> = step
             .kernel
             .bindings
             .iter()
-            .map(|binding| match binding.slot {
-                Slot::Input => Some(io.input.bound()),
-                Slot::Residual => io.residual.map(Tensor::bound),
-                Slot::Output => Some(io.output.bound()),
-                Slot::Indices => io.indices.map(Tensor::bound),
-                Slot::Geometry => self.geometry[number].clone(),
-                slot => self.fixed.iter().find(|(fixed, _)| *fixed == slot).map(|(_, bound)| bound.clone()),
+            .map(|binding| {
+                let whole = match binding.slot {
+                    Slot::Input => Some(io.input.bound()),
+                    Slot::Residual => io.residual.map(Tensor::bound),
+                    Slot::Output => Some(io.output.bound()),
+                    Slot::Indices => io.indices.map(Tensor::bound),
+                    slot if slot.is_uniform() => self.uniforms[number].as_ref().map(|(_, bound)| bound.clone()),
+                    slot => fixed(slot),
+                };
+                match self.plan.view(number, binding.slot) {
+                    Some(view) => whole.map(|bound| Bound { offset: view.offset, bytes: view.bytes, ..bound }),
+                    None => whole,
+                }
             })
             .collect::<Option<_>>()
             .ok_or_else(|| Error::invalid("indices", "are an output of this pooling: use run_with_indices"))?;

@@ -135,7 +135,7 @@ impl Tensor {
     }
 
     pub(crate) fn bound(&self) -> Bound {
-        Bound { buffer: self.buffer.raw().clone(), bytes: self.bound_bytes }
+        Bound { buffer: self.buffer.raw().clone(), offset: 0, bytes: self.bound_bytes }
     }
 
     /// Checks that this is what a layer was made for, on the layer's engine.
@@ -196,24 +196,29 @@ impl Tensor {
             arithmetic: Arithmetic::Move,
             function: "a",
         };
-        let Operation { step, parameters, .. } = copy.operation(&self.gpu.limits)?;
-        let bytes: &[u8] = bytemuck::cast_slice(&parameters);
-        let sizes = self.gpu.buffers.take(&self.gpu, bytes.len() as u64, gpu::UNIFORM)?;
-        gpu::write(&self.gpu, sizes.raw(), bytes)?;
-        let sizes = Bound { buffer: sizes.raw().clone(), bytes: bytes.len() as u64 };
-        let bound: Vec<Bound> = step
-            .kernel
-            .bindings
-            .iter()
-            .map(|binding| match binding.slot {
-                Slot::Parameters => sizes.clone(),
-                Slot::Output => output.bound(),
-                _ => self.bound(),
-            })
-            .collect();
-        let pipeline = self.gpu.pipelines.get(&self.gpu, &step.kernel)?;
-        let bind_group = gpu::bind(&self.gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
-        gpu::run(&self.gpu, &[Dispatch { pipeline, bind_group, grid: step.grid }])?;
+        for Operation { step, parameters, views, .. } in
+            copy.operations(&[output.bound_bytes, self.bound_bytes], &self.gpu.limits)?
+        {
+            let bytes: &[u8] = bytemuck::cast_slice(&parameters);
+            let sizes = self.gpu.buffers.take(&self.gpu, bytes.len() as u64, gpu::UNIFORM)?;
+            gpu::write(&self.gpu, sizes.raw(), bytes)?;
+            let sizes = Bound { buffer: sizes.raw().clone(), offset: 0, bytes: bytes.len() as u64 };
+            let bound = |slot: Slot| {
+                let whole = match slot {
+                    Slot::Parameters => sizes.clone(),
+                    Slot::Output => output.bound(),
+                    _ => self.bound(),
+                };
+                match views.iter().find(|view| view.slot == slot) {
+                    Some(view) => Bound { offset: view.offset, bytes: view.bytes, ..whole },
+                    None => whole,
+                }
+            };
+            let bound: Vec<Bound> = step.kernel.bindings.iter().map(|binding| bound(binding.slot)).collect();
+            let pipeline = self.gpu.pipelines.get(&self.gpu, &step.kernel)?;
+            let bind_group = gpu::bind(&self.gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
+            gpu::run(&self.gpu, &[Dispatch { pipeline, bind_group, grid: step.grid }])?;
+        }
         Ok(output)
     }
 

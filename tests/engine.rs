@@ -131,10 +131,11 @@ fn wrong_operands_are_refused_by_name_and_leave_the_engine_usable() {
 }
 
 #[test]
-fn a_tensor_larger_than_the_device_allows_is_refused_with_the_numbers() {
+fn what_one_binding_must_hold_and_does_not_is_refused_with_the_numbers() {
     let limits = engine().limits();
     let elements = usize::try_from(limits.storage_binding_bytes / 4 + 64).unwrap();
-    let problem: Problem = format!("conv 1x1x{elements} o1 k1 f32").parse().unwrap();
+    // Windows that depend on the whole length are not those of any part.
+    let problem: Problem = format!("adaptive_max_pool 1x1x{elements} to64 f32").parse().unwrap();
     let error = engine().candidates(&problem).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.message().contains(&limits.storage_binding_bytes.to_string()), "{error}");

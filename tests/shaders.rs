@@ -109,3 +109,23 @@ fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
     println!("{count} kernels");
     assert!(count > 1000, "only {count} kernels");
 }
+
+#[test]
+fn the_kernels_of_layers_in_parts_are_valid_too() {
+    let limits = DeviceLimits { storage_binding_bytes: 4096, f16: true, ..Default::default() };
+    for line in [
+        "conv 1x2x40x33 o2 k3x3 p1x1 f32 residual=before",
+        "conv 1x2x40x33 o2 k3x3 p1x1 f16 residual=before",
+        "max_pool 1x1x50x41 k3x3 s2x2 p1x1 f32 indices=tensor_column_major",
+        "max_pool 1x1x80x41 k3x3 s2x2 p1x1 f16 indices=plane",
+    ] {
+        let problem: Problem = line.parse().unwrap();
+        let algorithms = Algorithm::candidates(&problem, &limits).unwrap_or_else(|error| panic!("{line}: {error}")).algorithms;
+        let plan = algorithms[0].plan(&problem, &limits).unwrap();
+        assert!(plan.split.is_some() && plan.steps.iter().any(|step| step.kernel.label.starts_with("move")), "{plan}");
+        for step in &plan.steps {
+            let module = validate(&step.kernel, &limits).unwrap_or_else(|error| panic!("{error}\n{}", step.kernel.wgsl()));
+            check_bindings(&step.kernel, &module);
+        }
+    }
+}

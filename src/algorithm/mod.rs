@@ -9,11 +9,13 @@ mod depthwise;
 mod direct;
 mod gemm;
 mod pack;
+mod part;
 mod patch;
 mod plan;
 mod pool;
 mod pool_patch;
 mod product;
+mod split;
 mod subgroup;
 mod tolerance;
 mod winograd;
@@ -25,9 +27,10 @@ pub(crate) use bytes::ByteProduct;
 pub use cost::Operations;
 pub use depthwise::DepthwiseTile;
 pub use gemm::GemmTile;
-pub(crate) use plan::fold;
 pub use plan::{Packing, Plan, Step, Work};
+pub(crate) use plan::{View, fold};
 pub use pool_patch::PoolTile;
+pub use split::{Split, SplitAxis};
 pub use subgroup::SubgroupTile;
 pub use tolerance::Tolerance;
 pub use winograd::{ProductTile, WinogradTile};
@@ -222,6 +225,18 @@ impl Algorithm {
     /// # Errors
     /// As [`plan`](Self::plan).
     pub fn plan_as(&self, problem: &Problem, limits: &DeviceLimits, mode: GeometryMode) -> Result<Plan> {
+        let whole = self.whole(problem, limits, mode)?;
+        whole.check(limits)?;
+        let Err(refusal) = whole.check_bindings(limits) else { return Ok(whole) };
+        let part = |problem: &Problem| {
+            let plan = self.whole(problem, limits, mode)?;
+            plan.check(limits).and_then(|()| plan.check_bindings(limits)).map(|()| plan)
+        };
+        split::plan(whole, limits, &part, refusal)
+    }
+
+    /// The plan of a layer whatever its tensors' sizes.
+    fn whole(&self, problem: &Problem, limits: &DeviceLimits, mode: GeometryMode) -> Result<Plan> {
         let geometry = Geometry::new(problem)?;
         let context = Context { problem, geometry: &geometry, limits, mode };
         self.supports(&context)
@@ -238,9 +253,7 @@ impl Algorithm {
             Algorithm::Pool => pool::plan(&context),
             Algorithm::PoolTree => pool::plan_tree(&context),
         }?;
-        let plan = Plan { problem: problem.clone(), algorithm: *self, steps, packing, workspace, geometry };
-        plan.check(limits)?;
-        Ok(plan)
+        Ok(Plan { problem: problem.clone(), algorithm: *self, steps, packing, workspace, geometry, split: None })
     }
 
     fn supports(&self, context: &Context) -> Result<(), String> {
@@ -260,19 +273,6 @@ impl Algorithm {
             Algorithm::Pool => pool::supports(context),
             Algorithm::PoolTree => pool::supports_tree(context),
         }
-    }
-
-    /// The weights of a convolution, in the user's order, laid out for this plan's kernels.
-    pub(crate) fn pack_weights(plan: &Plan, weights: &[f32]) -> Vec<f32> {
-        pack::pack(&plan.geometry, plan.packing, weights)
-    }
-}
-
-impl Algorithm {
-    /// For each of a plan's packed weights, the number that `order` has in place of it, and -1 where there is none: how a device can
-    /// lay weights out that no host has seen. Not for Winograd, whose weights are computed.
-    pub(crate) fn weight_order(plan: &Plan, order: &[i32]) -> Vec<i32> {
-        pack::order(&plan.geometry, plan.packing, order, -1)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use super::Algorithm;
+use super::split::{Split, WeightPart};
+use super::{Algorithm, pack};
+use crate::desc::{PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::{DType, TensorDesc};
@@ -17,6 +19,14 @@ pub struct Step {
     pub kernel: Kernel,
     /// Workgroups on each dimension.
     pub grid: [u32; 3],
+}
+
+/// A range of a buffer that a step is bound to in place of the whole, in bytes; it begins at a multiple of 256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct View {
+    pub slot: Slot,
+    pub offset: u64,
+    pub bytes: u64,
 }
 
 /// How the weights are laid out for the kernels.
@@ -63,6 +73,8 @@ pub struct Plan {
     pub packing: Packing,
     /// Bytes of each buffer that the dispatches use among themselves.
     pub workspace: Vec<u64>,
+    /// How the layer is done in parts, where one binding does not hold what it needs.
+    pub split: Option<Split>,
 }
 
 /// The numbers that say how hard a layer is.
@@ -87,9 +99,48 @@ impl Plan {
         TensorDesc::new(&self.geometry.output_shape(), self.problem.input.dtype()).with_layout(self.geometry.output_layout)
     }
 
-    /// Elements of the packed weights, padding included.
+    /// Elements of the packed weights of all parts, padding included.
     pub fn packed_elements(&self) -> u64 {
-        packed_elements(&self.geometry, self.packing)
+        self.weight_parts().iter().map(|part| packed_elements(&part.geometry, part.packing)).sum()
+    }
+
+    /// The sets of weights, each of which is packed by itself; one where the plan is not split.
+    pub(crate) fn weight_parts(&self) -> Vec<WeightPart> {
+        match &self.split {
+            Some(split) => split.weights.clone(),
+            None => vec![WeightPart::whole(self)],
+        }
+    }
+
+    /// Of a set of weights and of one number for each output channel: the part's, packed as its kernels read it.
+    pub(crate) fn pack(&self, part: &WeightPart, kernel: &[f32]) -> Vec<f32> {
+        match &self.split {
+            Some(_) => pack::pack(&part.geometry, part.packing, &part.select(&self.geometry, kernel)),
+            None => pack::pack(&part.geometry, part.packing, kernel),
+        }
+    }
+
+    /// The set of weights that a step reads.
+    pub(crate) fn weights_of(&self, step: usize) -> usize {
+        self.split.as_ref().map_or(0, |split| split.steps[step].weights)
+    }
+
+    /// The range of a slot's buffer that a step is bound to, where it is not the whole.
+    pub(crate) fn view(&self, step: usize, slot: Slot) -> Option<View> {
+        self.split.as_ref()?.steps[step].views.iter().find(|view| view.slot == slot).copied()
+    }
+
+    /// The numbers that a step reads in a uniform buffer, with their slot: sizes of its layer or of a copy.
+    pub(crate) fn uniform(&self, step: usize) -> Option<(Slot, &[u8])> {
+        let kernel = &self.steps[step].kernel;
+        let uses = |slot: Slot| kernel.bindings.iter().any(|binding| binding.slot == slot);
+        match (&kernel.geometry, &self.split) {
+            (Some(uniform), _) if uses(Slot::Geometry) => Some((Slot::Geometry, bytemuck::bytes_of(uniform))),
+            (_, Some(split)) if uses(Slot::Parameters) => {
+                Some((Slot::Parameters, bytemuck::cast_slice(&split.steps[step].parameters)))
+            }
+            _ => None,
+        }
     }
 
     /// The type of the packed weights.
@@ -112,7 +163,7 @@ impl Plan {
         Work { flop, bytes: (geometry.input_elements() + weights + outputs) * element }
     }
 
-    /// Checks the plan against the limits of a device that no kernel checks itself.
+    /// Whether the elements are of a type that the device has, and whether its buffers hold the tensors.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the number asked for and the limit.
@@ -124,23 +175,41 @@ impl Plan {
                 "has elements of type f16, but the adapter has no 16-bit floats (SHADER_F16)",
             ));
         }
-        let element = dtype.bytes() as u64;
-        let sizes = [
-            ("input", self.geometry.input_elements() * element),
-            ("weight", self.packed_elements() * self.packed_dtype().bytes() as u64),
-            ("output", self.geometry.output_elements() * element),
-        ];
-        let workspaces = self.workspace.iter().map(|&bytes| ("workspace", bytes));
-        for (field, bytes) in sizes.into_iter().chain(workspaces) {
-            let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
+        for (field, bytes) in self.tensors() {
+            let limit = limits.buffer_bytes;
             if bytes > limit {
                 return Err(Error::unsupported(
                     field,
-                    format!("needs a binding of {bytes} bytes, but the device's largest has {limit} bytes"),
+                    format!("needs a buffer of {bytes} bytes, but the device's largest has {limit} bytes"),
                 ));
             }
         }
         self.steps.iter().try_for_each(|step| step.check(limits))
+    }
+
+    /// Bytes of input and output, by name.
+    fn tensors(&self) -> [(&'static str, u64); 2] {
+        let element = self.problem.input.dtype().bytes() as u64;
+        let indices = matches!(self.problem.layer, Layer::Pool(PoolDesc { kind: PoolKind::Max { indices: Some(_) }, .. }));
+        let output = if indices { element.max(4) } else { element };
+        [("input", self.geometry.input_elements() * element), ("output", self.geometry.output_elements() * output)]
+    }
+
+    /// Whether one binding holds each tensor, the weights, and each workspace.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the number asked for and the limit.
+    pub(crate) fn check_bindings(&self, limits: &DeviceLimits) -> Result<()> {
+        let weights = ("weight", self.packed_elements() * self.packed_dtype().bytes() as u64);
+        let workspaces = self.workspace.iter().map(|&bytes| ("workspace", bytes));
+        let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
+        match self.tensors().into_iter().chain([weights]).chain(workspaces).find(|(_, bytes)| *bytes > limit) {
+            None => Ok(()),
+            Some((field, bytes)) => Err(Error::unsupported(
+                field,
+                format!("needs a binding of {bytes} bytes, but the device's largest has {limit} bytes"),
+            )),
+        }
     }
 }
 
@@ -205,19 +274,29 @@ pub(crate) fn fold(total: u64, limit: u32) -> Result<[u32; 3]> {
     }
 }
 
+/// Dispatches that a printed plan lists.
+const SHOWN: usize = 12;
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let work = self.work();
         writeln!(f, "problem    {}", self.problem)?;
         writeln!(f, "output     {}", self.output_desc())?;
         writeln!(f, "algorithm  {}", self.algorithm)?;
-        for Step { kernel, grid: [x, y, z] } in &self.steps {
+        if let Some(split) = &self.split {
+            writeln!(f, "split      {split}, the first of them {}", split.parts[0])?;
+        }
+        // Of many parts the first few show what they are like.
+        for Step { kernel, grid: [x, y, z] } in self.steps.iter().take(SHOWN) {
             let memory = kernel.workgroup_bytes;
             writeln!(
                 f,
                 "dispatch   {}: {x}x{y}x{z} workgroups of {}, {memory} bytes of workgroup memory",
                 kernel.label, kernel.invocations
             )?;
+        }
+        if self.steps.len() > SHOWN {
+            writeln!(f, "           and {} dispatches more", self.steps.len() - SHOWN)?;
         }
         writeln!(f, "workspace  {} bytes", self.workspace.iter().sum::<u64>())?;
         writeln!(f, "weights    {} bytes packed", self.packed_elements() * self.packed_dtype().bytes() as u64)?;

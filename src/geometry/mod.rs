@@ -11,8 +11,10 @@
 
 mod axis;
 mod build;
+mod section;
 mod window;
 
+pub(crate) use section::section;
 pub(crate) use window::gcd;
 
 use crate::desc::{PaddingMode, PoolDesc, PoolWindow};

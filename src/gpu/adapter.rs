@@ -72,6 +72,10 @@ pub(crate) struct Wanted {
     pub precision: Precision,
     /// The file of what the driver keeps of compiled kernels.
     pub pipeline_cache: Option<PathBuf>,
+    /// The most bytes of one binding.
+    pub binding_bytes: u64,
+    /// The most bytes of one buffer.
+    pub buffer_bytes: u64,
 }
 
 /// Measured on lavapipe of Mesa 22.3.6: an invocation's loops end after 65,536 iterations in all, whatever their conditions say, and
@@ -220,8 +224,8 @@ fn limits(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Lim
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         workgroups: limits.max_compute_workgroups_per_dimension,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        storage_binding_bytes: limits.max_storage_buffer_binding_size,
-        buffer_bytes: limits.max_buffer_size,
+        storage_binding_bytes: limits.max_storage_buffer_binding_size.min(wanted.binding_bytes),
+        buffer_bytes: limits.max_buffer_size.min(wanted.buffer_bytes),
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup: subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
         workspace_bytes: wanted.workspace_bytes,

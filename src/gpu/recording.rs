@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use super::{Gpu, Pipeline, Readback};
 use crate::error::Result;
 
-/// A buffer and how many of its bytes a kernel may touch.
+/// A buffer and which of its bytes a kernel may touch.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Bound {
     pub buffer: wgpu::Buffer,
+    /// A multiple of 256.
+    pub offset: u64,
     pub bytes: u64,
 }
 
@@ -30,7 +32,7 @@ pub(crate) fn bind(gpu: &Gpu, pipeline: &Pipeline, bound: &[&Bound]) -> Result<w
             binding: number,
             resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer: &bound.buffer,
-                offset: 0,
+                offset: bound.offset,
                 size: wgpu::BufferSize::new(bound.bytes),
             }),
         })

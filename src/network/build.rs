@@ -10,7 +10,7 @@ use super::execute::Executable;
 use super::memory::Layout;
 use super::no_room;
 use super::program::{DeviceId, LayerWeights, Outcome, Program, Source, Work};
-use crate::algorithm::{Algorithm, Plan};
+use crate::algorithm::{Plan, Step};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Bound, Dispatch, Gpu, PooledBuffer};
@@ -37,7 +37,7 @@ impl Builder<'_> {
         };
         let buffer = self.gpu.buffers.take(self.gpu, bytes.len() as u64, usage)?;
         gpu::write(self.gpu, buffer.raw(), bytes)?;
-        let bound = Bound { buffer: buffer.raw().clone(), bytes: bytes.len() as u64 };
+        let bound = Bound { buffer: buffer.raw().clone(), offset: 0, bytes: bytes.len() as u64 };
         self.constant_bytes += bound.bytes;
         self.buffers.push(buffer);
         Ok(bound)
@@ -115,19 +115,28 @@ impl Executable {
                 fixed.extend(indices.map(|id| (Slot::Indices, self.tensor(id).bound())));
                 fixed.extend((0..).zip(workspace).map(|(number, &id)| (Slot::Workspace(number), self.tensor(id).bound())));
                 self.weights(plan, weights, builder, &mut fixed)?;
-                plan.steps
-                    .iter()
-                    .map(|step| {
-                        let mut fixed = fixed.clone();
-                        if let Some(uniform) = step.kernel.geometry.filter(|_| uses(&step.kernel, Slot::Geometry)) {
-                            fixed.push((Slot::Geometry, builder.upload(bytemuck::bytes_of(&uniform), gpu::UNIFORM)?));
-                        }
-                        self.dispatch(&step.kernel, step.grid, &fixed)
+                (0..plan.steps.len())
+                    .map(|number| {
+                        let uniform = plan
+                            .uniform(number)
+                            .map(|(slot, bytes)| Ok((slot, builder.upload(bytes, gpu::UNIFORM)?)))
+                            .transpose()?;
+                        let find = |slot: Slot| {
+                            let set = if slot.is_weights() { plan.weights_of(number) } else { 0 };
+                            let mut all = fixed.iter().chain(&uniform).filter(|(other, _)| *other == slot);
+                            let whole = all.nth(set).map(|(_, bound)| bound.clone())?;
+                            match plan.view(number, slot) {
+                                Some(view) => Some(Bound { offset: view.offset, bytes: view.bytes, ..whole }),
+                                None => Some(whole),
+                            }
+                        };
+                        let Step { kernel, grid } = &plan.steps[number];
+                        self.dispatch(kernel, *grid, find)
                     })
                     .collect()
             }
             Work::Operation { operation, operands, output } => {
-                let Operation { step, parameters, tables } = operation.as_ref();
+                let Operation { step, parameters, tables, views } = operation.as_ref();
                 let mut fixed = vec![(Slot::Output, self.tensor(*output).bound())];
                 if !parameters.is_empty() {
                     fixed.push((Slot::Parameters, builder.upload(bytemuck::cast_slice(parameters), gpu::UNIFORM)?));
@@ -139,7 +148,14 @@ impl Executable {
                 for (number, table) in tables.iter().enumerate() {
                     fixed.push((Slot::Table(number), builder.upload(table, gpu::STORAGE)?));
                 }
-                Ok(vec![self.dispatch(&step.kernel, step.grid, &fixed)?])
+                let find = |slot: Slot| {
+                    let whole = fixed.iter().find(|(other, _)| *other == slot).map(|(_, bound)| bound.clone())?;
+                    match views.iter().find(|view| view.slot == slot) {
+                        Some(view) => Some(Bound { offset: view.offset, bytes: view.bytes, ..whole }),
+                        None => Some(whole),
+                    }
+                };
+                Ok(vec![self.dispatch(&step.kernel, step.grid, find)?])
             }
             Work::Upload { .. } | Work::Download { .. } | Work::Host => Ok(Vec::new()),
         }
@@ -148,41 +164,36 @@ impl Executable {
     fn weights(&self, plan: &Plan, weights: &LayerWeights, builder: &mut Builder, fixed: &mut Vec<(Slot, Bound)>) -> Result<()> {
         match weights {
             LayerWeights::None => {}
-            LayerWeights::Constant { kernel, rows, bias, slope } => {
+            LayerWeights::Constant { kernel, bias, slope } => {
                 let whole = kernel.as_f32();
-                let channels = whole.len() / kernel.shape()[0].max(1);
-                // A transposed convolution has its inputs first and is never split.
-                let part = if rows.len() == plan.geometry.out_channels as usize && !plan.geometry.transposed {
-                    &whole[rows.start * channels..rows.end * channels]
-                } else {
-                    &whole
-                };
-                let packed = Algorithm::pack_weights(plan, part);
-                fixed.push((Slot::Weights, builder.upload(&to_bytes(&packed, plan.packed_dtype()), gpu::STORAGE)?));
-                for (slot, list) in [(Slot::Bias, bias), (Slot::Slope, slope)] {
-                    if let Some(list) = list {
-                        let list = list.as_f32();
-                        fixed.push((slot, builder.upload(bytemuck::cast_slice(&list[rows.clone()]), gpu::STORAGE)?));
+                for part in plan.weight_parts() {
+                    let packed = plan.pack(&part, &whole);
+                    fixed.push((Slot::Weights, builder.upload(&to_bytes(&packed, plan.packed_dtype()), gpu::STORAGE)?));
+                    let outputs = part.outputs(plan.geometry.group_out() as usize);
+                    for (slot, list) in [(Slot::Bias, bias), (Slot::Slope, slope)] {
+                        if let Some(list) = list {
+                            let list = list.as_f32();
+                            fixed.push((slot, builder.upload(bytemuck::cast_slice(&list[outputs.clone()]), gpu::STORAGE)?));
+                        }
                     }
                 }
             }
             LayerWeights::Computed { packed, bias, slope } => {
-                fixed.push((Slot::Weights, self.tensor(*packed).bound()));
-                fixed.extend(bias.map(|id| (Slot::Bias, self.tensor(id).bound())));
-                fixed.extend(slope.map(|id| (Slot::Slope, self.tensor(id).bound())));
+                for (slot, list) in [(Slot::Weights, packed), (Slot::Bias, bias), (Slot::Slope, slope)] {
+                    fixed.extend(list.iter().map(|&id| (slot, self.tensor(id).bound())));
+                }
             }
         }
         Ok(())
     }
 
-    fn dispatch(&self, kernel: &Kernel, grid: [u32; 3], fixed: &[(Slot, Bound)]) -> Result<Dispatch> {
+    fn dispatch(&self, kernel: &Kernel, grid: [u32; 3], find: impl Fn(Slot) -> Option<Bound>) -> Result<Dispatch> {
         let gpu = self.gpu();
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
-        let find = |slot: Slot| fixed.iter().find(|(other, _)| *other == slot).map(|(_, bound)| bound);
-        let bound: Option<Vec<&Bound>> = kernel.bindings.iter().map(|binding| find(binding.slot)).collect();
+        let bound: Option<Vec<Bound>> = kernel.bindings.iter().map(|binding| find(binding.slot)).collect();
         let bound =
             bound.ok_or_else(|| Error::invalid("kernel", format!("{} has a binding that nothing fills", kernel.label)))?;
-        let bind_group = gpu::bind(gpu, &pipeline, &bound)?;
+        let bind_group = gpu::bind(gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
         Ok(Dispatch { pipeline, bind_group, grid })
     }
 }

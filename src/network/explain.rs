@@ -17,7 +17,8 @@ pub(super) fn step_text(work: &Work) -> String {
     match work {
         Work::Layer { plan, weights, .. } => {
             let computed = if matches!(weights, LayerWeights::Computed { .. }) { ", weights computed" } else { "" };
-            format!("{}{computed}", plan.algorithm)
+            let split = plan.split.as_ref().map_or(String::new(), |split| format!(", {split}"));
+            format!("{}{computed}{split}", plan.algorithm)
         }
         Work::Operation { operation, .. } => operation.step.kernel.label.clone(),
         Work::Upload { .. } => "to the device".into(),

@@ -1,6 +1,5 @@
 //! [`Program`]: a network as steps on device values, before any buffer exists. Plain data, made by `lower`.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::algorithm::Plan;
@@ -48,15 +47,9 @@ pub(super) enum LayerWeights {
     /// A pooling has none.
     None,
     /// Known when the network is built: packed on the host.
-    Constant {
-        kernel: Arc<Value>,
-        /// The output channels that are meant, where a layer is split.
-        rows: Range<usize>,
-        bias: Option<Arc<Value>>,
-        slope: Option<Arc<Value>>,
-    },
-    /// Computed by the network: packed on the device.
-    Computed { packed: DeviceId, bias: Option<DeviceId>, slope: Option<DeviceId> },
+    Constant { kernel: Arc<Value>, bias: Option<Arc<Value>>, slope: Option<Arc<Value>> },
+    /// Computed by the network: packed on the device. One of each for each set of weights of the plan.
+    Computed { packed: Vec<DeviceId>, bias: Vec<DeviceId>, slope: Vec<DeviceId> },
 }
 
 /// What a step does.
@@ -95,10 +88,10 @@ impl Work {
         match self {
             Work::Layer { weights, input, residual, .. } => {
                 let computed = match weights {
-                    LayerWeights::Computed { packed, bias, slope } => vec![Some(*packed), *bias, *slope],
+                    LayerWeights::Computed { packed, bias, slope } => [packed.as_slice(), bias, slope].concat(),
                     _ => Vec::new(),
                 };
-                [Some(*input), *residual].into_iter().chain(computed).flatten().collect()
+                [Some(*input), *residual].into_iter().flatten().chain(computed).collect()
             }
             Work::Operation { operands, .. } => operands.clone(),
             Work::Download { from, .. } => vec![*from],

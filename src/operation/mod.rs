@@ -10,6 +10,7 @@ mod gather;
 mod map;
 mod normalise;
 mod pad;
+mod ranges;
 mod reduce;
 mod resample;
 #[cfg(test)]
@@ -24,7 +25,7 @@ pub(crate) use pad::Pad;
 pub(crate) use reduce::{Reduction, ReductionKind};
 pub(crate) use resample::Resample;
 
-use crate::algorithm::{Step, fold};
+use crate::algorithm::{Step, View, fold};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
@@ -45,6 +46,8 @@ pub(crate) struct Operation {
     pub parameters: Vec<[i32; 4]>,
     /// What each [`Slot::Table`] holds.
     pub tables: Vec<Vec<u8>>,
+    /// The ranges that are bound; without any, whole buffers are.
+    pub views: Vec<View>,
 }
 
 impl Operation {
@@ -56,7 +59,7 @@ impl Operation {
             .binding("p", "Parameters", Slot::Parameters);
         let step = Step { kernel, grid: fold(workgroups, limits.workgroups)? };
         step.check(limits)?;
-        Ok(Self { step, parameters, tables: Vec::new() })
+        Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new() })
     }
 }
 

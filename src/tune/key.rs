@@ -6,7 +6,7 @@ use crate::gpu::AdapterSummary;
 use crate::limits::DeviceLimits;
 
 /// The shaders that layers are made of. A test looks that none is missing.
-const SHADERS: [&str; 23] = [
+const SHADERS: [&str; 26] = [
     include_str!("../../shaders/byte_gemm_tile.wgsl"),
     include_str!("../../shaders/conv_depthwise.wgsl"),
     include_str!("../../shaders/conv_direct.wgsl"),
@@ -14,17 +14,20 @@ const SHADERS: [&str; 23] = [
     include_str!("../../shaders/gemm_tile.wgsl"),
     include_str!("../../shaders/lib/activations.wgsl"),
     include_str!("../../shaders/lib/bytes.wgsl"),
+    include_str!("../../shaders/lib/each.wgsl"),
     include_str!("../../shaders/lib/geometry.wgsl"),
     include_str!("../../shaders/lib/grid.wgsl"),
     include_str!("../../shaders/lib/layout.wgsl"),
     include_str!("../../shaders/lib/operand.wgsl"),
     include_str!("../../shaders/lib/patch.wgsl"),
     include_str!("../../shaders/lib/pool_window.wgsl"),
+    include_str!("../../shaders/lib/position.wgsl"),
     include_str!("../../shaders/lib/source.wgsl"),
     include_str!("../../shaders/lib/winograd_2.wgsl"),
     include_str!("../../shaders/lib/winograd_4.wgsl"),
     include_str!("../../shaders/lib/winograd_tile.wgsl"),
     include_str!("../../shaders/matmul_operands.wgsl"),
+    include_str!("../../shaders/move.wgsl"),
     include_str!("../../shaders/pool.wgsl"),
     include_str!("../../shaders/pool_patch.wgsl"),
     include_str!("../../shaders/pool_tree.wgsl"),

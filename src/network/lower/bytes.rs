@@ -222,7 +222,7 @@ impl Lowering<'_> {
             }
         };
         let output = self.temp(&product.output_shape(), DType::I32);
-        let operation = Operation { step: product.step, parameters: Vec::new(), tables: Vec::new() };
+        let operation = Operation { step: product.step, parameters: Vec::new(), tables: Vec::new(), views: Vec::new() };
         self.operation(operation, &[words, panels, zero, terms], output);
         Ok(output)
     }

@@ -4,7 +4,6 @@
 //! left are batch items: a fully connected layer. A batch of products is one convolution with a group for each item, whose weights
 //! are the left matrices and whose input is the right ones.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Done, Lowering};
@@ -86,8 +85,7 @@ impl Lowering<'_> {
                     arithmetic: crate::operation::Arithmetic::Float,
                     function: "0.0",
                 };
-                let fill = fill.operation(self.engine.limits())?;
-                self.operation(fill, &[], output);
+                self.mapped(&fill, &[], output)?;
                 let put = scatter(dtype, x.len(), results[0].len(), self.engine.limits())?;
                 self.operation(put, &[input, indices], output);
                 output
@@ -256,85 +254,53 @@ impl Lowering<'_> {
         Ok(output)
     }
 
-    /// A convolution; one whose weights are more than a binding holds is done in parts of its output channels.
+    /// A convolution.
     pub(super) fn convolution(&mut self, convolution: Convolution) -> Result<DeviceId> {
         let Convolution { desc, input, numbers, residual } = convolution;
         match numbers {
             Numbers::Constant { kernel, bias, slope } => {
-                let parts = self.parts(&desc, self.dtype(input), kernel.len());
-                if parts == 1 {
-                    let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), |_| true)?;
-                    let rows = 0..desc.out_channels;
-                    return self.planned(plan, LayerWeights::Constant { kernel, rows, bias, slope }, input, residual, None);
-                }
-                self.in_parts(parts, desc, input, LayerWeights::Constant { kernel, rows: 0..0, bias, slope }, residual)
+                let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), |_| true)?;
+                self.planned(plan, LayerWeights::Constant { kernel, bias, slope }, input, residual, None)
             }
             Numbers::Computed { from, order, bias, slope } => {
                 // Winograd transforms its weights in f64 on the host, which computed ones do not pass.
                 let takes = |algorithm: &Algorithm| !matches!(algorithm, Algorithm::Winograd(_));
                 let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), takes)?;
                 let packed = self.packed(&plan, from, order)?;
+                let mut channels = |list: Option<DeviceId>| self.channels(&plan, list);
+                let (bias, slope) = (channels(bias)?, channels(slope)?);
                 self.planned(plan, LayerWeights::Computed { packed, bias, slope }, input, residual, None)
             }
         }
     }
 
-    /// Weights laid out for a plan's kernels, by the device.
-    fn packed(&mut self, plan: &crate::algorithm::Plan, from: DeviceId, order: Option<Vec<i32>>) -> Result<DeviceId> {
+    /// Weights laid out for a plan's kernels, by the device: each set of them.
+    fn packed(&mut self, plan: &crate::algorithm::Plan, from: DeviceId, order: Option<Vec<i32>>) -> Result<Vec<DeviceId>> {
         let count: usize = self.shape(from).iter().product();
         let order = order.unwrap_or_else(|| (0..count as i32).collect());
-        let table = Algorithm::weight_order(plan, &order);
-        let packed = table.len();
-        let indices = self.table(&[packed], DType::I32, bytemuck::cast_slice(&table).to_vec());
         let from = self.cast(from, plan.packed_dtype())?;
-        let gather = Gather { dtype: self.dtype(from), outer: 1, size: count, inner: 1, indices: packed, zeros: true };
-        let operation = gather.operation(self.engine.limits())?;
-        let output = self.temp(&[packed], gather.dtype);
-        self.operation(operation, &[from, indices], output);
-        Ok(output)
-    }
-
-    /// In how many parts of output channels a layer must be done so that each part's weights fit one binding.
-    fn parts(&self, desc: &ConvDesc, dtype: DType, weights: usize) -> usize {
-        let limit = self.engine.limits().storage_binding_bytes.min(self.engine.limits().buffer_bytes);
-        if desc.transposed || desc.groups > 1 {
-            return 1;
+        let mut sets = Vec::new();
+        for part in plan.weight_parts() {
+            let table = part.order(&plan.geometry, &order);
+            let packed = table.len();
+            let indices = self.table(&[packed], DType::I32, bytemuck::cast_slice(&table).to_vec());
+            let gather = Gather { dtype: self.dtype(from), outer: 1, size: count, inner: 1, indices: packed, zeros: true };
+            let operation = gather.operation(self.engine.limits())?;
+            let output = self.temp(&[packed], gather.dtype);
+            self.operation(operation, &[from, indices], output);
+            sets.push(output);
         }
-        let bytes = weights as u64 * dtype.bytes() as u64;
-        // Panels round the channels up: a part must stay a little below the limit.
-        (bytes.div_ceil((limit - limit / 8).max(1)) as usize).clamp(1, desc.out_channels)
+        Ok(sets)
     }
 
-    fn in_parts(
-        &mut self,
-        parts: usize,
-        desc: ConvDesc,
-        input: DeviceId,
-        weights: LayerWeights,
-        residual: Option<DeviceId>,
-    ) -> Result<DeviceId> {
-        let LayerWeights::Constant { kernel, bias, slope, .. } = weights else { unreachable!("only constants are split") };
-        let mut outputs = Vec::new();
-        let size = desc.out_channels.div_ceil(parts);
-        let ranges: Vec<Range<usize>> = (0..parts)
-            .map(|part| part * size..((part + 1) * size).min(desc.out_channels))
-            .filter(|rows| !rows.is_empty())
-            .collect();
-        for rows in ranges {
-            let desc = ConvDesc { out_channels: rows.len(), ..desc };
-            let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), |_| true)?;
-            let residual = residual.map(|whole| self.channels(whole, &rows)).transpose()?;
-            let weights = LayerWeights::Constant { kernel: kernel.clone(), rows, bias: bias.clone(), slope: slope.clone() };
-            outputs.push(self.planned(plan, weights, input, residual, None)?);
+    /// One number for each output channel: those of each set of weights.
+    fn channels(&mut self, plan: &crate::algorithm::Plan, list: Option<DeviceId>) -> Result<Vec<DeviceId>> {
+        let Some(list) = list else { return Ok(Vec::new()) };
+        let parts = plan.weight_parts();
+        if parts.len() == 1 {
+            return Ok(vec![list]);
         }
-        self.concat(&outputs, 1)
-    }
-
-    /// Some channels of a tensor.
-    fn channels(&mut self, whole: DeviceId, rows: &Range<usize>) -> Result<DeviceId> {
-        let mut shape = self.shape(whole);
-        let strides = dense(&shape);
-        shape[1] = rows.len();
-        self.rearrange("split", whole, &shape, rows.start as i64 * strides[1], &strides)
+        let outputs = parts.iter().map(|part| part.outputs(plan.geometry.group_out() as usize));
+        outputs.map(|outputs| self.rearrange("split", list, &[outputs.len()], outputs.start as i64, &[1])).collect()
     }
 }

@@ -96,11 +96,17 @@ impl Lowering<'_> {
         }
     }
 
-    /// Whether all tensors of the steps from this one on fit a binding of the device.
+    /// Whether all tensors of the steps from this one on fit a binding of the device; layers are planned in parts where they do not.
     fn check_bindings(&self, first: usize) -> Result<()> {
         let limits = self.engine.limits();
         let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
-        let touched = self.program.steps[first..].iter().flat_map(|step| step.work.reads().into_iter().chain(step.work.writes()));
+        let bound_in_parts = |work: &Work| match work {
+            Work::Layer { .. } => true,
+            Work::Operation { operation, .. } => !operation.views.is_empty(),
+            _ => false,
+        };
+        let steps = self.program.steps[first..].iter().filter(|step| !bound_in_parts(&step.work));
+        let touched = steps.flat_map(|step| step.work.reads().into_iter().chain(step.work.writes()));
         match touched.map(|id| (id, self.program.bytes(id))).find(|(_, bytes)| *bytes > limit) {
             None => Ok(()),
             Some((id, bytes)) => Err(Error::unsupported(
@@ -336,9 +342,17 @@ impl Lowering<'_> {
             arithmetic,
             function,
         };
-        let operation = map.operation(self.engine.limits())?;
-        self.operation(operation, operands, output);
+        self.mapped(&map, operands, output)?;
         Ok(output)
+    }
+
+    /// The steps of a map: one, or several where a binding does not hold its tensors.
+    fn mapped(&mut self, map: &Map, operands: &[DeviceId], output: DeviceId) -> Result<()> {
+        let bytes: Vec<u64> = std::iter::once(&output).chain(operands).map(|&id| self.program.bytes(id)).collect();
+        for operation in map.operations(&bytes, self.engine.limits())? {
+            self.operation(operation, operands, output);
+        }
+        Ok(())
     }
 
     /// Elements of one tensor at other places of a new one of this shape.
@@ -353,9 +367,7 @@ impl Lowering<'_> {
     /// Copies elements over a loop of this shape.
     fn copy(&mut self, name: &str, from: DeviceId, read: Operand, to: DeviceId, write: Operand, shape: &[usize]) -> Result<()> {
         let map = Map { name, shape, operands: vec![read], output: write, arithmetic: Arithmetic::Move, function: "a" };
-        let operation = map.operation(self.engine.limits())?;
-        self.operation(operation, &[from], to);
-        Ok(())
+        self.mapped(&map, &[from], to)
     }
 
     /// The same numbers as another storage type.

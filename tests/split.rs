@@ -1,0 +1,196 @@
+//! Layers in parts: what one binding does not hold is computed in parts, to the same bits, or refused with the numbers.
+
+use wgconv::{
+    Algorithm, ConvDesc, DType, Engine, EngineDesc, ErrorKind, Graph, Layout, Network, NetworkDesc, Op, PoolDesc, PoolKind,
+    Problem, Specialise, Split, SplitAxis, Tensor, TensorDesc, Value, Weights, verify,
+};
+
+mod support;
+use support::{Random, dims};
+
+/// Bytes of a binding in these tests.
+const BINDING: u64 = 64 << 10;
+
+fn engine(binding: Option<u64>) -> Engine {
+    let desc = EngineDesc { max_binding_bytes: binding, specialise: Specialise::Never, ..Default::default() };
+    Engine::new(&desc).unwrap_or_else(|error| panic!("these tests need a GPU adapter: {error}"))
+}
+
+fn lines() -> Vec<Problem> {
+    let text = include_str!("problems/split.txt");
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).filter(|line| !line.is_empty());
+    lines.map(|line| line.parse().unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+}
+
+/// The best tile of each algorithm that takes a layer.
+fn one_of_each(engine: &Engine, problem: &Problem) -> Vec<Algorithm> {
+    let mut list: Vec<Algorithm> = Vec::new();
+    for algorithm in engine.candidates(problem).unwrap_or_else(|error| panic!("{problem}: {error}")).algorithms {
+        if list.iter().all(|other| other.name() != algorithm.name()) {
+            list.push(algorithm);
+        }
+    }
+    list
+}
+
+#[test]
+fn layers_in_parts_are_what_the_reference_says() {
+    let engine = engine(Some(BINDING));
+    println!("{}", engine.adapter());
+    let (mut checked, mut axes, mut wrong) = (0, Vec::<SplitAxis>::new(), Vec::new());
+    for problem in lines() {
+        let (first, last) = (Layout::ChannelsFirst, Layout::ChannelsLast);
+        for (dtype, layout) in [(DType::F32, first), (DType::F16, first), (DType::F32, last)] {
+            let problem = problem.with_dtype(dtype).with_layout(layout);
+            if dtype == DType::F16 && !engine.limits().f16 {
+                continue;
+            }
+            let case = verify::Case::new(&problem, 1).unwrap();
+            // Elements of 16 bits, or with channels last, lie elsewhere; the algorithms are the same.
+            let most = if (dtype, layout) == (DType::F32, first) { usize::MAX } else { 1 };
+            for algorithm in one_of_each(&engine, &problem).into_iter().take(most) {
+                let plan = engine.plan(&problem, &algorithm).unwrap();
+                if let Some(split) = plan.split {
+                    axes.extend(split.axes);
+                    checked += 1;
+                }
+                match case.check(&engine, &algorithm) {
+                    Ok(report) if report.passed() => {}
+                    Ok(report) => wrong.push(report.to_string()),
+                    Err(error) => wrong.push(format!("{problem} by {algorithm}: {error}")),
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    let all = [SplitAxis::Batch, SplitAxis::Groups, SplitAxis::OutputChannels, SplitAxis::Rows];
+    assert!(checked > 60 && all.iter().all(|axis| axes.contains(axis)), "{checked} layers in parts, by {axes:?}");
+}
+
+/// What a layer gives for random operands: bits of the results, and positions.
+fn results(engine: &Engine, problem: &Problem, algorithm: &Algorithm) -> (Vec<u32>, Vec<i32>, Option<Split>) {
+    let mut random = Random::new(7);
+    let mut tensor = |engine: &Engine, desc: &TensorDesc| -> Tensor {
+        engine.upload(&random.numbers(desc.elements().unwrap(), -1.0, 1.0), desc).unwrap()
+    };
+    let x = tensor(engine, &problem.input);
+    let (y, indices, split) = match problem.layer {
+        wgconv::Layer::Conv(desc) => {
+            let count = desc.weight_shape().unwrap().iter().product();
+            let kernel = Random::new(8).numbers(count, -1.0, 1.0);
+            let per_channel = Random::new(9).numbers(desc.out_channels, -1.0, 1.0);
+            let weights = Weights {
+                kernel: &kernel,
+                bias: desc.epilogue.bias.then_some(per_channel.as_slice()),
+                slope: (desc.epilogue.activation == wgconv::Activation::Prelu).then_some(per_channel.as_slice()),
+                ..Default::default()
+            };
+            let conv = engine.conv_with(&desc, &problem.input, weights, algorithm).unwrap();
+            let y = if desc.epilogue.residual == wgconv::Residual::None {
+                conv.run(&x).unwrap()
+            } else {
+                let residual = tensor(engine, conv.output_desc());
+                conv.run((&x, &residual)).unwrap()
+            };
+            (y, Vec::new(), conv.plan().split.clone())
+        }
+        wgconv::Layer::Pool(desc) => {
+            let pool = engine.pool_with(&desc, &problem.input, algorithm).unwrap();
+            let split = pool.plan().split.clone();
+            if matches!(desc.kind, PoolKind::Max { indices: Some(_) }) {
+                let (y, indices) = pool.run_with_indices(&x).unwrap();
+                (y, indices.to_vec().unwrap(), split)
+            } else {
+                (pool.run(&x).unwrap(), Vec::new(), split)
+            }
+        }
+    };
+    (y.to_vec::<f32>().unwrap().into_iter().map(f32::to_bits).collect(), indices, split)
+}
+
+#[test]
+fn parts_have_the_bits_of_the_whole_layer() {
+    let (small, whole) = (engine(Some(BINDING)), engine(None));
+    let mut count = 0;
+    for problem in lines() {
+        for algorithm in one_of_each(&small, &problem) {
+            let (bits, indices, split) = results(&small, &problem, &algorithm);
+            let (wanted, wanted_indices, none) = results(&whole, &problem, &algorithm);
+            assert_eq!(none, None);
+            let apart = bits.iter().zip(&wanted).filter(|(a, b)| a != b).count();
+            assert_eq!(apart, 0, "{problem} by {algorithm}: {apart} of {} results differ", bits.len());
+            assert_eq!(indices, wanted_indices, "{problem} by {algorithm}");
+            count += usize::from(split.is_some());
+        }
+    }
+    assert!(count > 30, "{count} layers in parts");
+}
+
+#[test]
+fn what_cannot_be_split_is_refused_with_the_numbers() {
+    let engine = engine(Some(BINDING));
+    for (line, bytes) in [
+        ("conv 1x1x2x20000 o1 k1x1 f32", "160000"),
+        ("global_avg_pool 1x2x200x200 f32", "320000"),
+        ("conv 1x1x300x100 o1 k3x3 p1x1 circular f32", "120000"),
+    ] {
+        let error = engine.candidates(&line.parse().unwrap()).unwrap_err();
+        let message = error.message();
+        assert!(
+            error.kind() == ErrorKind::Unsupported && message.contains(bytes) && message.contains("65536"),
+            "{line}: {error}"
+        );
+    }
+    // A tensor that no buffer holds is no part of anything.
+    let desc = EngineDesc { max_binding_bytes: Some(BINDING), max_buffer_bytes: Some(2 * BINDING), ..Default::default() };
+    let engine = Engine::new(&desc).unwrap();
+    let error = engine.candidates(&"conv 1x4x100x100 o4 k3x3 p1x1 f32".parse().unwrap()).unwrap_err();
+    assert!(error.message().contains("160000") && error.message().contains("131072"), "{error}");
+    // Weights that no buffer holds are in several.
+    let problem: Problem = "conv 1x200x4x4 o400 k3x3 p1x1 f32 bias".parse().unwrap();
+    let best = engine.candidates(&problem).unwrap().algorithms[0];
+    let report = verify::check(&engine, &problem, &best, 3).unwrap();
+    assert!(report.passed(), "{report}");
+}
+
+/// A small network whose every layer and sum is larger than a binding.
+fn network() -> Graph {
+    let mut random = Random::new(4);
+    let mut constant = |graph: &mut Graph, shape: &[usize]| {
+        let count = shape.iter().product();
+        graph.constant("w", Value::new(shape, random.numbers(count, -0.5, 0.5)).unwrap())
+    };
+    let mut graph = Graph::new("large");
+    let x = graph.input("x", &dims(&[2, 4, 70, 66]));
+    let (w, b) = (constant(&mut graph, &[12, 4, 3, 3]), constant(&mut graph, &[12]));
+    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 12, [3, 3]) };
+    let first = graph.conv(&desc, x, w, Some(b));
+    let first = graph.apply(Op::Activation(wgconv::Activation::Relu), &[first]);
+    let (w, desc) = (constant(&mut graph, &[12, 12, 3, 3]), ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(12, 12, [3, 3]) });
+    let second = graph.conv(&desc, first, w, None);
+    let sum = graph.apply(Op::Binary(wgconv::Binary::Add), &[first, second]);
+    let turned = graph.apply(Op::Transpose { permutation: vec![0, 1, 3, 2] }, &[sum]);
+    graph.output("turned", turned);
+    let pooled = graph.pool(&PoolDesc::max([2, 2]), sum);
+    graph.output("y", pooled);
+    graph
+}
+
+#[test]
+fn networks_run_layers_in_parts_and_say_so() {
+    let desc = NetworkDesc::default();
+    let small = Network::new(&engine(Some(BINDING)), &network(), &desc).unwrap();
+    let whole = Network::new(&engine(None), &network(), &desc).unwrap();
+    assert!(small.explain().contains("by batch, rows into"), "{}", small.explain());
+    assert!(small.host_nodes().is_empty(), "{}", small.explain());
+    let x = Value::new(&[2, 4, 70, 66], Random::new(5).numbers(2 * 4 * 70 * 66, -1.0, 1.0)).unwrap();
+    let (got, wanted) =
+        (small.run_values(std::slice::from_ref(&x)).unwrap(), whole.run_values(std::slice::from_ref(&x)).unwrap());
+    assert_eq!(got.len(), 2);
+    for (got, wanted) in got.iter().zip(&wanted) {
+        let error = support::difference(got, wanted);
+        assert!(error < 1e-6, "{error:e}");
+    }
+    let found = small.verify(&[x]).unwrap();
+    assert!(found.passed(), "{found}");
+}
