@@ -1,5 +1,7 @@
 //! [`Engine`]: the front door. Opens a device, uploads tensors, plans layers and makes them ready.
 
+mod recover;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use crate::algorithm::{Algorithm, ByteProduct, Candidates, Plan};
 use crate::desc::{ConvDesc, PoolDesc};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, BufferStats, Device, Gpu, Queue};
+use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, BufferStats, Current, Device, Gpu, Queue};
 use crate::kernel::GeometryMode;
 use crate::layer::{Conv, Pool};
 use crate::limits::{DeviceClass, DeviceLimits, Precision};
@@ -103,8 +105,8 @@ const LARGE_POOL: u64 = 1 << 18;
 /// ```
 #[derive(Clone)]
 pub struct Engine {
-    gpu: Arc<Gpu>,
-    specialise: Specialise,
+    current: Arc<Current>,
+    desc: Arc<EngineDesc>,
     tuner: Arc<Tuner>,
 }
 
@@ -131,7 +133,8 @@ impl Engine {
         gpu.buffers.set_budget(desc.memory_budget);
         let plans = format!("{:?}", desc.specialise);
         let tuner = Tuner::new(desc.tuning, desc.tuning_table.clone(), &gpu.adapter, &gpu.limits, &plans);
-        Self { gpu: Arc::new(gpu), specialise: desc.specialise, tuner: Arc::new(tuner) }
+        let current = Arc::new(Current::new(Arc::new(gpu)));
+        Self { current, desc: Arc::new(desc.clone()), tuner: Arc::new(tuner) }
     }
 
     /// An engine on a caller's device, beside whatever else runs there. The features and limits that the device was opened with
@@ -141,7 +144,7 @@ impl Engine {
     /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost) where the device is gone already.
     pub fn from_wgpu(adapter: &Adapter, device: Device, queue: Queue, desc: &EngineDesc) -> Result<Self> {
         let engine = Self::over(gpu::wrap(adapter, device, queue, &desc.wanted()), desc);
-        engine.gpu.scoped(|| Ok(()))?;
+        engine.gpu().scoped(|| Ok(()))?;
         Ok(engine)
     }
 
@@ -159,22 +162,22 @@ impl Engine {
 
     /// The adapter that runs this engine.
     pub fn adapter(&self) -> &AdapterSummary {
-        &self.gpu.adapter
+        &self.current.adapter
     }
 
     /// The adapter's name.
     pub fn adapter_name(&self) -> &str {
-        &self.gpu.adapter.name
+        &self.current.adapter.name
     }
 
     /// Whether the adapter computes on the CPU.
     pub fn is_software(&self) -> bool {
-        self.gpu.adapter.class == DeviceClass::Software
+        self.current.adapter.class == DeviceClass::Software
     }
 
     /// What the engine's buffers take of the device: those in use, and those that dropped tensors gave back.
     pub fn buffers(&self) -> BufferStats {
-        self.gpu.buffers.stats()
+        self.gpu().buffers.stats()
     }
 
     /// Gives the buffers that wait to be used again back to the device, after a phase that needed many. Results are never touched.
@@ -192,32 +195,36 @@ impl Engine {
 
     /// [`trim`](Self::trim) until no more than so many bytes wait; the longest unused buffers go first.
     pub fn trim_to(&self, cached_bytes: u64) {
-        self.gpu.buffers.trim_to(cached_bytes);
+        self.gpu().buffers.trim_to(cached_bytes);
     }
 
     /// Writes [`EngineDesc::pipeline_cache`] now, for programs that run for long; does nothing where there is none or nothing is new.
     /// A file that cannot be written is a warning (crate `log`): what it would have held is compiled again.
     pub fn save_pipelines(&self) {
-        self.gpu.pipelines.save();
+        self.gpu().pipelines.save();
     }
 
     /// What plans may use.
     pub fn limits(&self) -> &DeviceLimits {
-        &self.gpu.limits
+        &self.current.limits
     }
 
-    /// The device, for a caller's own work beside the engine's.
-    pub fn device(&self) -> &Device {
-        &self.gpu.device
+    /// The device, for a caller's own work beside the engine's. It is another one after [`recover`](Self::recover).
+    pub fn device(&self) -> Device {
+        self.gpu().device.clone()
     }
 
     /// The device's queue.
-    pub fn queue(&self) -> &Queue {
-        &self.gpu.queue
+    pub fn queue(&self) -> Queue {
+        self.gpu().queue.clone()
     }
 
-    pub(crate) fn gpu(&self) -> &Arc<Gpu> {
-        &self.gpu
+    pub(crate) fn gpu(&self) -> Arc<Gpu> {
+        self.current.gpu()
+    }
+
+    pub(crate) fn current(&self) -> &Arc<Current> {
+        &self.current
     }
 
     /// Copies numbers to the device as the elements of a tensor; f16 tensors get them rounded to nearest. The numbers are in row-major
@@ -231,7 +238,7 @@ impl Engine {
         if desc.dtype() == DType::I32 {
             return Err(Error::unsupported("input", "has elements of type i32, but layers work on f32 and f16"));
         }
-        Tensor::uploaded(&self.gpu, data, desc)
+        Tensor::uploaded(&self.gpu(), data, desc)
     }
 
     /// A tensor of zeros, to run into.
@@ -239,7 +246,7 @@ impl Engine {
     /// # Errors
     /// As [`upload`](Self::upload).
     pub fn zeros(&self, desc: &TensorDesc) -> Result<Tensor> {
-        Tensor::filled(&self.gpu, desc, 0, &[0; 4])
+        Tensor::filled(&self.gpu(), desc, 0, &[0; 4])
     }
 
     /// A convolution made ready for inputs of this description, by the best algorithm as [`EngineDesc::tuning`] finds it.
@@ -260,7 +267,7 @@ impl Engine {
     pub fn conv_with(&self, desc: &ConvDesc, input: &TensorDesc, weights: Weights, algorithm: &Algorithm) -> Result<Conv> {
         let plan = self.plan(&Problem::conv(desc, input), algorithm)?;
         weights.check(desc)?;
-        Conv::new(&self.gpu, plan, &weights)
+        Conv::new(&self.current, plan, &weights)
     }
 
     /// A pooling made ready for inputs of this description.
@@ -278,7 +285,7 @@ impl Engine {
     /// # Errors
     /// As [`conv_with`](Self::conv_with).
     pub fn pool_with(&self, desc: &PoolDesc, input: &TensorDesc, algorithm: &Algorithm) -> Result<Pool> {
-        Pool::new(&self.gpu, self.plan(&Problem::pool(desc, input), algorithm)?)
+        Pool::new(&self.current, self.plan(&Problem::pool(desc, input), algorithm)?)
     }
 
     /// What can compute a layer here, the best guess first, and why the rest cannot.
@@ -301,7 +308,7 @@ impl Engine {
 
     /// Whether a kernel of so much work, of which `large` is much, has its sizes as constants.
     fn sizes(&self, work: u64, large: u64) -> GeometryMode {
-        match self.specialise {
+        match self.desc.specialise {
             Specialise::Always => GeometryMode::Constant,
             Specialise::Never => GeometryMode::Uniform,
             Specialise::Large => {
@@ -342,7 +349,7 @@ impl Engine {
             return Err(Error::unsupported("algorithm", format!("nothing computes `{problem}`: {reasons}")));
         }
         let plan = |algorithm: &Algorithm| self.plan(problem, algorithm);
-        self.tuner.choose(&key, &Question { gpu: &self.gpu, problem, algorithms: &candidates.algorithms, plan: &plan })
+        self.tuner.choose(&key, &Question { gpu: &self.gpu(), problem, algorithms: &candidates.algorithms, plan: &plan })
     }
 
     /// How a layer would be computed here and why.
@@ -358,13 +365,13 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost).
     pub fn wait(&self) -> Result<()> {
-        self.gpu.wait(None)
+        self.gpu().wait(None)
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Engine({})", self.gpu.adapter)
+        write!(f, "Engine({})", self.current.adapter)
     }
 }
 

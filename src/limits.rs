@@ -74,6 +74,30 @@ pub struct DeviceLimits {
     pub parallelism: u32,
 }
 
+impl DeviceLimits {
+    /// What of these limits a device with others does not reach, so that plans made within these may not run there; `None` where all
+    /// of them do.
+    pub(crate) fn exceeds(&self, other: &DeviceLimits) -> Option<String> {
+        let numbers = [
+            ("workgroup_invocations", self.workgroup_invocations.into(), other.workgroup_invocations.into()),
+            ("workgroup_bytes", self.workgroup_bytes.into(), other.workgroup_bytes.into()),
+            ("workgroups", self.workgroups.into(), other.workgroups.into()),
+            ("storage_buffers", self.storage_buffers.into(), other.storage_buffers.into()),
+            ("storage_binding_bytes", self.storage_binding_bytes, other.storage_binding_bytes),
+            ("buffer_bytes", self.buffer_bytes, other.buffer_bytes),
+            ("loop_iterations", self.loop_iterations, other.loop_iterations),
+            ("f16", self.f16.into(), other.f16.into()),
+        ];
+        let less = numbers.iter().find(|(_, own, others): &&(_, u64, u64)| own > others);
+        if let Some((name, own, others)) = less {
+            return Some(format!("its {name} is {others}, but plans were made for {own}"));
+        }
+        let size = |size: Option<u32>| size.map_or("none".to_string(), |size| size.to_string());
+        (self.subgroup.is_some() && self.subgroup != other.subgroup)
+            .then(|| format!("its subgroup size is {}, but plans were made for {}", size(other.subgroup), size(self.subgroup)))
+    }
+}
+
 impl Default for DeviceLimits {
     /// What every WebGPU device has.
     fn default() -> Self {
@@ -92,5 +116,21 @@ impl Default for DeviceLimits {
             loop_iterations: u64::MAX,
             parallelism: 32,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeviceLimits;
+
+    #[test]
+    fn plans_for_one_device_run_on_another_that_has_no_less_of_anything() {
+        let floor = DeviceLimits::default();
+        let larger = DeviceLimits { f16: true, subgroup: Some(32), workgroup_bytes: 32 << 10, ..floor };
+        assert_eq!(floor.exceeds(&floor), None);
+        assert_eq!(floor.exceeds(&larger), None);
+        assert_eq!(larger.exceeds(&floor).unwrap(), "its workgroup_bytes is 16384, but plans were made for 32768");
+        let lanes = DeviceLimits { subgroup: Some(8), ..larger };
+        assert_eq!(lanes.exceeds(&larger).unwrap(), "its subgroup size is 32, but plans were made for 8");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use half::f16;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{self, Bound, CommandEncoder, Dispatch, Gpu, PooledBuffer, Readback, Recorded};
 use crate::kernel::Slot;
 use crate::layout::Layout;
@@ -141,6 +141,11 @@ impl Tensor {
     /// Checks that this is what a layer was made for, on the layer's engine.
     pub(crate) fn check(&self, field: &'static str, gpu: &Arc<Gpu>, desc: &TensorDesc) -> Result<()> {
         if !Arc::ptr_eq(&self.gpu, gpu) {
+            // One of the device that this engine had before its recovery.
+            if let Some(reason) = self.gpu.loss() {
+                let text = format!("{field} is a tensor of a device that is gone ({reason}): upload it again");
+                return Err(Error::new(ErrorKind::DeviceLost, text));
+            }
             return Err(Error::invalid(field, "is a tensor of another engine"));
         }
         if self.desc != *desc {

@@ -28,6 +28,6 @@ impl Case {
     /// # Errors
     /// Those of [`Engine::conv_with`](crate::Engine::conv_with) and of running; a wrong result is not an error but a failure in the report.
     pub fn check(&self, engine: &Engine, algorithm: &Algorithm) -> Result<Report> {
-        self.check_plan(engine.gpu(), &engine.plan(self.problem(), algorithm)?)
+        self.check_plan(&engine.gpu(), &engine.plan(self.problem(), algorithm)?)
     }
 }

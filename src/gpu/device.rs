@@ -18,7 +18,7 @@ pub(crate) struct Gpu {
     pub buffers: Arc<BufferPool>,
     pub poller: Poller,
     /// Whether the device was opened here.
-    owned: bool,
+    pub owned: bool,
     lost: Arc<Lost>,
 }
 
@@ -60,11 +60,39 @@ impl Gpu {
 
     /// An error if the device is known to be gone: wgpu says nothing then, and gives invalid objects.
     pub fn check(&self) -> Result<()> {
-        if !self.lost.flag.load(Ordering::Acquire) {
-            return Ok(());
+        match self.loss() {
+            None => Ok(()),
+            Some(reason) => Err(Error::new(ErrorKind::DeviceLost, format!("{reason}; Engine::recover opens it anew"))),
         }
-        let reason = self.lost.reason.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(Error::new(ErrorKind::DeviceLost, format!("{}: {reason}", self.adapter.name)))
+    }
+
+    /// Why the device is gone, where it is known to be.
+    pub fn loss(&self) -> Option<String> {
+        let lost = self.lost.flag.load(Ordering::Acquire);
+        lost.then(|| format!("{}: {}", self.adapter.name, self.lost.reason.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// An error if the device is gone, which it is asked for.
+    ///
+    /// wgpu drops whatever is asked of a lost device without a word, and calls the callback of the loss when the device is next polled
+    /// and has nothing to do, or never where it is the caller's. All that shows is that whatever is made from then on is invalid: so
+    /// the device is asked for what it cannot refuse, a small buffer, and nothing is written to it, which wgpu checks all the same.
+    pub fn probe(&self) -> Result<()> {
+        self.check()?;
+        let no_room = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let refused = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let usage = wgpu::BufferUsages::COPY_DST;
+        let buffer =
+            self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 4, usage, mapped_at_creation: false });
+        self.queue.write_buffer(&buffer, 0, &[]);
+        let refused = pollster::block_on(refused.pop()).is_some();
+        let no_room = pollster::block_on(no_room.pop()).is_some();
+        if refused && !no_room {
+            // The callback knows the reason.
+            let _ = self.device.poll(wgpu::PollType::Poll);
+            self.lost.set_unless_known("the device takes no more work: it was destroyed, or it is lost");
+        }
+        self.check()
     }
 
     /// Runs `work` inside error scopes; whatever wgpu reports comes back as the error.
@@ -79,19 +107,19 @@ impl Gpu {
         let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop())).collect::<Vec<_>>();
         match errors.into_iter().flatten().next() {
             Some(error) => Err(self.error(error)),
-            None => result,
+            None => self.probe().and(result),
         }
     }
 
     /// Blocks until everything submitted so far, or up to `submission`, is done.
     pub fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let wait = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
-        self.check()?;
+        self.probe()?;
         wait.map(|_| ()).map_err(|error| Error::new(ErrorKind::Device, error.to_string()))
     }
 
     fn error(&self, error: wgpu::Error) -> Error {
-        if let Err(lost) = self.check_after_failure() {
+        if let Err(lost) = self.probe() {
             return lost;
         }
         match error {
@@ -100,27 +128,10 @@ impl Gpu {
         }
     }
 
-    /// [`check`](Self::check) once something has failed. A device that was not opened here has no callback of ours, and wgpu gives
-    /// no sign of its loss but that whatever is made from then on is invalid: so it is asked for what it cannot refuse.
-    fn check_after_failure(&self) -> Result<()> {
-        if !self.owned {
-            let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-            let usage = wgpu::BufferUsages::COPY_DST;
-            let buffer =
-                self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 4, usage, mapped_at_creation: false });
-            self.queue.write_buffer(&buffer, 0, &[0; 4]);
-            if pollster::block_on(scope.pop()).is_some() {
-                self.lost.set("the caller's device does not even take a small buffer any more".into());
-            }
-        }
-        self.check()
-    }
-
     /// What a failed mapping means.
-    pub fn mapping_error(&self, error: &wgpu::BufferAsyncError) -> Error {
-        self.check_after_failure()
-            .err()
-            .unwrap_or_else(|| Error::new(ErrorKind::Device, format!("a buffer could not be mapped: {error}")))
+    pub fn mapping_error(&self, error: &impl std::fmt::Display) -> Error {
+        let refused = || Error::new(ErrorKind::Device, format!("a buffer could not be mapped: {error}"));
+        self.probe().err().unwrap_or_else(refused)
     }
 }
 
@@ -128,5 +139,11 @@ impl Lost {
     fn set(&self, reason: String) {
         *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
         self.flag.store(true, Ordering::Release);
+    }
+
+    fn set_unless_known(&self, reason: &str) {
+        if !self.flag.load(Ordering::Acquire) {
+            self.set(reason.into());
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod adapter;
 mod buffer;
+mod current;
 mod device;
 mod pipeline;
 mod pipeline_file;
@@ -14,6 +15,7 @@ mod recording;
 pub(crate) use adapter::{Wanted, list, open, wrap};
 pub use buffer::BufferStats;
 pub(crate) use buffer::{BufferPool, PooledBuffer};
+pub(crate) use current::{Current, Rebuilt};
 pub(crate) use device::Gpu;
 pub(crate) use pipeline::{Pipeline, PipelineCache};
 pub(crate) use readback::{Readback, Recorded};

@@ -127,23 +127,23 @@ impl Readback {
     }
 
     /// Reads what has arrived.
-    pub fn read<T>(self, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+    pub fn read<T>(self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         match self.staging.raw().get_mapped_range(0..self.bytes) {
             Ok(view) => Ok(read(&view)),
-            Err(error) => Err(Error::new(ErrorKind::Device, format!("a mapped buffer cannot be read: {error}"))),
+            Err(error) => Err(gpu.mapping_error(&error)),
         }
     }
 
     /// Waits by blocking the thread, and reads.
     pub fn wait<T>(mut self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         self.arrive(gpu)?;
-        self.read(read)
+        self.read(gpu, read)
     }
 
     /// Waits without blocking the thread, and reads.
     pub async fn wait_async<T>(mut self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         self.arrive_async(gpu).await?;
-        self.read(read)
+        self.read(gpu, read)
     }
 }
 
@@ -152,6 +152,6 @@ fn meaning(gpu: &Gpu, answer: Option<Result<(), wgpu::BufferAsyncError>>) -> Res
     match answer {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => Err(gpu.mapping_error(&error)),
-        None => Err(Error::new(ErrorKind::Device, "a buffer's mapping was never answered")),
+        None => Err(gpu.mapping_error(&"the mapping was never answered")),
     }
 }

@@ -11,7 +11,6 @@ use super::memory::Layout;
 use super::no_room;
 use super::program::{DeviceId, LayerWeights, Outcome, Program, Source, Work};
 use crate::algorithm::{Plan, Step};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Bound, Dispatch, Gpu, PooledBuffer};
 use crate::graph::Graph;
@@ -46,8 +45,7 @@ impl Builder<'_> {
 
 impl Executable {
     /// Makes everything that a run needs. With `share` off each value keeps its own buffer, so that all can be read afterwards.
-    pub fn new(engine: &Engine, graph: &Graph, program: Program, share: bool, memory_limit: Option<u64>) -> Result<Self> {
-        let gpu = engine.gpu();
+    pub fn new(gpu: &Arc<Gpu>, graph: &Graph, program: Arc<Program>, share: bool, memory_limit: Option<u64>) -> Result<Self> {
         let layout = Layout::new(&program, share);
         let weights = weight_bytes(&program);
         if let Some(limit) = memory_limit.filter(|&limit| weights + layout.bytes() > limit) {
@@ -87,15 +85,8 @@ impl Executable {
                 builder.constant_bytes += tensor.bound().bytes;
             }
         }
-        let mut executable = Self {
-            engine: engine.clone(),
-            program,
-            layout,
-            tensors,
-            dispatches: Vec::new(),
-            constant_bytes: 0,
-            buffers: Vec::new(),
-        };
+        let mut executable =
+            Self { gpu: gpu.clone(), program, layout, tensors, dispatches: Vec::new(), constant_bytes: 0, buffers: Vec::new() };
         for number in 0..executable.program.steps.len() {
             let step = &executable.program.steps[number];
             let dispatches = executable.prepare(&step.work, &mut builder);
@@ -188,7 +179,7 @@ impl Executable {
     }
 
     fn dispatch(&self, kernel: &Kernel, grid: [u32; 3], find: impl Fn(Slot) -> Option<Bound>) -> Result<Dispatch> {
-        let gpu = self.gpu();
+        let gpu = &self.gpu;
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
         let bound: Option<Vec<Bound>> = kernel.bindings.iter().map(|binding| find(binding.slot)).collect();
         let bound =

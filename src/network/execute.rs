@@ -9,7 +9,6 @@ use super::frame::{Frame, Leaving};
 use super::memory::Layout;
 use super::program::{DeviceId, Outcome, Program, Source, Work};
 use super::{check_count, wrong_input};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{self, CommandEncoder, Dispatch, Gpu, PooledBuffer, SubmissionIndex};
 use crate::graph::ops::evaluate;
@@ -39,8 +38,8 @@ struct Begun {
 
 /// Made by `build`.
 pub(super) struct Executable {
-    pub(super) engine: Engine,
-    pub(super) program: Program,
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) program: Arc<Program>,
     pub(super) layout: Layout,
     /// The device values that have steps or constants, as tensors that share buffers.
     pub(super) tensors: Vec<Option<Tensor>>,
@@ -70,10 +69,6 @@ impl Executable {
         self.program.steps.iter().any(|step| step.work.is_host())
     }
 
-    pub(super) fn gpu(&self) -> &Arc<Gpu> {
-        self.engine.gpu()
-    }
-
     pub(super) fn tensor(&self, id: DeviceId) -> &Tensor {
         self.tensors[id.0].as_ref().expect("every value that a step touches has a buffer")
     }
@@ -91,7 +86,7 @@ impl Executable {
             results.push(match outcome {
                 Outcome::Device(id) => {
                     let from = self.tensor(*id);
-                    let tensor = Tensor::uninitialised(self.gpu(), from.desc().clone(), 0)?;
+                    let tensor = Tensor::uninitialised(&self.gpu, from.desc().clone(), 0)?;
                     copy(&mut encoder, from, &tensor)?;
                     tensor
                 }
@@ -120,7 +115,7 @@ impl Executable {
             });
         }
         let submission = self.flush(&mut encoder)?;
-        Frame::new(self.gpu(), results, &submission)
+        Frame::new(&self.gpu, results, &submission)
     }
 
     /// Runs everything up to the results.
@@ -149,7 +144,7 @@ impl Executable {
     /// the wall, behind the device's step before them.
     pub fn run_timed(&self, graph: &Graph, inputs: &[Operand], timestamps: &mut bool) -> Result<Vec<[f64; 2]>> {
         let (sources, mut values) = self.take_inputs(graph, inputs)?;
-        let gpu = self.gpu();
+        let gpu = &self.gpu;
         let mut encoder = self.begin();
         self.copy_inputs(&sources, &mut encoder)?;
         self.flush(&mut encoder)?;
@@ -198,7 +193,7 @@ impl Executable {
                         return Err(wrong_input(graph, id, &value.to_string()));
                     }
                     if let Some(desc) = wanted {
-                        sources[number] = Some(value_to_tensor(self.gpu(), value, desc, None)?);
+                        sources[number] = Some(value_to_tensor(&self.gpu, value, desc, None)?);
                     }
                     if self.program.host_inputs.contains(&id) {
                         values.insert(id, Arc::new(Value::clone(value)));
@@ -210,17 +205,17 @@ impl Executable {
                         return Err(wrong_input(graph, id, &format!("{} elements of f32", list.len())));
                     }
                     if let Some(desc) = wanted {
-                        sources[number] = Some(Tensor::uploaded(self.gpu(), list, desc)?);
+                        sources[number] = Some(Tensor::uploaded(&self.gpu, list, desc)?);
                     }
                     if self.program.host_inputs.contains(&id) {
                         values.insert(id, Arc::new(Value::new(&fact.shape, list.to_vec())?));
                     }
                 }
                 Operand::Tensor(tensor) => {
-                    let dtype = super::program::storage(fact.element, self.engine.limits().f16).ok_or_else(|| {
+                    let dtype = super::program::storage(fact.element, self.gpu.limits.f16).ok_or_else(|| {
                         Error::unsupported("inputs", format!("of {} can only be given as values", fact.element))
                     })?;
-                    tensor.check("inputs", self.gpu(), &TensorDesc::new(&fact.shape, dtype))?;
+                    tensor.check("inputs", &self.gpu, &TensorDesc::new(&fact.shape, dtype))?;
                     sources[number] = wanted.map(|_| Tensor::clone(tensor));
                     if self.program.host_inputs.contains(&id) {
                         values.insert(id, Arc::new(tensor_to_value(tensor, fact.element)?));
@@ -254,13 +249,13 @@ impl Executable {
             let count = self.program.outcomes.len();
             return Err(Error::invalid("outputs", format!("are {}, but the network has {count}", outputs.len())));
         }
-        self.gpu().scoped(|| {
+        self.gpu.scoped(|| {
             self.copy_inputs(&sources, encoder)?;
             record(encoder, &self.dispatches);
             for (outcome, &output) in self.program.outcomes.iter().zip(outputs) {
                 if let Outcome::Device(id) = outcome {
                     let from = self.tensor(*id);
-                    output.check("outputs", self.gpu(), from.desc())?;
+                    output.check("outputs", &self.gpu, from.desc())?;
                     copy(encoder, from, output)?;
                 }
             }
@@ -273,7 +268,7 @@ impl Executable {
             Work::Upload { value, to, indices_below } => {
                 let host = find(graph, values, *value)?;
                 let target = self.tensor(*to);
-                let from = value_to_tensor(self.gpu(), &host, target.desc(), *indices_below)?;
+                let from = value_to_tensor(&self.gpu, &host, target.desc(), *indices_below)?;
                 let mut encoder = self.begin();
                 copy(&mut encoder, &from, target)?;
                 self.flush(&mut encoder).map(drop)
@@ -296,19 +291,19 @@ impl Executable {
     }
 
     fn begin(&self) -> CommandEncoder {
-        gpu::encoder(self.gpu())
+        gpu::encoder(&self.gpu)
     }
 
     /// Submits what was recorded and begins anew.
     fn flush(&self, encoder: &mut CommandEncoder) -> Result<SubmissionIndex> {
-        gpu::submit(self.gpu(), std::mem::replace(encoder, self.begin()))
+        gpu::submit(&self.gpu, std::mem::replace(encoder, self.begin()))
     }
 
     /// A result that the host has as a tensor.
     fn host_result(&self, value: &Value) -> Result<Tensor> {
-        let dtype = super::program::storage(value.element(), self.engine.limits().f16)
+        let dtype = super::program::storage(value.element(), self.gpu.limits.f16)
             .ok_or_else(|| Error::unsupported("outputs", format!("of {} can only be had by run_values", value.element())))?;
-        value_to_tensor(self.gpu(), value, &TensorDesc::new(value.shape(), dtype), None)
+        value_to_tensor(&self.gpu, value, &TensorDesc::new(value.shape(), dtype), None)
     }
 }
 

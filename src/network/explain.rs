@@ -30,8 +30,8 @@ pub(super) fn step_text(work: &Work) -> String {
 impl Network {
     /// How the network is computed: each step with its algorithm, the nodes that the host computes, memory.
     pub fn explain(&self) -> String {
-        let (graph, executable) = (&self.0.graph, &self.0.executable);
-        let program = &executable.program;
+        let (graph, executable) = (&self.0.graph, self.0.executable.last());
+        let program = &self.0.program;
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -60,6 +60,6 @@ impl Network {
 
     /// The nodes that the host computes, by name; empty where a run is one submission.
     pub fn host_nodes(&self) -> Vec<String> {
-        host_nodes(&self.0.executable.program, &self.0.graph)
+        host_nodes(&self.0.program, &self.0.graph)
     }
 }

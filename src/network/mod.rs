@@ -21,13 +21,14 @@ pub use verify::{Verification, VerifiedNode};
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::CommandEncoder;
+use crate::gpu::{CommandEncoder, Gpu, Rebuilt};
 use crate::graph::ops::evaluate;
 use crate::graph::{Bindings, Graph, ValueId};
 use crate::passes;
 use crate::tensor::Tensor;
 use crate::value::{ElementType, Value};
 use execute::Executable;
+use program::Program;
 
 /// What network is wanted of a graph.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,7 +41,8 @@ pub struct NetworkDesc {
     pub unoptimised: bool,
 }
 
-/// A network ready to run. Cheap to clone: clones share everything. It may run from several threads at once.
+/// A network ready to run. Cheap to clone: clones share everything. It may run from several threads at once, and runs again after
+/// [`Engine::recover`](crate::Engine::recover).
 ///
 /// # Examples
 /// ```no_run
@@ -62,7 +64,9 @@ struct Inner {
     graph: Graph,
     /// Bound, and as it was given.
     original: Graph,
-    executable: Executable,
+    program: Arc<Program>,
+    memory_limit: Option<u64>,
+    executable: Rebuilt<Executable>,
     /// For networks with steps of the host: their intermediate values belong to one run at a time.
     turn: Mutex<()>,
 }
@@ -76,9 +80,12 @@ impl Network {
     pub fn new(engine: &Engine, graph: &Graph, desc: &NetworkDesc) -> Result<Self> {
         let original = graph.bind(&desc.bindings)?;
         let graph = if desc.unoptimised { passes::remove_unused(&original) } else { passes::optimise(&original) };
-        let program = lower::lower(engine, &graph)?;
-        let executable = Executable::new(engine, &graph, program, true, desc.memory_limit)?;
-        Ok(Self(Arc::new(Inner { engine: engine.clone(), graph, original, executable, turn: Mutex::new(()) })))
+        let program = Arc::new(lower::lower(engine, &graph)?);
+        let memory_limit = desc.memory_limit;
+        let make = |gpu: &Arc<Gpu>| Executable::new(gpu, &graph, program.clone(), true, memory_limit);
+        let executable = Rebuilt::new(engine.current(), make)?;
+        let engine = engine.clone();
+        Ok(Self(Arc::new(Inner { engine, graph, original, program, memory_limit, executable, turn: Mutex::new(()) })))
     }
 
     /// The graph as it runs: bound and after all passes. It prints as text.
@@ -111,12 +118,12 @@ impl Network {
 
     /// Bytes on the device that intermediate values share: the most that a run needs beside the weights.
     pub fn peak_bytes(&self) -> u64 {
-        self.0.executable.layout_bytes()
+        self.0.executable.last().layout_bytes()
     }
 
     /// Bytes on the device of weights and other constants.
     pub fn weight_bytes(&self) -> u64 {
-        self.0.executable.constant_bytes()
+        self.0.executable.last().constant_bytes()
     }
 
     /// Runs the network on tensors of the device, in the order of [`inputs`](Self::inputs); the results are new tensors. The work is
@@ -126,8 +133,9 @@ impl Network {
     /// [`ErrorKind::Invalid`] where a tensor is not what the network was made for, [`ErrorKind::DeviceLost`].
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let inputs = inputs.iter().map(|&tensor| execute::Operand::Tensor(tensor)).collect::<Vec<_>>();
+        let executable = self.0.executable()?;
         let _turn = self.turn();
-        self.0.executable.run(&self.0.graph, &inputs)
+        executable.run(&self.0.graph, &inputs)
     }
 
     /// [`run`](Self::run) on values of the host, of any element type; waits for the results.
@@ -136,13 +144,14 @@ impl Network {
     /// As [`run`](Self::run).
     pub fn run_values(&self, inputs: &[Value]) -> Result<Vec<Value>> {
         let inputs = inputs.iter().map(execute::Operand::Value).collect::<Vec<_>>();
-        self.start(&inputs)?.wait(self.0.engine.gpu())
+        self.start(&inputs)?.wait()
     }
 
     /// Runs the network; the results are on their way to the host.
     fn start(&self, inputs: &[execute::Operand]) -> Result<frame::Frame> {
+        let executable = self.0.executable()?;
         let _turn = self.turn();
-        self.0.executable.start(&self.0.graph, inputs)
+        executable.start(&self.0.graph, inputs)
     }
 
     /// Records the network into a caller's encoder, from and into the caller's tensors. Keep them until it is submitted.
@@ -150,7 +159,7 @@ impl Network {
     /// # Errors
     /// As [`run`](Self::run); [`ErrorKind::Unsupported`] where the host computes a part, which no encoder can hold.
     pub fn encode(&self, encoder: &mut CommandEncoder, inputs: &[&Tensor], outputs: &[&Tensor]) -> Result<()> {
-        self.0.executable.encode(&self.0.graph, encoder, inputs, outputs)
+        self.0.executable()?.encode(&self.0.graph, encoder, inputs, outputs)
     }
 
     /// Runs the graph as it was given, before any pass, through the CPU reference.
@@ -162,7 +171,14 @@ impl Network {
     }
 
     fn turn(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
-        self.0.executable.uses_host().then(|| self.0.turn.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.executable.last().uses_host().then(|| self.0.turn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Inner {
+    /// What runs on the device that the engine has now.
+    fn executable(&self) -> Result<Arc<Executable>> {
+        self.executable.get(|gpu| Executable::new(gpu, &self.graph, self.program.clone(), true, self.memory_limit))
     }
 }
 

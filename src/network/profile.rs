@@ -45,7 +45,7 @@ impl Network {
     /// # Errors
     /// As [`run_values`](Self::run_values).
     pub fn profile(&self, inputs: &[Value]) -> Result<Profile> {
-        let (graph, executable) = (&self.0.graph, &self.0.executable);
+        let (graph, executable) = (&self.0.graph, self.0.executable()?);
         let engine = &self.0.engine;
         // The first run pays for what drivers put off.
         self.run_values(inputs)?;

@@ -262,7 +262,7 @@ impl StreamReceiver {
             self.current = Some(pollster::block_on(self.frames.receive())?);
         }
         let mut next = self.current.take()?;
-        let arrived = next.frame.arrive(self.network.0.engine.gpu());
+        let arrived = next.frame.arrive();
         Some(arrived.and_then(|()| next.frame.read()))
     }
 
@@ -274,7 +274,7 @@ impl StreamReceiver {
         if self.current.is_none() {
             self.current = Some(self.frames.receive().await?);
         }
-        let arrived = self.current.as_mut()?.frame.arrive_async(self.network.0.engine.gpu()).await;
+        let arrived = self.current.as_mut()?.frame.arrive_async().await;
         let next = self.current.take()?;
         Some(arrived.and_then(|()| next.frame.read()))
     }

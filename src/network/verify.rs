@@ -78,9 +78,9 @@ impl Network {
         let (engine, graph) = (&self.0.engine, &self.0.graph);
         check_values(graph, inputs)?;
         let program = lower::lower(engine, graph)?;
-        let executable = Executable::new(engine, graph, program, false, None)?;
+        let executable = Executable::new(&engine.gpu(), graph, Arc::new(program), false, None)?;
         let operands: Vec<_> = inputs.iter().map(execute::Operand::Value).collect();
-        let outputs = executable.start(graph, &operands)?.wait(engine.gpu())?;
+        let outputs = executable.start(graph, &operands)?.wait()?;
 
         let placed: HashMap<ValueId, _> = executable.program.placed.iter().copied().collect();
         let algorithms: HashMap<usize, Algorithm> = executable

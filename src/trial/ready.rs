@@ -7,7 +7,7 @@ use super::operands::Operands;
 use crate::algorithm::Plan;
 use crate::desc::PoolKind;
 use crate::error::Result;
-use crate::gpu::Gpu;
+use crate::gpu::{Current, Gpu};
 use crate::layer::{Conv, ConvInputs, Pool};
 use crate::problem::Layer;
 use crate::tensor::Tensor;
@@ -45,13 +45,14 @@ impl Ready {
     /// Packs weights, compiles kernels, uploads the operands.
     pub fn new(gpu: &Arc<Gpu>, plan: &Plan, operands: &Operands) -> Result<Self> {
         let output_desc = plan.output_desc();
+        let current = Arc::new(Current::new(gpu.clone()));
         let (layer, indices) = match &plan.problem.layer {
-            Layer::Conv(_) => (Prepared::Conv(Conv::new(gpu, plan.clone(), &operands.weights())?), None),
+            Layer::Conv(_) => (Prepared::Conv(Conv::new(&current, plan.clone(), &operands.weights())?), None),
             Layer::Pool(desc) => {
                 let wanted = matches!(desc.kind, PoolKind::Max { indices: Some(_) });
                 let desc = output_desc.with_dtype(DType::I32);
                 let indices = wanted.then(|| Tensor::filled(gpu, &desc, GUARD, &POISON)).transpose()?;
-                (Prepared::Pool(Pool::new(gpu, plan.clone())?), indices)
+                (Prepared::Pool(Pool::new(&current, plan.clone())?), indices)
             }
         };
         let residual = operands.residual.as_ref().map(|data| Tensor::uploaded(gpu, data, &output_desc)).transpose()?;

@@ -230,7 +230,7 @@ mod tests {
             let plan = engine.plan(&problem, algorithm)?;
             Ok(if is_right(algorithm) { plan } else { broken(plan) })
         };
-        Question { gpu: engine.gpu(), problem: &problem, algorithms: &algorithms, plan: &plan }.measure(LONG)
+        Question { gpu: &engine.gpu(), problem: &problem, algorithms: &algorithms, plan: &plan }.measure(LONG)
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
         let problem: Problem = "conv 1x8x12x12 o8 k3x3 p1x1 f32 bias relu".parse().unwrap();
         let algorithms = engine.candidates(&problem).unwrap().algorithms;
         let plan = |algorithm: &Algorithm| engine.plan(&problem, algorithm);
-        let question = Question { gpu: engine.gpu(), problem: &problem, algorithms: &algorithms, plan: &plan };
+        let question = Question { gpu: &engine.gpu(), problem: &problem, algorithms: &algorithms, plan: &plan };
         assert_eq!(question.measure(Duration::ZERO).unwrap(), None);
         assert_eq!(question.measure(Duration::from_nanos(1)).unwrap(), None);
     }

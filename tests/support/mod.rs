@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
 use wgconv::{Bindings, Data, Dim, ElementType, Error, Graph, Value};
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
@@ -89,4 +92,18 @@ pub fn difference(got: &Value, wanted: &Value) -> f64 {
     });
     let most = each.fold(0.0, f64::max);
     if most == 0.0 { 0.0 } else { most / largest(wanted).max(f64::MIN_POSITIVE) }
+}
+
+/// Runs `work` on a thread of its own and fails where it takes longer: a hang would stop the whole run.
+pub fn within<T: Send + 'static>(seconds: u64, what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = channel();
+    let thread = std::thread::spawn(move || {
+        // Nobody listens any more once the time is over.
+        let _ = sender.send(work());
+    });
+    match receiver.recv_timeout(Duration::from_secs(seconds)) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => panic!("{what}: still running after {seconds} seconds"),
+        Err(RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().expect_err("it ended without a result")),
+    }
 }

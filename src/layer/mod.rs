@@ -1,0 +1,193 @@
+//! [`Conv`] and [`Pool`]: a plan made ready on a device: pipelines, packed weights, workspace, bind groups.
+
+mod prepared;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::algorithm::Plan;
+use crate::error::{Error, Result};
+use crate::gpu::{self, ComputePass, Current};
+use crate::kernel::Slot;
+use crate::tensor::Tensor;
+use crate::tensor_desc::TensorDesc;
+use crate::weights::Weights;
+use prepared::{Io, Prepared};
+
+/// What a convolution reads: its input and, where its description has one, the residual.
+///
+/// `(&input).into()` is an input alone, `(&input, &residual).into()` both.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvInputs<'a> {
+    /// The input.
+    pub input: &'a Tensor,
+    /// The tensor that is added.
+    pub residual: Option<&'a Tensor>,
+}
+
+impl<'a> From<&'a Tensor> for ConvInputs<'a> {
+    fn from(input: &'a Tensor) -> Self {
+        Self { input, residual: None }
+    }
+}
+
+impl<'a> From<(&'a Tensor, &'a Tensor)> for ConvInputs<'a> {
+    fn from((input, residual): (&'a Tensor, &'a Tensor)) -> Self {
+        Self { input, residual: Some(residual) }
+    }
+}
+
+/// How long one run took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// From the first dispatch to the last on the device; `None` where it has no timestamps.
+    pub device: Option<Duration>,
+    /// From submitting to having waited, on the host.
+    pub wall: Duration,
+}
+
+/// A convolution with its weights, ready to run. Made by [`Engine::conv`](crate::Engine::conv).
+///
+/// It keeps its packed weights on the host too, so that it runs again after [`Engine::recover`](crate::Engine::recover).
+pub struct Conv(Prepared);
+
+/// A pooling, ready to run. Made by [`Engine::pool`](crate::Engine::pool).
+pub struct Pool(Prepared);
+
+impl Conv {
+    pub(crate) fn new(current: &Arc<Current>, plan: Plan, weights: &Weights) -> Result<Self> {
+        Prepared::new(current, plan, Some(weights)).map(Self)
+    }
+
+    /// What runs: algorithm, kernels, grids.
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
+    /// The output's shape and element type.
+    pub fn output_desc(&self) -> &TensorDesc {
+        &self.0.output
+    }
+
+    /// Runs the layer into a new tensor. The work is submitted, not waited for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where a tensor is not what the layer was made for,
+    /// [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost), [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    pub fn run<'a>(&self, inputs: impl Into<ConvInputs<'a>>) -> Result<Tensor> {
+        let output = self.0.new_output()?;
+        self.run_into(inputs, &output)?;
+        Ok(output)
+    }
+
+    /// [`run`](Self::run) into a tensor that the caller has.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_into<'a>(&self, inputs: impl Into<ConvInputs<'a>>, output: &Tensor) -> Result<()> {
+        let ConvInputs { input, residual } = inputs.into();
+        self.0.run(&Io { input, residual, output, indices: None })
+    }
+
+    pub(crate) fn poison_workspace(&self, word: &[u8; 4]) -> Result<()> {
+        self.0.poison_workspace(word)
+    }
+
+    /// Records the layer into a caller's pass, between whatever else the caller records there. Keep the tensors until the pass is
+    /// submitted: a dropped tensor's buffer is used again.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn encode<'a>(&self, pass: &mut ComputePass<'_>, inputs: impl Into<ConvInputs<'a>>, output: &Tensor) -> Result<()> {
+        let ConvInputs { input, residual } = inputs.into();
+        gpu::dispatch(pass, &self.0.dispatches(&Io { input, residual, output, indices: None })?);
+        Ok(())
+    }
+
+    /// Runs the layer once, waits for it and tells the time. The first run of a kernel includes the driver's compilation.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn profile<'a>(&self, inputs: impl Into<ConvInputs<'a>>) -> Result<Timing> {
+        let ConvInputs { input, residual } = inputs.into();
+        self.0.profile(&Io { input, residual, output: &self.0.new_output()?, indices: None })
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(current: &Arc<Current>, plan: Plan) -> Result<Self> {
+        Prepared::new(current, plan, None).map(Self)
+    }
+
+    /// What runs: algorithm, kernels, grids.
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
+    /// The output's shape and element type.
+    pub fn output_desc(&self) -> &TensorDesc {
+        &self.0.output
+    }
+
+    /// Whether the description asks for indices.
+    fn has_indices(&self) -> bool {
+        self.0.plan.steps.iter().any(|step| step.kernel.bindings.iter().any(|binding| binding.slot == Slot::Indices))
+    }
+
+    /// Runs the layer into a new tensor, dropping the indices where the description asks for them.
+    ///
+    /// # Errors
+    /// As [`Conv::run`].
+    pub fn run(&self, input: &Tensor) -> Result<Tensor> {
+        let output = self.0.new_output()?;
+        self.run_into(input, &output)?;
+        Ok(output)
+    }
+
+    /// [`run`](Self::run) into a tensor that the caller has.
+    ///
+    /// # Errors
+    /// As [`Conv::run`].
+    pub fn run_into(&self, input: &Tensor, output: &Tensor) -> Result<()> {
+        let indices = self.new_indices()?;
+        self.0.run(&Io { input, residual: None, output, indices: indices.as_ref() })
+    }
+
+    /// Runs a max pooling; gives its greatest elements, and their positions as a tensor of i32.
+    ///
+    /// # Errors
+    /// As [`Conv::run`], and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the description asks for no indices.
+    pub fn run_with_indices(&self, input: &Tensor) -> Result<(Tensor, Tensor)> {
+        let missing = || Error::invalid("indices", "are not an output of this pooling: its description has `indices: None`");
+        let (output, indices) = (self.0.new_output()?, self.new_indices()?.ok_or_else(missing)?);
+        self.0.run(&Io { input, residual: None, output: &output, indices: Some(&indices) })?;
+        Ok((output, indices))
+    }
+
+    fn new_indices(&self) -> Result<Option<Tensor>> {
+        self.has_indices().then(|| self.0.new_indices()).transpose()
+    }
+
+    /// As [`run_with_indices`](Self::run_with_indices), into tensors that the caller has.
+    pub(crate) fn run_with_indices_into(&self, input: &Tensor, output: &Tensor, indices: Option<&Tensor>) -> Result<()> {
+        self.0.run(&Io { input, residual: None, output, indices })
+    }
+
+    /// Records the layer into a caller's pass; see [`Conv::encode`]. A layer with indices needs a tensor for them.
+    ///
+    /// # Errors
+    /// As [`Conv::run`].
+    pub fn encode(&self, pass: &mut ComputePass<'_>, input: &Tensor, output: &Tensor, indices: Option<&Tensor>) -> Result<()> {
+        gpu::dispatch(pass, &self.0.dispatches(&Io { input, residual: None, output, indices })?);
+        Ok(())
+    }
+
+    /// Runs the layer once, waits for it and tells the time.
+    ///
+    /// # Errors
+    /// As [`Conv::run`].
+    pub fn profile(&self, input: &Tensor) -> Result<Timing> {
+        let indices = self.new_indices()?;
+        self.0.profile(&Io { input, residual: None, output: &self.0.new_output()?, indices: indices.as_ref() })
+    }
+}
