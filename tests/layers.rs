@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the top down. What stands in one row may not know each other.
 const LAYERS: &[&[&str]] = &[
+    &["tiles"],
     &["network", "onnx", "safetensors"],
     &["verify"],
     &["engine"],

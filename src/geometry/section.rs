@@ -22,11 +22,24 @@ pub(crate) struct Section {
 }
 
 /// One axis of a section.
-struct Cut {
-    input: Range<usize>,
-    begin: usize,
-    end: usize,
-    output_padding: usize,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// The inputs that it reads.
+    pub input: Range<usize>,
+    /// Its padding; of a transposed convolution the outputs cropped.
+    pub begin: usize,
+    pub end: usize,
+    pub output_padding: usize,
+}
+
+/// [`section`] of a layer over one axis: sizes and padding of one axis of a layer do not depend on the others.
+///
+/// # Errors
+/// As [`section`].
+pub(crate) fn axis_cut(problem: &Problem, outputs: &Range<usize>) -> Result<Cut> {
+    let geometry = Geometry::new(problem)?;
+    section(problem, &geometry, std::slice::from_ref(outputs))?;
+    cut(problem, &geometry, 0, outputs)
 }
 
 /// The layer that computes these outputs of a layer, given on each of its spatial axes; all batch items and channels.

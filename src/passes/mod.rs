@@ -10,6 +10,7 @@ mod layout;
 mod pointwise;
 mod recognise;
 mod tidy;
+pub(crate) mod tiles;
 
 pub use fold::{fold_affine, gemm_to_linear};
 pub use fuse::{absorb_pads, fuse_epilogues};
