@@ -1,8 +1,9 @@
 // The last step of a Winograd convolution: each invocation turns the products of one tile of one output channel into outputs,
 // Y = A^T M A, and finishes them.
-// Expects g, layout.wgsl, tile_of(), OUT_*, ALPHA_*, transform_output() for x, transform_output_y(), store(), workgroup_index(), WORKGROUP.
-// products: [ALPHA_Y * ALPHA_X, out_channels, columns], columns: batch, z, tiles of y, tiles of x; output: [batch, out_channels, z, y, x] in
-// the order of its layout.
+// Expects g, layout.wgsl, winograd_tile.wgsl, OUT_*, ALPHA_*, transform_output() for x, transform_output_y(), store(), workgroup_index(),
+// WORKGROUP.
+// products: [batch, ALPHA_Y * ALPHA_X, out_channels, z, rows or tiles of y, tiles of x],
+// output: [batch, out_channels, z, y, x] in the order of its layout.
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -11,8 +12,8 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let index = workgroup_index(id, count) * WORKGROUP + i32(local);
-    let tile = tile_of(index);
-    if (index < 0 || tile.channel >= g.out_channels) {
+    let tile = tile_of(index, g.output, g.out_channels);
+    if (index < 0 || tile.item >= g.batch) {
         return;
     }
     let step = output_step();
@@ -22,7 +23,7 @@ fn main(
     for (var c = 0; c < ALPHA_X; c += 1) {
         var values: array<f32, ALPHA_Y>;
         for (var r = 0; r < ALPHA_Y; r += 1) {
-            values[r] = products[((r * ALPHA_X + c) * g.out_channels + tile.channel) * tile.columns + tile.column];
+            values[r] = products[component_at(tile, r * ALPHA_X + c, g.out_channels)];
         }
         let sums = transform_output_y(values);
         for (var r = 0; r < OUT_Y; r += 1) {
@@ -36,8 +37,8 @@ fn main(
         }
         let sums = transform_output(values);
         for (var c = 0; c < OUT_X; c += 1) {
-            let y = tile.y + r;
-            let x = tile.x + c;
+            let y = tile.y + r * g.dilation.y;
+            let x = tile.x + c * g.dilation.z;
             if (y < g.output.y && x < g.output.z) {
                 store(sums[c], tile.channel, start + (y * g.output.z + x) * step);
             }

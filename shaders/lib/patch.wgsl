@@ -1,14 +1,4 @@
-// Blocks of outputs that an invocation computes on an axis, `spread` apart, so that the inputs of neighbours are shared whatever the
-// dilation is. Expects g, layout.wgsl, TILE_*, SPREAD_*.
-
-fn block_count(outputs: i32, block: i32) -> i32 {
-    return (outputs + block - 1) / block;
-}
-
-// The first output of a block on an axis: blocks take turns within a run of tile * spread outputs.
-fn block_start(block: i32, tile: i32, spread: i32) -> i32 {
-    return (block / spread) * tile * spread + block % spread;
-}
+// Which outputs a register patch has. Expects g, layout.wgsl, blocks.wgsl, TILE_*, SPREAD_*.
 
 // The first output of the patch with this number. Patches are numbered as outputs are, so that neighbours load neighbouring elements.
 fn patch_of(index: i32) -> Place {

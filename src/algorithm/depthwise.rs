@@ -130,6 +130,7 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
             u64::from(geometry.kernel[0])
                 * (tile.span(geometry, 1) * (tile.span(geometry, 2) + 8) + geometry.taps().min(1 << 20)),
         )
+        .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"));
     let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;

@@ -45,12 +45,15 @@ pub enum Packing {
         /// Whether the taps of a channel count as channels of their own: the order that a fully connected layer reads.
         flat: bool,
     },
-    /// Panels of transformed kernels, `[component, group, block of m, block of k][block_k, block_m]`, in f32 whatever the layer's type.
+    /// Panels of transformed filters, `[component, group, block of m, tap, block of k][block_k, block_m]`, in f32 whatever the layer's
+    /// type.
     Winograd {
         /// Outputs of a tile on a transformed axis.
         outputs: u32,
         /// Components of a tile.
         components: u32,
+        /// Taps that are not transformed.
+        taps: u32,
         /// Output channels of a panel.
         block_m: u32,
         /// Input channels of a panel.
@@ -240,9 +243,9 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
     match packing {
         Packing::None => 0,
         Packing::Rows => geometry.weight_elements(),
-        Packing::Winograd { components, block_m, block_k, .. } => {
+        Packing::Winograd { components, taps, block_m, block_k, .. } => {
             let rows = up(u64::from(geometry.group_out()), block_m) * up(u64::from(geometry.group_in()), block_k);
-            u64::from(components) * u64::from(geometry.groups) * rows
+            u64::from(components) * u64::from(taps) * u64::from(geometry.groups) * rows
         }
         Packing::Panels { block_m, block_k, flat } => {
             let rows = if flat {

@@ -213,6 +213,7 @@ pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
         .constant("FRESH", y.kernel - kept)
         .flag("INDEXED", pool::indices(context).is_some())
         .flag("WHOLE", is_whole(geometry))
+        .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/pool_patch.wgsl"));
     let rows = patch.y.span(tile.y) * u64::from(z.kernel);

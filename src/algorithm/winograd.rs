@@ -1,14 +1,18 @@
-//! Winograd's minimal filtering for three-tap kernels at stride 1: `F(2, 3)` and `F(4, 3)`, on x alone or on y and x.
+//! Winograd's minimal filtering for three taps at stride 1: `F(2, 3)` and `F(4, 3)`, on x alone or on y and x.
 //!
 //! `Y = A^T [(G g G^T) * (B^T d B)] A`: tiles of the input are transformed, a matrix product sums over the channels for each of the
 //! `alpha = m + 2` (or `alpha^2`) components, tiles of the output are transformed back. `F(2x2, 3x3)` takes 16 products for what
 //! takes 36, `F(4x4, 3x3)` 36 for 144; the price is two passes over a workspace, and for `F(4, 3)` about a tenth of the exactness.
+//!
+//! Taps of the other axes, z and a y of other sizes or strides, are taps of the product, which then is a convolution of tiles: they cost
+//! no transforms. A dilation only sets the inputs of a tile apart: its tiles interleave.
 //!
 //! Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015). The weights are transformed in f64.
 
 use std::fmt;
 
 use super::cost::{Operations, cheapest_first};
+use super::patch::Overlap;
 use super::plan::{Packing, Step, fold};
 use super::product::{Operands, Product};
 use super::{Context, GemmTile, Parts, SubgroupTile, gemm, subgroup};
@@ -79,24 +83,32 @@ impl WinogradTile {
     }
 }
 
-/// The tiling of a layer.
+/// The tiling of a layer: x is transformed, and y where it can be; what is left of the kernel the product sums, as taps.
 struct Tiling {
     /// Outputs of a tile on y and x.
     outputs: [u32; 2],
     /// Inputs of a tile on y and x.
     alpha: [u32; 2],
-    /// Tiles of all planes of a channel.
-    columns: u64,
+    /// Places of a channel of the transformed input: positions on z, on y positions or tiles, tiles on x.
+    input: [u32; 3],
+    /// Places of a channel of the products.
+    output: [u32; 3],
 }
 
 impl Tiling {
     fn new(geometry: &Geometry, outputs: u32) -> Self {
-        let outputs = [if geometry.kernel[1] == 1 { 1 } else { outputs }, outputs];
-        let tiles = |axis: usize| u64::from(geometry.output[1 + axis].div_ceil(outputs[axis]));
+        let filters_y = is_filtered(geometry, 1);
+        let outputs = [if filters_y { outputs } else { 1 }, outputs];
+        let tiles = |axis: usize| {
+            let blocks = Overlap::new(1, geometry.dilation[axis]).blocks(geometry.output[axis], outputs[axis - 1]);
+            u32::try_from(blocks).unwrap_or(u32::MAX) // and then the workspace is too large
+        };
+        let places = |size: [u32; 3]| [size[0], if filters_y { tiles(1) } else { size[1] }, tiles(2)];
         Self {
             outputs,
-            alpha: std::array::from_fn(|axis| outputs[axis] + geometry.kernel[1 + axis] - 1),
-            columns: u64::from(geometry.batch) * u64::from(geometry.output[0]) * tiles(0) * tiles(1),
+            alpha: [if filters_y { outputs[0] + TAPS - 1 } else { 1 }, outputs[1] + TAPS - 1],
+            input: places(geometry.input),
+            output: places(geometry.output),
         }
     }
 
@@ -105,35 +117,48 @@ impl Tiling {
         self.alpha[0] * self.alpha[1]
     }
 
-    /// Elements of the transformed input and of the products.
-    fn workspace(&self, geometry: &Geometry) -> [u64; 2] {
-        [geometry.in_channels, geometry.out_channels]
-            .map(|channels| u64::from(self.components()) * u64::from(channels) * self.columns)
+    /// Places of all channels of the transformed input, and of the products; a number that does not fit is as good as one too large.
+    fn places(&self, geometry: &Geometry) -> [u64; 2] {
+        [(self.input, geometry.in_channels), (self.output, geometry.out_channels)].map(|(places, channels)| {
+            places.into_iter().chain([geometry.batch, channels]).map(u64::from).fold(1, u64::saturating_mul)
+        })
     }
 
-    /// The product: each component is a group of channels of its own.
+    /// Elements of the transformed input and of the products.
+    fn workspace(&self, geometry: &Geometry) -> [u64; 2] {
+        self.places(geometry).map(|places| places.saturating_mul(u64::from(self.components())))
+    }
+
+    /// The product: each component is a group of channels of its own. Called for workspaces whose elements can be counted only.
     fn product(&self, context: &Context) -> Product {
         let (geometry, components) = (context.geometry, self.components());
-        let columns = [1, 1, self.columns as u32]; // `supports` saw that it fits
+        let kept_y = self.alpha[0] == 1;
+        let kept = |values: [u32; 3]| [values[0], if kept_y { values[1] } else { 1 }, 1];
+        let kept_padding = |values: [i32; 3]| [values[0], if kept_y { values[1] } else { 0 }, 0];
         let product = Geometry {
-            rank: 1,
-            batch: 1,
+            rank: 3,
             in_channels: geometry.in_channels * components,
             out_channels: geometry.out_channels * components,
             groups: geometry.groups * components,
-            input: columns,
-            output: columns,
-            kernel: [1; 3],
-            pad_begin: [0; 3],
-            pad_end: [0; 3],
+            input: self.input,
+            output: self.output,
+            kernel: kept(geometry.kernel),
+            stride: kept(geometry.stride),
+            dilation: kept(geometry.dilation),
+            pad_begin: kept_padding(geometry.pad_begin),
+            pad_end: kept_padding(geometry.pad_end),
             transposed: false,
             input_layout: Layout::ChannelsFirst,
             output_layout: Layout::ChannelsFirst,
             ..geometry.clone()
         };
+        let plain = product.kernel == [1; 3]
+            && product.stride == [1; 3]
+            && product.pad_begin == [0; 3]
+            && product.input == product.output;
         Product {
             geometry: product,
-            operands: Operands::Plain,
+            operands: if plain { Operands::Plain } else { Operands::Implicit },
             dtype: DType::F32,
             mode: context.mode,
             epilogue: Epilogue::default(),
@@ -143,19 +168,25 @@ impl Tiling {
     }
 }
 
+/// Whether an axis has three taps at stride 1, whatever their distance.
+fn is_filtered(geometry: &Geometry, axis: usize) -> bool {
+    geometry.kernel[axis] == TAPS && geometry.stride[axis] == 1
+}
+
+/// Taps of a kernel that the product sums, and not the transforms.
+fn product_taps(geometry: &Geometry) -> u64 {
+    geometry.taps() / u64::from(TAPS * if is_filtered(geometry, 1) { TAPS } else { 1 })
+}
+
 /// Why the layer has no Winograd form at all.
 pub(super) fn supports(context: &Context) -> Result<(), String> {
     let Layer::Conv(_) = context.problem.layer else { return Err("the layer is not a convolution".into()) };
-    let Geometry { kernel, stride, dilation, input_dilation, pad_begin, pad_end, .. } = context.geometry;
-    let [kernel_z, kernel_y, kernel_x] = *kernel;
-    if (kernel_z, kernel_x) != (1, TAPS) || ![1, TAPS].contains(&kernel_y) {
-        return Err(format!("the kernel is {kernel_z}x{kernel_y}x{kernel_x}, but it takes 1x1x3 and 1x3x3"));
+    let Geometry { kernel, stride, input_dilation, .. } = context.geometry;
+    if !is_filtered(context.geometry, 2) {
+        return Err(format!("the last axis has {} taps at stride {}, but it takes 3 at stride 1", kernel[2], stride[2]));
     }
-    if *stride != [1; 3] || *dilation != [1; 3] || *input_dilation != [1; 3] {
-        return Err("the stride or the dilation is not 1".into());
-    }
-    if pad_begin[0] != 0 || pad_end[0] != 0 {
-        return Err("the depth is padded".into());
+    if *input_dilation != [1; 3] {
+        return Err("a transposed convolution with a stride uses other taps at each phase".into());
     }
     Ok(())
 }
@@ -211,11 +242,12 @@ pub(super) fn tiles(context: &Context) -> Result<Vec<(Operations, WinogradTile)>
 fn transform_cost(context: &Context, tiling: &Tiling) -> Operations {
     let components = f64::from(tiling.components());
     let outputs = f64::from(tiling.outputs[0] * tiling.outputs[1]);
-    let workgroups = |channels: u32| (tiling.columns * u64::from(channels)).div_ceil(u64::from(WORKGROUP));
-    let total = |channels, accesses: f64| {
-        Operations::total(context.limits, workgroups(channels), f64::from(WORKGROUP), Operations::LOAD * accesses)
+    let total = |places: u64, accesses: f64| {
+        let workgroups = places.div_ceil(u64::from(WORKGROUP));
+        Operations::total(context.limits, workgroups, f64::from(WORKGROUP), Operations::LOAD * accesses)
     };
-    total(context.geometry.in_channels, 2.5 * components) + total(context.geometry.out_channels, components + outputs)
+    let [input, output] = tiling.places(context.geometry);
+    total(input, 2.5 * components) + total(output, components + outputs)
 }
 
 pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
@@ -236,14 +268,17 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
         .with_geometry(context.geometry, context.mode)
         .with_epilogue(context.epilogue(), Slot::Output)
         .fragment(include_str!("../../shaders/winograd_output.wgsl"));
-    let grid = |channels: u32| fold((tiling.columns * u64::from(channels)).div_ceil(u64::from(WORKGROUP)), limits.workgroups);
+    let [input_grid, output_grid] =
+        tiling.places(context.geometry).map(|places| fold(places.div_ceil(u64::from(WORKGROUP)), limits.workgroups));
     Ok(Parts {
-        steps: vec![
-            Step { kernel: input, grid: grid(context.geometry.in_channels)? },
-            step,
-            Step { kernel: output, grid: grid(context.geometry.out_channels)? },
-        ],
-        packing: Packing::Winograd { outputs: tile.outputs, components: tiling.components(), block_m, block_k },
+        steps: vec![Step { kernel: input, grid: input_grid? }, step, Step { kernel: output, grid: output_grid? }],
+        packing: Packing::Winograd {
+            outputs: tile.outputs,
+            components: tiling.components(),
+            taps: product_taps(context.geometry) as u32, // a divisor of taps that fit
+            block_m,
+            block_k,
+        },
         workspace: tiling.workspace(context.geometry).map(|elements| 4 * elements).to_vec(),
     })
 }
@@ -266,6 +301,7 @@ fn transform(context: &Context, tiling: &Tiling, name: &str) -> Kernel {
         .constant("OUT_X", out_x)
         .constant("ALPHA_Y", alpha_y)
         .constant("ALPHA_X", alpha_x)
+        .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/winograd_tile.wgsl"))
         .fragment(axis)
         .fragment(along_y("transform_input", alpha_y))
@@ -286,17 +322,17 @@ fn filter_transform(outputs: u32) -> &'static [[f64; 3]] {
     if outputs == 2 { &F2 } else { &F4 }
 }
 
-/// `G g G^T` of every kernel: `[component, out_channels, group_in]` from `[out_channels, group_in, taps]`.
+/// `G g G^T` of every filter: `[component, out_channels, group_in, other taps]` from `[out_channels, group_in, taps]`.
 pub(super) fn transform_weights(geometry: &Geometry, outputs: u32, rows: &[f32]) -> Vec<f32> {
     let g = filter_transform(outputs);
-    let single = [[1.0, 0.0, 0.0]]; // an axis of one tap has one component
-    let along_y: &[[f64; 3]] = if geometry.kernel[1] == 1 { &single } else { g };
-    let taps = geometry.taps() as usize;
+    let single = [[1.0, 0.0, 0.0]]; // an axis that is not transformed has one component
+    let along_y: &[[f64; 3]] = if is_filtered(geometry, 1) { g } else { &single };
+    let filter = (geometry.taps() / product_taps(geometry)) as usize;
     let components = along_y.iter().flat_map(|y| g.iter().map(move |x| (y, x)));
     let transformed = components.flat_map(|(y, x)| {
-        rows.chunks_exact(taps).map(move |kernel| {
+        rows.chunks_exact(filter).map(move |filter| {
             let product = |(tap, &w): (usize, &f32)| f64::from(w) * y[tap / TAPS as usize] * x[tap % TAPS as usize];
-            kernel.iter().enumerate().map(product).sum::<f64>() as f32
+            filter.iter().enumerate().map(product).sum::<f64>() as f32
         })
     });
     transformed.collect()
