@@ -1,9 +1,14 @@
 //! Depthwise convolution in register patches: one input channel to a group, any channel multiplier, kernel, stride and dilation.
 //!
-//! Nothing is shared between channels, so a matrix product would be one row high. What can be saved is loads: an invocation
-//! computes a patch of outputs of one channel, whose windows overlap.
+//! Nothing is shared between channels, so a matrix product would be one row high. What can be saved is loads: an invocation walks down a
+//! patch of outputs of one channel. Each row of inputs is loaded once, for all columns of the patch and for all rows of outputs that see
+//! it: those are the sums that it holds, and they move on by one when the oldest is finished.
+//!
+//! Outputs of an invocation lie `spread` apart, so that inputs of neighbours are a whole number (`share`) of dilations apart and are
+//! shared whatever the dilation is. Sums and inputs have names in the text: compilers leave long loops as they are, and arrays that those
+//! index in memory, where a 7x7 kernel was eight times slower on lavapipe.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::cost::{Operations, cheapest_first};
 use super::patch::Overlap;
@@ -27,12 +32,13 @@ pub struct DepthwiseTile {
 const WORKGROUP: u32 = 64;
 
 /// The most inputs of a row that an invocation holds in registers.
-const MAX_SPAN: u32 = 64;
+const MAX_SPAN: u64 = 64;
 
-/// The most products of an invocation that the compiler is asked to unroll: compile time grows with them.
-const MAX_UNROLLED: u32 = 1024;
+/// The most products, and the most loads, that are written out: compile time grows with them.
+const MAX_PRODUCTS: u64 = 1024;
+const MAX_LOADS: u64 = 256;
 
-const TILES: [[u32; 2]; 8] = [[1, 1], [1, 4], [1, 8], [2, 2], [4, 4], [7, 4], [4, 7], [7, 7]];
+const TILES: [[u32; 2]; 10] = [[1, 1], [1, 4], [2, 2], [4, 4], [7, 4], [7, 7], [14, 4], [14, 7], [28, 4], [28, 8]];
 
 impl fmt::Display for DepthwiseTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,13 +49,22 @@ impl fmt::Display for DepthwiseTile {
 impl DepthwiseTile {
     pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
         let &[y, x] = numbers else { return None };
-        ((1..=16).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x })
+        ((1..=64).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x })
     }
 
-    /// Inputs that the patch sees on an axis, in steps of the dilation.
-    fn span(self, geometry: &Geometry, axis: usize) -> u64 {
-        let tile = u64::from(if axis == 1 { self.y } else { self.x });
-        (tile - 1) * u64::from(overlap(geometry, axis).share) + u64::from(geometry.kernel[axis])
+    /// Inputs of a row that the patch sees, in steps of the dilation.
+    fn span(self, geometry: &Geometry) -> u64 {
+        u64::from(self.x - 1) * u64::from(overlap(geometry, 2).share) + u64::from(geometry.kernel[2])
+    }
+
+    /// Rows of inputs that are loaded between two rows of outputs: not those that a long stride steps over.
+    fn rows(geometry: &Geometry) -> u32 {
+        overlap(geometry, 1).share.min(geometry.kernel[1])
+    }
+
+    /// Rows of outputs that one row of inputs may meet.
+    fn live(geometry: &Geometry) -> u32 {
+        geometry.kernel[1].div_ceil(overlap(geometry, 1).share)
     }
 }
 
@@ -66,15 +81,17 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
     if geometry.input_dilation != [1; 3] {
         return Err("a transposed convolution with a stride uses other taps at each phase".into());
     }
-    if geometry.kernel[2] > MAX_SPAN || u64::from(geometry.kernel[1]) * u64::from(geometry.kernel[2]) > u64::from(MAX_UNROLLED) {
+    if !fits(geometry, DepthwiseTile { y: 1, x: 1 }) {
         return Err(format!("a {}x{} kernel does not fit registers", geometry.kernel[1], geometry.kernel[2]));
     }
     Ok(())
 }
 
 fn fits(geometry: &Geometry, tile: DepthwiseTile) -> bool {
-    let unrolled = u64::from(tile.y * tile.x) * u64::from(geometry.kernel[1]) * u64::from(geometry.kernel[2]);
-    tile.span(geometry, 2) <= u64::from(MAX_SPAN) && unrolled <= u64::from(MAX_UNROLLED)
+    let taps = u64::from(geometry.kernel[1]) * u64::from(geometry.kernel[2]);
+    let span = tile.span(geometry);
+    let loads = taps + u64::from(DepthwiseTile::rows(geometry)) * span;
+    span <= MAX_SPAN && u64::from(tile.x) * taps <= MAX_PRODUCTS && loads <= MAX_LOADS
 }
 
 pub(super) fn tiles(context: &Context) -> Vec<(Operations, DepthwiseTile)> {
@@ -94,12 +111,14 @@ fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
 fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     use Operations as Of;
     let geometry = context.geometry;
-    let loads = tile.span(geometry, 1) as f64 * tile.span(geometry, 2) as f64;
+    let slices = f64::from(geometry.kernel[0]);
     let taps = f64::from(geometry.kernel[1]) * f64::from(geometry.kernel[2]);
-    let outputs = f64::from(tile.y * tile.x);
-    // A load with its bounds costs about half a load more; weights are loaded once for each row of the patch.
-    let per_slice = Of::LOAD * (1.5 * loads + f64::from(tile.y) * taps) + Of::FMA * (outputs * taps);
-    let per_thread = per_slice * f64::from(geometry.kernel[0]) + Of::LOAD * outputs;
+    let steps = f64::from(tile.y.min(geometry.output[1]) + DepthwiseTile::live(geometry) - 1);
+    let inputs = f64::from(DepthwiseTile::rows(geometry)) * tile.span(geometry) as f64;
+    // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
+    let weights = if slices > 1.0 { steps * taps * slices } else { taps };
+    let loads = 1.1 * steps * slices * inputs + weights + f64::from(tile.y * tile.x);
+    let per_thread = Of::LOAD * loads + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
     let workgroups = invocations(geometry, tile).div_ceil(u64::from(WORKGROUP));
     Of::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
@@ -113,26 +132,95 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         ));
     }
     let kernel = Kernel::new(format!("conv_depthwise {} {tile}", context.dtype()), context.dtype(), WORKGROUP)
-        .constant("KERNEL_Z", geometry.kernel[0])
-        .constant("KERNEL_Y", geometry.kernel[1])
-        .constant("KERNEL_X", geometry.kernel[2])
         .constant("TILE_Y", tile.y)
         .constant("TILE_X", tile.x)
         .constant("SPREAD_Y", overlap(geometry, 1).spread)
         .constant("SPREAD_X", overlap(geometry, 2).spread)
-        .constant("SHARE_Y", overlap(geometry, 1).share)
-        .constant("SHARE_X", overlap(geometry, 2).share)
         .binding("input", "array<Elem>", Slot::Input)
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(geometry, context.mode)
         .with_epilogue(context.epilogue(), Slot::Output)
-        .iterations(
-            u64::from(geometry.kernel[0])
-                * (tile.span(geometry, 1) * (tile.span(geometry, 2) + 8) + geometry.taps().min(1 << 20)),
-        )
+        .iterations(u64::from(tile.y + DepthwiseTile::live(geometry)) * (u64::from(geometry.kernel[0]) + 1))
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
-        .fragment(include_str!("../../shaders/conv_depthwise.wgsl"));
+        .fragment(include_str!("../../shaders/conv_depthwise.wgsl"))
+        .fragment(main_function(geometry, *tile));
     let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
     Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })
+}
+
+/// The walk: `sum_a_j` is the sum of column `j` of the output row that began `a` steps ago, `v_i` the input `i` of a row.
+fn main_function(geometry: &Geometry, tile: DepthwiseTile) -> String {
+    let [slices, kernel_y, kernel_x] = geometry.kernel;
+    let [share_y, share_x] = [1, 2].map(|axis| overlap(geometry, axis).share);
+    let (live, rows, span) = (DepthwiseTile::live(geometry), DepthwiseTile::rows(geometry), tile.span(geometry));
+    let last = live - 1;
+    let mut text = String::new();
+    let mut line = |text_line: String| {
+        let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
+    };
+    line("@compute @workgroup_size(WORKGROUP)".into());
+    line("fn main(".into());
+    line("    @builtin(workgroup_id) id: vec3<u32>,".into());
+    line("    @builtin(num_workgroups) count: vec3<u32>,".into());
+    line("    @builtin(local_invocation_index) local: u32,".into());
+    line(") {".into());
+    line("    let index = workgroup_index(id, count) * WORKGROUP + i32(local);".into());
+    line("    let place = patch_of(index);".into());
+    line("    if (index < 0 || place.item >= g.batch) {".into());
+    line("        return;".into());
+    line("    }".into());
+    line("    let at = place.at * g.stride - g.pad_begin;".into());
+    line("    let outputs = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y); // rows of the patch".into());
+    let weights = |slice: &str| {
+        let weight = |tap: u32| format!("let w_{tap} = weight_at(place.channel, {slice}{tap});");
+        (0..kernel_y * kernel_x).map(weight).collect::<Vec<_>>()
+    };
+    let all = |age: u32| (0..tile.x).map(move |j| (age, j));
+    (0..live).flat_map(all).for_each(|(age, j)| line(format!("    var sum_{age}_{j} = 0.0;")));
+    if slices == 1 {
+        weights("").into_iter().for_each(|weight| line(format!("    {weight}")));
+    }
+    line(format!("    for (var step = 0; step < outputs + {last}; step += 1) {{"));
+    if slices > 1 {
+        line(format!("        for (var z = 0; z < {slices}; z += 1) {{"));
+        weights(&format!("z * {} + ", kernel_y * kernel_x)).into_iter().for_each(&mut line);
+    } else {
+        line("        {".into());
+        line("        let z = 0;".into());
+    }
+    for part in 0..rows {
+        line(format!(
+            "        let row_{part} = input_row(place, at.x + z * g.dilation.x, at.y + (step * {share_y} + {part}) * g.dilation.y);"
+        ));
+        for i in 0..span {
+            line(format!("        let v_{part}_{i} = input_at(row_{part}, at.z + {i} * g.dilation.z);"));
+        }
+        for age in 0..live {
+            let tap_y = part + age * share_y;
+            for tap_x in (0..kernel_x).filter(|_| tap_y < kernel_y) {
+                let weight = tap_y * kernel_x + tap_x;
+                for (age, j) in all(age) {
+                    let value = j * share_x + tap_x;
+                    line(format!("        sum_{age}_{j} = fma(w_{weight}, v_{part}_{value}, sum_{age}_{j});"));
+                }
+            }
+        }
+    }
+    line("        }".into());
+    // Before that, the oldest sums are those of rows above the patch.
+    line(format!("        if (step >= {last}) {{"));
+    line(format!("            let y = place.at.y + (step - {last}) * SPREAD_Y;"));
+    line("            let row = output_row(place, y);".into());
+    for j in 0..tile.x {
+        line(format!("            finish(sum_{last}_{j}, place.channel, row, place.at.z + {j} * SPREAD_X);"));
+    }
+    line("        }".into());
+    for (age, j) in (0..live).rev().flat_map(all) {
+        let next = if age > 0 { format!("sum_{}_{j}", age - 1) } else { "0.0".into() };
+        line(format!("        sum_{age}_{j} = {next};"));
+    }
+    line("    }".into());
+    line("}".into());
+    text
 }
