@@ -74,7 +74,7 @@ impl Tensor {
     pub(crate) fn uninitialised(gpu: &Arc<Gpu>, desc: TensorDesc, guard: u64) -> Result<Self> {
         let bytes = desc.bytes()?.next_multiple_of(4);
         let bound_bytes = (bytes + guard).max(4);
-        let buffer = gpu.buffers.take(gpu, bound_bytes, gpu::STORAGE)?;
+        let buffer = gpu.buffers.take(gpu, bound_bytes, gpu::tensor_usage(gpu))?;
         Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc, bound_bytes })
     }
 
@@ -243,6 +243,36 @@ impl Tensor {
     /// As [`to_vec`](Self::to_vec).
     pub async fn to_vec_async<T: Element>(&self) -> Result<Vec<T>> {
         self.readback()?.wait_async(&self.gpu, |bytes| self.elements(bytes)).await?
+    }
+
+    /// [`to_vec`](Self::to_vec) of a tensor that is not needed any more. Where host and device share their memory, and no clone of the
+    /// tensor is left, its elements are read where they lie, without a copy on the device.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Self::to_vec).
+    pub fn into_vec<T: Element>(self) -> Result<Vec<T>> {
+        let (gpu, desc, readback) = self.into_readback()?;
+        readback.wait(&gpu, |bytes| elements(&desc, bytes))?
+    }
+
+    /// [`into_vec`](Self::into_vec) without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Self::to_vec).
+    pub async fn into_vec_async<T: Element>(self) -> Result<Vec<T>> {
+        let (gpu, desc, readback) = self.into_readback()?;
+        readback.wait_async(&gpu, |bytes| elements(&desc, bytes)).await?
+    }
+
+    fn into_readback(self) -> Result<(Arc<Gpu>, TensorDesc, Readback)> {
+        let bytes = self.desc.bytes()?.next_multiple_of(4);
+        let Self { gpu, buffer, desc, bound_bytes } = self;
+        let readback = match Arc::try_unwrap(buffer) {
+            Ok(buffer) if bytes > 0 && gpu::is_mappable(&buffer) => Readback::in_place(&gpu, buffer, bytes),
+            Ok(buffer) => Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc: desc.clone(), bound_bytes }.readback(),
+            Err(buffer) => Self { gpu: gpu.clone(), buffer, desc: desc.clone(), bound_bytes }.readback(),
+        };
+        Ok((gpu, desc, readback?))
     }
 
     pub(crate) fn readback(&self) -> Result<Readback> {

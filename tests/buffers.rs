@@ -180,3 +180,39 @@ fn a_device_without_room_is_an_error_with_numbers_and_the_engine_stays_usable() 
     drop(held);
     assert_eq!(tensor(&engine, waits).unwrap().to_vec::<f32>().unwrap().len(), waits / 4);
 }
+
+#[test]
+fn a_tensor_is_read_where_it_lies_and_its_buffer_is_used_again() {
+    let engine = engine(None);
+    let desc = TensorDesc::f32(&[1, 1, 64, 64]);
+    let conv = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(1, 1, [3, 3]) };
+    let conv = engine.conv(&conv, &desc, Weights { kernel: &[0.5; 9], ..Default::default() }).unwrap();
+    for step in 0..20 {
+        let image: Vec<f32> = (0..4096).map(|number| ((number * 7 + step) % 13) as f32).collect();
+        // Written and never submitted by anybody else.
+        assert_eq!(engine.upload(&image, &desc).unwrap().into_vec::<f32>().unwrap(), image);
+        let x = engine.upload(&image, &desc).unwrap();
+        let y = conv.run(&x).unwrap();
+        let kept = y.clone();
+        let wanted = y.to_vec::<f32>().unwrap();
+        // A clone is left, and then none.
+        assert_eq!(y.into_vec::<f32>().unwrap(), wanted);
+        assert_eq!(kept.into_vec::<f32>().unwrap(), wanted);
+        assert_eq!(pollster::block_on(conv.run(&x).unwrap().into_vec_async::<f32>()).unwrap(), wanted);
+        assert_eq!(x.clone().into_vec::<i32>().unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(x.into_vec::<i32>().unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    let stats = engine.buffers();
+    assert!(stats.allocations < 10, "{stats}");
+    assert_eq!(engine.upload(&[], &TensorDesc::f32(&[0])).unwrap().into_vec::<f32>().unwrap(), [0.0; 0]);
+}
+
+#[test]
+fn large_uploads_go_in_parts_and_arrive_whole() {
+    let engine = engine(None);
+    for elements in [(4 << 20) / 4 - 1, (4 << 20) / 4, (4 << 20) / 4 + 1, (9 << 20) / 4 + 3] {
+        let numbers: Vec<f32> = (0..elements).map(|number| (number % 65_521) as f32).collect();
+        let tensor = engine.upload(&numbers, &TensorDesc::f32(&[elements])).unwrap();
+        assert!(tensor.to_vec::<f32>().unwrap() == numbers, "{elements} elements");
+    }
+}

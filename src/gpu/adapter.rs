@@ -188,8 +188,12 @@ async fn request(adapter: &wgpu::Adapter, wanted: &Wanted) -> Result<Gpu> {
     if !computes(adapter) {
         return Err(Error::new(ErrorKind::NoAdapter, format!("{} has no compute shaders: {HINT}", info.name)));
     }
-    let features =
+    let mut features =
         wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE;
+    // Elsewhere it would put tensors into the slow memory that host and device both see.
+    if class(&info) != DeviceClass::Discrete {
+        features |= wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
+    }
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgconv"),
         required_features: adapter.features() & features,

@@ -26,10 +26,24 @@ pub(crate) use wgpu::BufferUsages as Usage;
 pub use wgpu::{Adapter, CommandEncoder, ComputePass, Device, Queue, SubmissionIndex};
 
 use crate::error::Result;
+use crate::limits::DeviceClass;
 
-/// The usage of every tensor and every buffer of weights.
+/// The usage of every buffer of weights and intermediate values, and at least that of every tensor.
 pub(crate) const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+/// The usage of tensors that are made for a caller. Where the device shares the host's memory, and was opened for it, they can be read
+/// where they lie.
+pub(crate) fn tensor_usage(gpu: &Gpu) -> wgpu::BufferUsages {
+    let mappable = gpu.device.features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
+    let shared = mappable && gpu.limits.class != DeviceClass::Discrete;
+    if shared { STORAGE | wgpu::BufferUsages::MAP_READ } else { STORAGE }
+}
+
+/// Whether a buffer can be read where it lies.
+pub(crate) fn is_mappable(buffer: &PooledBuffer) -> bool {
+    buffer.raw().usage().contains(wgpu::BufferUsages::MAP_READ)
+}
 
 /// The usage of a buffer of sizes.
 pub(crate) const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);

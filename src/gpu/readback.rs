@@ -106,6 +106,16 @@ impl Readback {
         recorded.expect("recorded before it was submitted").submitted(gpu, submission)
     }
 
+    /// Reads a buffer where it lies, without a copy, when everything before is done. It must allow [`MAP_READ`], and nobody else may use
+    /// it any more.
+    ///
+    /// [`MAP_READ`]: wgpu::BufferUsages::MAP_READ
+    pub fn in_place(gpu: &Gpu, buffer: PooledBuffer, bytes: u64) -> Result<Self> {
+        // Writes of the host that wait for a submission are in this one.
+        let submission = gpu.scoped(|| Ok(gpu.queue.submit([])))?;
+        Recorded { staging: buffer, bytes }.submitted(gpu, submission)
+    }
+
     /// Blocks the thread until the copy is there.
     pub fn arrive(&mut self, gpu: &Gpu) -> Result<()> {
         if self.answer.is_none() {
