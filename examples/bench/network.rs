@@ -14,6 +14,8 @@ use crate::roofline::median;
 const BATCH: usize = 8;
 /// Nodes that are told of each network.
 const SLOWEST: usize = 3;
+/// Recordings of a run of which the middle one counts.
+const RECORDINGS: usize = 25;
 /// Profiles of which the middle one counts.
 const PROFILES: usize = 5;
 /// How far an answer may be from the expected one, as a part of its largest number.
@@ -41,6 +43,8 @@ pub struct Figures {
     /// Median wall of a run and the wait for it.
     pub latency: Duration,
     pub rounds: usize,
+    /// The host's time to record a run, for each node of the device; `None` where a run cannot be recorded.
+    pub record: Option<Duration>,
     /// All nodes by timestamps, of one run of the middle duration.
     pub device: Duration,
     pub timestamps: bool,
@@ -151,6 +155,7 @@ pub fn measure(settings: &Settings, path: &Path, stage: &dyn Fn(&str)) -> Result
         resident: ready.tensors.is_some(),
         latency: median(&walls).expect("there is at least one round"),
         rounds: walls.len(),
+        record: ready.record_time(engine),
         device: Duration::from_secs_f64(profile.total_ns().max(0.0) / 1e9),
         timestamps: profile.timestamps,
         throughput: Throughput { batch: 0, runs: 0, per_second: 0.0, reason: None },
@@ -177,6 +182,24 @@ impl Ready {
         let tensors: Option<Vec<_>> = inputs.iter().map(|value| upload(engine, value)).collect();
         let tensors = tensors.map(|list| list.into_iter().collect::<wgconv::Result<_>>()).transpose()?;
         Ok(Self { network, inputs, tensors })
+    }
+
+    /// The host's time to record a run into an encoder, wgpu's part included, for each node; the median of many.
+    fn record_time(&self, engine: &Engine) -> Option<Duration> {
+        let inputs: Vec<&Tensor> = self.tensors.as_ref()?.iter().collect();
+        let outputs: Vec<Tensor> = self.network.run(&inputs).ok()?;
+        let outputs: Vec<&Tensor> = outputs.iter().collect();
+        let mut times = Vec::new();
+        for _ in 0..RECORDINGS {
+            let mut encoder = engine.device().create_command_encoder(&Default::default());
+            let start = Instant::now();
+            self.network.encode(&mut encoder, &inputs, &outputs).ok()?;
+            // wgpu checks most of it only here.
+            let commands = encoder.finish();
+            times.push(start.elapsed());
+            drop(commands);
+        }
+        Some(median(&times)? / u32::try_from(self.network.graph().node_count()).ok()?.max(1))
     }
 
     /// So many runs submitted, then waited for.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::network::{Figures, Slow, Throughput};
 use crate::report::short;
 
-const HEADS: [&str; 13] = [
+const HEADS: [&str; 14] = [
     "nodes",
     "GFLOP",
     "weights MB",
@@ -17,6 +17,7 @@ const HEADS: [&str; 13] = [
     "cached ms",
     "warm ms",
     "run ms",
+    "host us",
     "device ms",
     "GFLOP/s",
     "items/s",
@@ -30,6 +31,7 @@ cold      opening the device, loading, preparing and a first run in a fresh proc
 cached    the same with what wgpu's pipeline cache has kept in a file; - where the device has none
 warm      the same with the driver's cache filled
 run       a run at the batch of the model's inputs, 1 unless said below, submitted and waited for, inputs on the device
+host      microseconds of the host to record a run, for each node as run, wgpu's own part included
 at        what items/s is of: a batch of so many, or 8x1: eight runs of one submitted back to back and then waited for
 error     the largest difference as a part of the largest number; right up to 0.001";
 
@@ -64,6 +66,7 @@ impl Table {
             figures.cached.map_or("-".into(), |first| short(ms(first.total()))),
             short(ms(figures.warm.total())),
             short(ms(figures.latency)),
+            figures.record.map_or("-".into(), |time| short(1e3 * ms(time))),
             short(ms(figures.device)),
             short(gflops(figures)),
             short(*per_second),
@@ -98,7 +101,7 @@ impl Table {
         format!("{name:<width$}  {text}", width = self.name)
     }
 
-    fn line(&self, name: &str, columns: &[String; 13]) -> String {
+    fn line(&self, name: &str, columns: &[String; 14]) -> String {
         let numbers: String =
             HEADS.iter().zip(columns).map(|(head, column)| format!("  {column:>w$}", w = head.len().max(7))).collect();
         format!("{name:<width$}{numbers}", width = self.name)
@@ -123,6 +126,7 @@ pub fn json(list: &[Figures]) -> Value {
             "inputs_on_device": figures.resident,
             "latency_ms": ms(figures.latency),
             "rounds": figures.rounds,
+            "record_us_per_node": figures.record.map(|time| 1e3 * ms(time)),
             "device_ms": ms(figures.device),
             "timestamps": figures.timestamps,
             "throughput": {"per_second": per_second, "batch": batch, "runs": runs, "reason": reason},
@@ -172,6 +176,7 @@ mod tests {
             resident: true,
             latency: Duration::from_millis(5),
             rounds: 3,
+            record: Some(Duration::from_micros(2)),
             device: Duration::from_millis(4),
             timestamps: true,
             throughput: Throughput { batch: 1, runs: 8, per_second: 200.0, reason: Some("the batch is fixed".into()) },
