@@ -129,7 +129,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
             let limits = limits.limits();
             let candidates = Algorithm::candidates(&problem, &limits)?;
             let plan = |algorithm: &Algorithm| algorithm.plan_as(&problem, &limits, GeometryMode::Constant);
-            explain(candidates, arguments.algorithm, plan)?
+            explain(candidates, arguments.algorithm, &limits, plan)?
         }
         None => {
             let (adapter, tuning) = (arguments.adapter.clone(), arguments.tuning);
@@ -137,7 +137,9 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
             writeln!(out, "adapter    {}", engine.adapter())?;
             match arguments.algorithm {
                 None => engine.explain(&problem)?,
-                choice => explain(engine.candidates(&problem)?, choice, |algorithm| engine.plan(&problem, algorithm))?,
+                choice => {
+                    explain(engine.candidates(&problem)?, choice, engine.limits(), |algorithm| engine.plan(&problem, algorithm))?
+                }
             }
         }
     };
@@ -154,6 +156,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
 fn explain(
     candidates: Candidates,
     choice: Option<Choice>,
+    limits: &DeviceLimits,
     plan: impl Fn(&Algorithm) -> wgconv::Result<wgconv::Plan>,
 ) -> Result<Explanation, Box<dyn Error>> {
     let Candidates { algorithms, refusals } = &candidates;
@@ -171,5 +174,5 @@ fn explain(
         return Err(format!("nothing computes this layer here: {}", reasons.join("; ")).into());
     };
     let plan = plan(&algorithm)?;
-    Ok(Explanation { plan, candidates })
+    Ok(Explanation { submissions: plan.submissions(limits), plan, candidates })
 }

@@ -5,6 +5,7 @@ mod recover;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::algorithm::{Algorithm, ByteProduct, Candidates, Plan};
 use crate::desc::{ConvDesc, PoolDesc};
@@ -13,7 +14,7 @@ use crate::geometry::Geometry;
 use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, BufferStats, Current, Device, Gpu, Queue};
 use crate::kernel::GeometryMode;
 use crate::layer::{Conv, Pool};
-use crate::limits::{DeviceClass, DeviceLimits, Precision};
+use crate::limits::{DeviceClass, DeviceLimits, Precision, SUBMISSION};
 use crate::problem::{Layer, Problem};
 use crate::tensor::Tensor;
 use crate::tensor_desc::{DType, TensorDesc};
@@ -40,6 +41,11 @@ pub struct EngineDesc {
     pub max_binding_bytes: Option<u64>,
     /// Plan as if one buffer had at most so many bytes, where the device's have more.
     pub max_buffer_bytes: Option<u64>,
+    /// How long the work of one submission may take, as predicted from its operations: what is predicted to take longer goes to the
+    /// device in several submissions, and a layer that is too long by itself is computed in parts, with the same results to the bit, so
+    /// that no watchdog of the system takes the device for hung. `None` is 200 ms, at 50 GFLOP/s of a software adapter, 500 GFLOP/s of
+    /// an integrated and 5 TFLOP/s of a discrete one.
+    pub submission_bound: Option<Duration>,
     /// Whether kernels have the layers' sizes as constants of their text.
     pub specialise: Specialise,
     /// Where the choice among algorithms comes from.
@@ -60,6 +66,7 @@ impl EngineDesc {
             webgpu_limits: self.webgpu_limits,
             workspace_bytes,
             precision: self.precision,
+            submission: self.submission_bound.unwrap_or(SUBMISSION),
             pipeline_cache: self.pipeline_cache.clone(),
             binding_bytes: self.max_binding_bytes.unwrap_or(u64::MAX),
             buffer_bytes: self.max_buffer_bytes.unwrap_or(u64::MAX),
@@ -357,7 +364,9 @@ impl Engine {
     /// # Errors
     /// As [`conv`](Self::conv).
     pub fn explain(&self, problem: &Problem) -> Result<Explanation> {
-        Ok(Explanation { plan: self.best_plan(problem, |_| true)?, candidates: self.candidates(problem)? })
+        let plan = self.best_plan(problem, |_| true)?;
+        let submissions = plan.submissions(self.limits());
+        Ok(Explanation { plan, submissions, candidates: self.candidates(problem)? })
     }
 
     /// Blocks until everything submitted so far is done.
@@ -380,6 +389,8 @@ impl fmt::Debug for Engine {
 pub struct Explanation {
     /// What would run.
     pub plan: Plan,
+    /// How many submissions a run is, so that none takes longer than [`EngineDesc::submission_bound`].
+    pub submissions: usize,
     /// Every choice, the best guess first, and the refusals.
     pub candidates: Candidates,
 }
@@ -387,6 +398,9 @@ pub struct Explanation {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.plan)?;
+        if self.submissions > 1 {
+            write!(f, "\nsubmits    {} times, as one would be long", self.submissions)?;
+        }
         let others = self.candidates.algorithms.iter().filter(|algorithm| **algorithm != self.plan.algorithm);
         let others: Vec<_> = others.map(ToString::to_string).collect();
         if !others.is_empty() {

@@ -3,6 +3,7 @@
 //! The defaults are WebGPU's guaranteed limits. A device's own, larger limits come from [`Engine::limits`](crate::Engine::limits).
 
 use std::fmt;
+use std::time::Duration;
 
 /// The kind of device, which decides the order of tiles and algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -23,6 +24,23 @@ impl fmt::Display for DeviceClass {
             DeviceClass::Integrated => "integrated",
             DeviceClass::Discrete => "discrete",
         })
+    }
+}
+
+/// How long a submission may take where nobody says otherwise. Desktop systems reset a device that is busy for two seconds or more,
+/// and predictions may be wrong by several times.
+pub(crate) const SUBMISSION: Duration = Duration::from_millis(200);
+
+impl DeviceClass {
+    /// How many floating-point operations a device of its class does in a time, roughly: 50 GFLOP/s of a software adapter, 500 of an
+    /// integrated GPU, 5000 of a discrete one.
+    pub(crate) fn flop_in(self, time: Duration) -> u64 {
+        let in_a_microsecond = match self {
+            DeviceClass::Software => 50_000,
+            DeviceClass::Integrated => 500_000,
+            DeviceClass::Discrete => 5_000_000,
+        };
+        u64::try_from(time.as_micros()).unwrap_or(u64::MAX).saturating_mul(in_a_microsecond)
     }
 }
 
@@ -64,6 +82,9 @@ pub struct DeviceLimits {
     pub f16: bool,
     /// The subgroup size, where every kernel is sure to get this one.
     pub subgroup: Option<u32>,
+    /// Floating-point operations that one submission, and so one dispatch, may come to: what more is done in parts, so that no
+    /// watchdog takes the device for hung.
+    pub submission_flop: u64,
     /// Bytes of workspace that one layer may ask for.
     pub workspace_bytes: u64,
     /// How exact results must be.
@@ -111,6 +132,7 @@ impl Default for DeviceLimits {
             buffer_bytes: 256 << 20,
             f16: false,
             subgroup: None,
+            submission_flop: DeviceClass::default().flop_in(SUBMISSION),
             workspace_bytes: 256 << 20,
             precision: Precision::default(),
             loop_iterations: u64::MAX,
@@ -119,9 +141,35 @@ impl Default for DeviceLimits {
     }
 }
 
+/// How many submissions dispatches of so much work make, none of more than `bound` unless it is one dispatch.
+pub(crate) fn submissions(flop: impl IntoIterator<Item = u64>, bound: u64) -> usize {
+    let mut meter = Meter::new(bound);
+    1 + flop.into_iter().filter(|&flop| meter.is_full(flop)).count()
+}
+
+/// Counts the work of a submission that grows.
+pub(crate) struct Meter {
+    bound: u64,
+    flop: u64,
+}
+
+impl Meter {
+    pub fn new(bound: u64) -> Self {
+        Self { bound, flop: 0 }
+    }
+
+    /// Counts a dispatch; whether what came before has to be submitted first.
+    pub fn is_full(&mut self, flop: u64) -> bool {
+        let sum = self.flop.saturating_add(flop);
+        let full = self.flop > 0 && sum > self.bound;
+        self.flop = if full { flop } else { sum };
+        full
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::DeviceLimits;
+    use super::{DeviceLimits, submissions};
 
     #[test]
     fn plans_for_one_device_run_on_another_that_has_no_less_of_anything() {
@@ -132,5 +180,14 @@ mod tests {
         assert_eq!(larger.exceeds(&floor).unwrap(), "its workgroup_bytes is 16384, but plans were made for 32768");
         let lanes = DeviceLimits { subgroup: Some(8), ..larger };
         assert_eq!(lanes.exceeds(&larger).unwrap(), "its subgroup size is 32, but plans were made for 8");
+    }
+
+    #[test]
+    fn a_submission_passes_its_bound_only_by_a_single_dispatch() {
+        assert_eq!(submissions([], 10), 1);
+        assert_eq!(submissions([4, 4, 2], 10), 1);
+        assert_eq!(submissions([4, 4, 3], 10), 2);
+        assert_eq!(submissions([30, 1, 30, 1], 10), 4);
+        assert_eq!(submissions([u64::MAX, u64::MAX], u64::MAX), 1);
     }
 }

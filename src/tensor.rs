@@ -222,7 +222,7 @@ impl Tensor {
             let bound: Vec<Bound> = step.kernel.bindings.iter().map(|binding| bound(binding.slot)).collect();
             let pipeline = self.gpu.pipelines.get(&self.gpu, &step.kernel)?;
             let bind_group = gpu::bind(&self.gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
-            gpu::run(&self.gpu, &[Dispatch { pipeline, bind_group, grid: step.grid }])?;
+            gpu::run(&self.gpu, &[Dispatch { pipeline, bind_group, grid: step.grid, flop: 0 }])?;
         }
         Ok(output)
     }

@@ -227,12 +227,21 @@ impl Algorithm {
     pub fn plan_as(&self, problem: &Problem, limits: &DeviceLimits, mode: GeometryMode) -> Result<Plan> {
         let whole = self.whole(problem, limits, mode)?;
         whole.check(limits)?;
-        let Err(refusal) = whole.check_bindings(limits) else { return Ok(whole) };
         let part = |problem: &Problem| {
             let plan = self.whole(problem, limits, mode)?;
             plan.check(limits).and_then(|()| plan.check_bindings(limits)).map(|()| plan)
         };
-        split::plan(whole, limits, &part, refusal)
+        let short = |problem: &Problem| part(problem).and_then(|plan| plan.check_length(limits).map(|()| plan));
+        match (whole.check_bindings(limits), whole.check_length(limits)) {
+            (Ok(()), Ok(())) => Ok(whole),
+            // What cannot be short is long: that is no reason to refuse it.
+            (Ok(()), Err(long)) => Ok(split::plan(whole.clone(), limits, &short, long).unwrap_or(whole)),
+            (Err(refusal), Ok(())) => split::plan(whole, limits, &part, refusal),
+            (Err(refusal), Err(long)) => {
+                let in_short_parts = split::plan(whole.clone(), limits, &short, long);
+                in_short_parts.or_else(|_| split::plan(whole, limits, &part, refusal))
+            }
+        }
     }
 
     /// The plan of a layer whatever its tensors' sizes.

@@ -8,7 +8,7 @@ use crate::desc::{PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
-use crate::limits::DeviceLimits;
+use crate::limits::{DeviceLimits, submissions};
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::{DType, TensorDesc};
 
@@ -100,6 +100,17 @@ impl Plan {
     /// The output's shape and type.
     pub fn output_desc(&self) -> TensorDesc {
         TensorDesc::new(&self.geometry.output_shape(), self.problem.input.dtype()).with_layout(self.geometry.output_layout)
+    }
+
+    /// How many submissions a run is, so that none has more operations than [`DeviceLimits::submission_flop`] by the steps that it is
+    /// made of.
+    pub fn submissions(&self, limits: &DeviceLimits) -> usize {
+        submissions(self.steps.iter().map(|_| self.step_flop()), limits.submission_flop)
+    }
+
+    /// Floating-point operations of each step: a guess, all alike.
+    pub(crate) fn step_flop(&self) -> u64 {
+        self.work().flop / self.steps.len().max(1) as u64
     }
 
     /// Elements of the packed weights of all parts, padding included.
@@ -196,6 +207,18 @@ impl Plan {
         let indices = matches!(self.problem.layer, Layer::Pool(PoolDesc { kind: PoolKind::Max { indices: Some(_) }, .. }));
         let output = if indices { element.max(4) } else { element };
         [("input", self.geometry.input_elements() * element), ("output", self.geometry.output_elements() * output)]
+    }
+
+    /// Whether the layer is short enough for one submission.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the operations and the limit.
+    pub(crate) fn check_length(&self, limits: &DeviceLimits) -> Result<()> {
+        let (flop, limit) = (self.work().flop, limits.submission_flop);
+        if flop <= limit {
+            return Ok(());
+        }
+        Err(Error::unsupported("problem", format!("takes {flop} operations, but a submission is to have at most {limit}")))
     }
 
     /// Whether one binding holds each tensor, the weights, and each workspace.

@@ -1,6 +1,7 @@
 //! From what the machine has to an open device, and what its limits mean for plans.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Gpu;
 use crate::error::{Error, ErrorKind, Result};
@@ -70,6 +71,8 @@ pub(crate) struct Wanted {
     pub workspace_bytes: u64,
     /// How exact results must be.
     pub precision: Precision,
+    /// How long a submission may take, as predicted.
+    pub submission: Duration,
     /// The file of what the driver keeps of compiled kernels.
     pub pipeline_cache: Option<PathBuf>,
     /// The most bytes of one binding.
@@ -232,6 +235,7 @@ fn limits(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Lim
         buffer_bytes: limits.max_buffer_size.min(wanted.buffer_bytes),
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup: subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
+        submission_flop: class.flop_in(wanted.submission),
         workspace_bytes: wanted.workspace_bytes,
         precision: wanted.precision,
         loop_iterations: if class == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Gpu, Pipeline, Readback};
 use crate::error::Result;
+use crate::limits::Meter;
 
 /// A buffer and which of its bytes a kernel may touch.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +23,22 @@ pub(crate) struct Dispatch {
     pub pipeline: Arc<Pipeline>,
     pub bind_group: wgpu::BindGroup,
     pub grid: [u32; 3],
+    /// About how many floating-point operations it does.
+    pub flop: u64,
+}
+
+/// Dispatches by submission.
+fn portions<'a>(gpu: &Gpu, dispatches: &'a [Dispatch]) -> Vec<&'a [Dispatch]> {
+    let mut meter = Meter::new(gpu.limits.submission_flop);
+    let (mut portions, mut first) = (Vec::new(), 0);
+    for (number, dispatch) in dispatches.iter().enumerate() {
+        if meter.is_full(dispatch.flop) {
+            portions.push(&dispatches[first..number]);
+            first = number;
+        }
+    }
+    portions.push(&dispatches[first..]);
+    portions
 }
 
 /// Binds buffers to a pipeline's bindings, in their order.
@@ -43,7 +60,7 @@ pub(crate) fn bind(gpu: &Gpu, pipeline: &Pipeline, bound: &[&Bound]) -> Result<w
 
 /// Records dispatches into a pass.
 pub(crate) fn dispatch(pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch]) {
-    for Dispatch { pipeline, bind_group, grid: [x, y, z] } in dispatches {
+    for Dispatch { pipeline, bind_group, grid: [x, y, z], .. } in dispatches {
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, bind_group, &[]);
         pass.dispatch_workgroups(*x, *y, *z);
@@ -65,7 +82,7 @@ pub(crate) fn submit(gpu: &Gpu, encoder: wgpu::CommandEncoder) -> Result<wgpu::S
     gpu.scoped(|| Ok(gpu.queue.submit([encoder.finish()])))
 }
 
-/// Runs lists of dispatches, each in a pass of its own, waits for them, and tells when each began and ended on the device, in
+/// Runs lists of dispatches, each in passes of its own, waits for them, and tells when each began and ended on the device, in
 /// nanoseconds; `None` where it has no timestamps.
 pub(crate) fn timed_passes(gpu: &Gpu, lists: &[&[Dispatch]]) -> Result<Option<Vec<[f64; 2]>>> {
     if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
@@ -80,18 +97,26 @@ pub(crate) fn timed_passes(gpu: &Gpu, lists: &[&[Dispatch]]) -> Result<Option<Ve
         let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
         let query_set = gpu.scoped(|| Ok(gpu.device.create_query_set(&descriptor)))?;
         gpu.scoped(|| {
-            let mut encoder = encoder(gpu);
+            let mut commands = encoder(gpu);
+            let mut meter = Meter::new(gpu.limits.submission_flop);
             for (number, list) in (0u32..).zip(lists) {
-                let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
-                    query_set: &query_set,
-                    beginning_of_pass_write_index: Some(2 * number),
-                    end_of_pass_write_index: Some(2 * number + 1),
-                });
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-                dispatch(&mut pass, list);
+                let portions = portions(gpu, list);
+                for (at, portion) in portions.iter().enumerate() {
+                    if meter.is_full(portion.iter().map(|dispatch| dispatch.flop).sum()) {
+                        gpu.queue.submit([std::mem::replace(&mut commands, encoder(gpu)).finish()]);
+                    }
+                    let [first, last] = [at == 0, at + 1 == portions.len()];
+                    let timestamp_writes = (first || last).then(|| wgpu::ComputePassTimestampWrites {
+                        query_set: &query_set,
+                        beginning_of_pass_write_index: first.then_some(2 * number),
+                        end_of_pass_write_index: last.then_some(2 * number + 1),
+                    });
+                    let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                    dispatch(&mut commands.begin_compute_pass(&descriptor), portion);
+                }
             }
-            encoder.resolve_query_set(&query_set, 0..count, resolved.raw(), 0);
-            gpu.queue.submit([encoder.finish()]);
+            commands.resolve_query_set(&query_set, 0..count, resolved.raw(), 0);
+            gpu.queue.submit([commands.finish()]);
             Ok(())
         })?;
         let ticks: Vec<u64> = Readback::start(gpu, resolved.raw(), bytes)?.wait(gpu, bytemuck::pod_collect_to_vec)?;
@@ -110,20 +135,26 @@ pub(crate) fn run(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
 }
 
 fn submit_all(gpu: &Gpu, dispatches: &[Dispatch], timestamps: Option<(&wgpu::QuerySet, &wgpu::Buffer)>) {
-    let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv run") });
-    {
-        let timestamp_writes = timestamps.map(|(query_set, _)| wgpu::ComputePassTimestampWrites {
-            query_set,
-            beginning_of_pass_write_index: Some(0),
-            end_of_pass_write_index: Some(1),
-        });
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-        dispatch(&mut pass, dispatches);
+    let portions = portions(gpu, dispatches);
+    for (number, portion) in portions.iter().enumerate() {
+        let (first, last) = (number == 0, number + 1 == portions.len());
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv run") });
+        {
+            // The first pass begins the time and the last one ends it.
+            let timestamps = timestamps.filter(|_| first || last);
+            let timestamp_writes = timestamps.map(|(query_set, _)| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: first.then_some(0),
+                end_of_pass_write_index: last.then_some(1),
+            });
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+            dispatch(&mut pass, portion);
+        }
+        if let Some((query_set, buffer)) = timestamps.filter(|_| last) {
+            encoder.resolve_query_set(query_set, 0..2, buffer, 0);
+        }
+        gpu.queue.submit([encoder.finish()]);
     }
-    if let Some((query_set, buffer)) = timestamps {
-        encoder.resolve_query_set(query_set, 0..2, buffer, 0);
-    }
-    gpu.queue.submit([encoder.finish()]);
 }
 
 /// Runs dispatches, waits for them, and tells the time: on the device, where it has timestamps, and on the wall.

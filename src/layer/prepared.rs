@@ -194,7 +194,7 @@ impl Prepared {
             .collect::<Option<_>>()
             .ok_or_else(|| Error::invalid("indices", "are an output of this pooling: use run_with_indices"))?;
         let bind_group = gpu::bind(&built.gpu, pipeline, &bound.iter().collect::<Vec<_>>())?;
-        Ok(Dispatch { pipeline: pipeline.clone(), bind_group, grid: step.grid })
+        Ok(Dispatch { pipeline: pipeline.clone(), bind_group, grid: step.grid, flop: self.plan.step_flop() })
     }
 
     /// Fills the workspace with a repeated word, so that a kernel that reads what no step wrote shows.

@@ -18,6 +18,10 @@ use crate::kernel::{Kernel, Slot};
 use crate::operation::Operation;
 use crate::tensor::{Tensor, to_bytes};
 
+/// What moving a byte takes of a device, in floating-point operations that it could do meanwhile: for how long an operation lasts that
+/// does little else.
+const FLOP_OF_A_BYTE: u64 = 16;
+
 /// Makes buffers and remembers them.
 struct Builder<'a> {
     gpu: &'a Arc<Gpu>,
@@ -121,8 +125,9 @@ impl Executable {
                                 None => Some(whole),
                             }
                         };
-                        let Step { kernel, grid } = &plan.steps[number];
-                        self.dispatch(kernel, *grid, find)
+                        let mut dispatch = self.dispatch(&plan.steps[number], find)?;
+                        dispatch.flop = plan.step_flop();
+                        Ok(dispatch)
                     })
                     .collect()
             }
@@ -146,7 +151,7 @@ impl Executable {
                         None => Some(whole),
                     }
                 };
-                Ok(vec![self.dispatch(&step.kernel, step.grid, find)?])
+                Ok(vec![self.dispatch(step, find)?])
             }
             Work::Upload { .. } | Work::Download { .. } | Work::Host => Ok(Vec::new()),
         }
@@ -178,14 +183,15 @@ impl Executable {
         Ok(())
     }
 
-    fn dispatch(&self, kernel: &Kernel, grid: [u32; 3], find: impl Fn(Slot) -> Option<Bound>) -> Result<Dispatch> {
-        let gpu = &self.gpu;
+    fn dispatch(&self, step: &Step, find: impl Fn(Slot) -> Option<Bound>) -> Result<Dispatch> {
+        let (gpu, Step { kernel, grid }) = (&self.gpu, step);
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
         let bound: Option<Vec<Bound>> = kernel.bindings.iter().map(|binding| find(binding.slot)).collect();
         let bound =
             bound.ok_or_else(|| Error::invalid("kernel", format!("{} has a binding that nothing fills", kernel.label)))?;
         let bind_group = gpu::bind(gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
-        Ok(Dispatch { pipeline, bind_group, grid })
+        let flop = FLOP_OF_A_BYTE * bound.iter().map(|bound| bound.bytes).sum::<u64>();
+        Ok(Dispatch { pipeline, bind_group, grid: *grid, flop })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{self, CommandEncoder, Dispatch, Gpu, PooledBuffer, SubmissionIndex};
 use crate::graph::ops::evaluate;
 use crate::graph::{Graph, ValueId};
+use crate::limits::{Meter, submissions};
 use crate::tensor::Tensor;
 use crate::tensor_desc::TensorDesc;
 use crate::value::{ElementType, Value};
@@ -124,10 +125,11 @@ impl Executable {
         let mut encoder = self.begin();
         self.copy_inputs(&sources, &mut encoder)?;
         let mut number = 0;
+        let mut meter = Meter::new(self.gpu.limits.submission_flop);
         while number < self.program.steps.len() {
             let run = self.program.steps[number..].iter().take_while(|step| !step.work.is_host()).count();
             if run > 0 {
-                record(&mut encoder, &self.dispatches[number..number + run]);
+                self.record(&mut encoder, &self.dispatches[number..number + run], &mut meter)?;
                 number += run;
                 continue;
             }
@@ -288,6 +290,25 @@ impl Executable {
             }
             Work::Layer { .. } | Work::Operation { .. } => unreachable!("the device does those"),
         }
+    }
+
+    /// Records a run of steps, and submits whatever would make a submission too long.
+    fn record(&self, encoder: &mut CommandEncoder, dispatches: &[Vec<Dispatch>], meter: &mut Meter) -> Result<()> {
+        let mut pass = gpu::pass(encoder);
+        for dispatch in dispatches.iter().flatten() {
+            if meter.is_full(dispatch.flop) {
+                drop(pass);
+                self.flush(encoder)?;
+                pass = gpu::pass(encoder);
+            }
+            gpu::dispatch(&mut pass, std::slice::from_ref(dispatch));
+        }
+        Ok(())
+    }
+
+    /// How many submissions a run is where the host takes no part.
+    pub fn submissions(&self) -> usize {
+        submissions(self.dispatches.iter().flatten().map(|dispatch| dispatch.flop), self.gpu.limits.submission_flop)
     }
 
     fn begin(&self) -> CommandEncoder {

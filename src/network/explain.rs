@@ -49,7 +49,10 @@ impl Network {
         }
         let host = host_nodes(program, graph);
         let _ = match host.as_slice() {
-            [] => writeln!(text, "host       nothing: one submission a run"),
+            [] => match executable.submissions() {
+                1 => writeln!(text, "host       nothing: one submission a run"),
+                count => writeln!(text, "host       nothing: {count} submissions a run, as one would be long"),
+            },
             list => writeln!(text, "host       computes {}", list.join(", ")),
         };
         let _ = writeln!(text, "layout     n c d h w throughout, so that nothing is converted");
