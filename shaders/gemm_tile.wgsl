@@ -2,7 +2,7 @@
 // an invocation computes THREAD_M x THREAD_N of them in registers. It knows no convolution: its operands come from locate(),
 // set_column(), k_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), its results go to
 // store(), output_channel_step() apart.
-// Expects also WORKGROUP, COLUMNS, workgroup_index(), and weights: array<vec4<Elem>> in panels [BLOCK_K, BLOCK_M].
+// Expects also ROWS, the rows that load_b() brings, and put_b(), which puts them into tile_b; WORKGROUP, COLUMNS, workgroup_index(), and weights: array<vec4<Elem>> in panels [BLOCK_K, BLOCK_M].
 
 const VECTORS_M: i32 = BLOCK_M / 4;               // vec4s of a row of tile_a
 const VECTORS: i32 = THREAD_M / 4;                // vec4s of an invocation's rows
@@ -10,6 +10,7 @@ const THREADS_N: i32 = BLOCK_N / THREAD_N;        // invocations along n
 const LOADERS: i32 = min(WORKGROUP, BLOCK_N);     // invocations along n while loading
 const LOADED_ROWS: i32 = WORKGROUP / LOADERS;     // rows that are loaded at a time
 
+const_assert BLOCK_K % ROWS == 0;
 const_assert THREAD_M % 4 == 0 && BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N == 0;
 const_assert WORKGROUP == (BLOCK_M / THREAD_M) * THREADS_N;
 const_assert WORKGROUP % LOADERS == 0 && BLOCK_N == LOADERS * COLUMNS && BLOCK_K % LOADED_ROWS == 0;
@@ -43,9 +44,9 @@ fn main(
         for (var at = local; at < BLOCK_K * VECTORS_M; at += WORKGROUP) {
             tile_a[at] = vec4<f32>(weights[panel_at + at]);
         }
-        for (var row = loader_row; row < BLOCK_K; row += LOADED_ROWS) {
+        for (var row = ROWS * loader_row; row < BLOCK_K; row += ROWS * LOADED_ROWS) {
             for (var j = 0; j < COLUMNS; j += 1) {
-                tile_b[row * BLOCK_N + loader_column + j * LOADERS] = load_b(row, j);
+                put_b(row * BLOCK_N + loader_column + j * LOADERS, load_b(row, j));
             }
         }
         workgroupBarrier();

@@ -258,6 +258,11 @@ impl Kernel {
     }
 }
 
+/// The WGSL type of an array of such elements, four at a time.
+pub(crate) fn vectors(dtype: DType) -> &'static str {
+    if dtype == DType::F16 { "array<vec4<f16>>" } else { "array<vec4<f32>>" }
+}
+
 /// A number as a WGSL literal of type f32 with the same bits.
 fn float(value: f32) -> String {
     format!("{value:e}f")

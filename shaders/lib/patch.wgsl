@@ -1,18 +1,20 @@
-// Which outputs a register patch has. Expects g, layout.wgsl, blocks.wgsl, TILE_*, SPREAD_*.
+// Which outputs a register patch has. Expects g, layout.wgsl, blocks.wgsl, TILE_*, SPREAD_*, CHANNELS (of an
+// invocation, a divisor of all).
 
-// The first output of the patch with this number. Patches are numbered as outputs are, so that neighbours load neighbouring elements.
+// The first output of the patch with this number. Patches are numbered as inputs lie, so that neighbours load neighbouring elements.
 fn patch_of(index: i32) -> Place {
     let blocks_y = block_count(g.output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
     let blocks_x = block_count(g.output.z, TILE_X * SPREAD_X) * SPREAD_X;
-    let column = select(index, index / g.out_channels, OUTPUT_LAST);
+    let vectors = g.out_channels / CHANNELS;
+    let column = select(index, index / vectors, INPUT_LAST);
     let row = column / blocks_x;
     let slice = row / blocks_y;
     let plane = slice / g.output.x;
     let y = block_start(row - slice * blocks_y, TILE_Y, SPREAD_Y);
     let at = vec3<i32>(slice - plane * g.output.x, y, block_start(column - row * blocks_x, TILE_X, SPREAD_X));
-    if (OUTPUT_LAST) {
-        return Place(plane, index - column * g.out_channels, at);
+    if (INPUT_LAST) {
+        return Place(plane, (index - column * vectors) * CHANNELS, at);
     }
-    let item = plane / g.out_channels;
-    return Place(item, plane - item * g.out_channels, at);
+    let item = plane / vectors;
+    return Place(item, (plane - item * vectors) * CHANNELS, at);
 }

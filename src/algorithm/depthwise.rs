@@ -16,7 +16,8 @@ use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::{Kernel, Slot, vectors};
+use crate::layout::Layout;
 use crate::problem::Layer;
 
 /// The outputs that an invocation computes.
@@ -26,6 +27,8 @@ pub struct DepthwiseTile {
     pub y: u32,
     /// Columns of the patch.
     pub x: u32,
+    /// Channels that are computed at once: 1, or 4 where channels are last.
+    pub channels: u32,
 }
 
 /// Invocations of a workgroup.
@@ -38,18 +41,26 @@ const MAX_SPAN: u64 = 64;
 const MAX_PRODUCTS: u64 = 1024;
 const MAX_LOADS: u64 = 256;
 
+/// The most columns of a patch of four channels: its sums, inputs and weights stay in registers.
+const MAX_COLUMNS: u32 = 4;
+
 const TILES: [[u32; 2]; 10] = [[1, 1], [1, 4], [2, 2], [4, 4], [7, 4], [7, 7], [14, 4], [14, 7], [28, 4], [28, 8]];
 
 impl fmt::Display for DepthwiseTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.y, self.x)
+        write!(f, "{}x{}", self.y, self.x)?;
+        if self.channels == 1 { Ok(()) } else { write!(f, ",{}", self.channels) }
     }
 }
 
 impl DepthwiseTile {
     pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
-        let &[y, x] = numbers else { return None };
-        ((1..=64).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x })
+        let (y, x, channels) = match *numbers {
+            [y, x] => (y, x, 1),
+            [y, x, 4] if x <= MAX_COLUMNS => (y, x, 4),
+            _ => return None,
+        };
+        ((1..=64).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x, channels })
     }
 
     /// Inputs of a row that the patch sees, in steps of the dilation.
@@ -81,22 +92,29 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
     if geometry.input_dilation != [1; 3] {
         return Err("a transposed convolution with a stride uses other taps at each phase".into());
     }
-    if !fits(geometry, DepthwiseTile { y: 1, x: 1 }) {
+    if !fits(geometry, DepthwiseTile { y: 1, x: 1, channels: 1 }) {
         return Err(format!("a {}x{} kernel does not fit registers", geometry.kernel[1], geometry.kernel[2]));
     }
     Ok(())
+}
+
+/// Whether four channels of an input are neighbours that four channels of the output are made from.
+fn has_vectors(geometry: &Geometry) -> bool {
+    geometry.input_layout == Layout::ChannelsLast && geometry.group_out() == 1 && geometry.in_channels.is_multiple_of(4)
 }
 
 fn fits(geometry: &Geometry, tile: DepthwiseTile) -> bool {
     let taps = u64::from(geometry.kernel[1]) * u64::from(geometry.kernel[2]);
     let span = tile.span(geometry);
     let loads = taps + u64::from(DepthwiseTile::rows(geometry)) * span;
-    span <= MAX_SPAN && u64::from(tile.x) * taps <= MAX_PRODUCTS && loads <= MAX_LOADS
+    let channels = tile.channels == 1 || has_vectors(geometry);
+    channels && span <= MAX_SPAN && u64::from(tile.x) * taps <= MAX_PRODUCTS && loads <= MAX_LOADS
 }
 
 pub(super) fn tiles(context: &Context) -> Vec<(Operations, DepthwiseTile)> {
-    let tiles = TILES.iter().filter_map(|numbers| DepthwiseTile::from_numbers(numbers));
-    let fitting = tiles.filter(|&tile| fits(context.geometry, tile));
+    let scalar = TILES.iter().filter_map(|numbers| DepthwiseTile::from_numbers(numbers));
+    let vectors = TILES.iter().filter_map(|&[y, x]| DepthwiseTile::from_numbers(&[y, x, 4]));
+    let fitting = scalar.chain(vectors).filter(|&tile| fits(context.geometry, tile));
     cheapest_first(context.limits.class, fitting.map(|tile| (cost(context, tile), tile)))
 }
 
@@ -104,7 +122,7 @@ pub(super) fn tiles(context: &Context) -> Vec<(Operations, DepthwiseTile)> {
 fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
     let blocks = |axis: usize, tile: u32| overlap(geometry, axis).blocks(geometry.output[axis], tile);
     let planes = u64::from(geometry.batch) * u64::from(geometry.out_channels) * u64::from(geometry.output[0]);
-    planes * blocks(1, tile.y) * blocks(2, tile.x)
+    planes * blocks(1, tile.y) * blocks(2, tile.x) / u64::from(tile.channels)
 }
 
 /// What it does.
@@ -117,8 +135,9 @@ fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     let inputs = f64::from(DepthwiseTile::rows(geometry)) * tile.span(geometry) as f64;
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
     let weights = if slices > 1.0 { steps * taps * slices } else { taps };
-    let loads = 1.1 * steps * slices * inputs + weights + f64::from(tile.y * tile.x);
-    let per_thread = Of::LOAD * loads + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
+    let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
+    let others = Of::LOAD * (weights + f64::from(tile.y * tile.x)) + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
+    let per_thread = load * (1.1 * steps * slices * inputs) + others * channels;
     let workgroups = invocations(geometry, tile).div_ceil(u64::from(WORKGROUP));
     Of::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
@@ -131,17 +150,24 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
             format!("depthwise({tile}) needs more registers than it may for `{}`", context.problem),
         ));
     }
+    let lanes = if tile.channels == 4 {
+        include_str!("../../shaders/lib/lanes_4.wgsl")
+    } else {
+        include_str!("../../shaders/lib/lanes_1.wgsl")
+    };
     let kernel = Kernel::new(format!("conv_depthwise {} {tile}", context.dtype()), context.dtype(), WORKGROUP)
         .constant("TILE_Y", tile.y)
         .constant("TILE_X", tile.x)
         .constant("SPREAD_Y", overlap(geometry, 1).spread)
         .constant("SPREAD_X", overlap(geometry, 2).spread)
-        .binding("input", "array<Elem>", Slot::Input)
+        .constant("CHANNELS", tile.channels)
+        .binding("input", if tile.channels == 4 { vectors(context.dtype()) } else { "array<Elem>" }, Slot::Input)
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(geometry, context.mode)
         .with_epilogue(context.epilogue(), Slot::Output)
         .iterations(u64::from(tile.y + DepthwiseTile::live(geometry)) * (u64::from(geometry.kernel[0]) + 1))
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
+        .fragment(lanes)
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"))
         .fragment(main_function(geometry, *tile));
@@ -177,7 +203,7 @@ fn main_function(geometry: &Geometry, tile: DepthwiseTile) -> String {
         (0..kernel_y * kernel_x).map(weight).collect::<Vec<_>>()
     };
     let all = |age: u32| (0..tile.x).map(move |j| (age, j));
-    (0..live).flat_map(all).for_each(|(age, j)| line(format!("    var sum_{age}_{j} = 0.0;")));
+    (0..live).flat_map(all).for_each(|(age, j)| line(format!("    var sum_{age}_{j} = Lanes();")));
     if slices == 1 {
         weights("").into_iter().for_each(|weight| line(format!("    {weight}")));
     }
@@ -217,7 +243,7 @@ fn main_function(geometry: &Geometry, tile: DepthwiseTile) -> String {
     }
     line("        }".into());
     for (age, j) in (0..live).rev().flat_map(all) {
-        let next = if age > 0 { format!("sum_{}_{j}", age - 1) } else { "0.0".into() };
+        let next = if age > 0 { format!("sum_{}_{j}", age - 1) } else { "Lanes()".into() };
         line(format!("        sum_{age}_{j} = {next};"));
     }
     line("    }".into());

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
-use super::product::Product;
+use super::product::{Blocks, Product};
 use crate::error::Result;
 use crate::limits::{DeviceClass, DeviceLimits};
 
@@ -120,6 +120,23 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
     cheapest_first(limits.class, tiles.map(|tile| (cost(product, limits, &tile), tile)))
 }
 
+/// Puts what one load brought into the tile of `B`.
+const PUT_ONE: &str = "fn put_b(at: i32, row: f32) {\n    tile_b[at] = row;\n}";
+
+/// Puts four rows into it.
+const PUT_FOUR: &str = "\
+fn put_b(at: i32, rows: vec4<f32>) {
+    tile_b[at] = rows.x;
+    tile_b[at + BLOCK_N] = rows.y;
+    tile_b[at + 2 * BLOCK_N] = rows.z;
+    tile_b[at + 3 * BLOCK_N] = rows.w;
+}";
+
+/// Whether the input is loaded by four rows.
+fn vectors(product: &Product, tile: &GemmTile) -> bool {
+    product.has_vectors() && tile.block_k.is_multiple_of(4)
+}
+
 /// What it does.
 fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations {
     use Operations as Of;
@@ -127,7 +144,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
         [tile.block_m, tile.block_n, tile.block_k, tile.thread_m, tile.thread_n].map(f64::from);
     let threads = f64::from(tile.invocations());
     let load_a = (Of::LOAD4 + Of::SHARED4) * (block_m * block_k / 4.0 / threads);
-    let load_b = (Of::LOAD + Of::SHARED) * (block_n * block_k / threads);
+    let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
+    let load_b = (load + Of::SHARED) * (block_n * block_k / threads);
     let per_k = Of::SHARED4 * (thread_m / 4.0) + Of::SHARED * thread_n + Of::FMA * (thread_m * thread_n);
     let per_thread = (load_a + load_b + per_k * block_k + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k);
     Of::total(limits, product.blocks(tile.block_m, tile.block_n), threads, per_thread)
@@ -139,10 +157,16 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &GemmTile) ->
     let label = format!("{} {} {tile}", product.operands.label(), product.dtype);
     let columns = (block_n / tile.invocations()).max(1);
     let mut kernel = product
-        .kernel(label, tile.invocations(), [block_m, block_n, block_k], columns)
+        .kernel(
+            label,
+            tile.invocations(),
+            Blocks { block: [block_m, block_n, block_k], columns, vectors: vectors(product, tile) },
+        )
+        .constant("ROWS", if vectors(product, tile) { 4 } else { 1 })
         .constant("THREAD_M", thread_m)
         .constant("THREAD_N", thread_n)
         .iterations(product.iterations(block_k, tile.iterations()))
+        .fragment(if vectors(product, tile) { PUT_FOUR } else { PUT_ONE })
         .fragment(include_str!("../../shaders/gemm_tile.wgsl"));
     kernel.workgroup_bytes = tile.workgroup_bytes();
     Ok(Step { kernel, grid: fold(product.blocks(block_m, block_n), limits.workgroups)? })

@@ -201,6 +201,7 @@ pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
         .constant("STRIDE_Z", z.stride)
         .constant("STRIDE_Y", y.stride)
         .constant("STRIDE_X", x.stride)
+        .constant("CHANNELS", 1)
         .constant("TILE_Y", tile.y)
         .constant("TILE_X", tile.x)
         .constant("SPREAD_Y", y.overlap.spread)

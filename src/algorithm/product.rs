@@ -8,7 +8,7 @@ use super::Context;
 use super::plan::Packing;
 use crate::desc::Epilogue;
 use crate::geometry::{Geometry, gcd};
-use crate::kernel::{GeometryMode, Kernel, Slot};
+use crate::kernel::{GeometryMode, Kernel, Slot, vectors};
 use crate::layout::Layout;
 use crate::problem::Layer;
 use crate::tensor_desc::DType;
@@ -72,21 +72,41 @@ impl Product {
         steps.saturating_mul(per_step).saturating_add(first_taps)
     }
 
+    /// Whether four rows of `B` are neighbours in memory, and a group has a whole number of such fours.
+    pub fn has_vectors(&self) -> bool {
+        self.geometry.input_layout == Layout::ChannelsLast && self.geometry.group_in().is_multiple_of(4)
+    }
+
     /// A kernel with the operands and everything around them; the loop is still to be added.
-    pub fn kernel(&self, label: String, invocations: u32, [block_m, block_n, block_k]: [u32; 3], columns: u32) -> Kernel {
-        let weights = if self.dtype == DType::F16 { "array<vec4<f16>>" } else { "array<vec4<f32>>" };
+    pub fn kernel(&self, label: String, invocations: u32, blocks: Blocks) -> Kernel {
+        let Blocks { block: [block_m, block_n, block_k], columns, vectors: by_four } = blocks;
+        let (element, operand) = if by_four {
+            (vectors(self.dtype), include_str!("../../shaders/lib/operand_4.wgsl"))
+        } else {
+            ("array<Elem>", include_str!("../../shaders/lib/operand.wgsl"))
+        };
         Kernel::new(label, self.dtype, invocations)
             .constant("BLOCK_M", block_m)
             .constant("BLOCK_N", block_n)
             .constant("BLOCK_K", block_k)
             .constant("COLUMNS", columns)
-            .binding("input", "array<Elem>", self.input)
-            .binding("weights", weights, Slot::Weights)
+            .binding("input", element, self.input)
+            .binding("weights", vectors(self.dtype), Slot::Weights)
             .with_geometry(&self.geometry, self.mode)
             .with_epilogue(&self.epilogue, self.output)
-            .fragment(include_str!("../../shaders/lib/operand.wgsl"))
+            .fragment(operand)
             .fragment(self.operands.fragment())
     }
+}
+
+/// What a loop takes of the operands.
+pub(super) struct Blocks {
+    /// Rows and columns of the result, and terms of one step.
+    pub block: [u32; 3],
+    /// Columns that an invocation loads.
+    pub columns: u32,
+    /// Whether it loads four rows of them at once.
+    pub vectors: bool,
 }
 
 /// Which matrix product a layer is.

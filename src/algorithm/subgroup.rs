@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 
 use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
-use super::product::Product;
+use super::product::{Blocks, Product};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::limits::{DeviceClass, DeviceLimits};
@@ -104,11 +104,17 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
     cheapest_first(limits.class, tiles.map(|tile| (cost(product, limits, &tile), tile)))
 }
 
+/// Whether the input is loaded by four rows.
+fn vectors(product: &Product, tile: &SubgroupTile) -> bool {
+    product.has_vectors() && tile.chunk().is_multiple_of(4)
+}
+
 /// What it does.
 fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operations {
     use Operations as Of;
     let [block_m, thread_n, chunk] = [tile.block_m, tile.thread_n, tile.chunk()].map(f64::from);
-    let per_row = Of::LOAD4 * chunk.recip() + Of::LOAD * thread_n + Of::BROADCAST * block_m + Of::FMA * (block_m * thread_n);
+    let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
+    let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + Of::FMA * (block_m * thread_n);
     let block_k = tile.block_k(&product.geometry);
     // A step finds the inputs of its columns: about as much arithmetic as a load each.
     let per_thread = (per_row * f64::from(block_k) + Of::LOAD * thread_n) * product.k_tiles(block_k);
@@ -120,21 +126,22 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
 pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Result<Step> {
     let SubgroupTile { block_m, thread_n, lanes } = *tile;
     let label = format!("{}_subgroup {} {tile}", product.operands.label(), product.dtype);
+    let vectors = vectors(product, tile);
     let blocks = [block_m, tile.block_n(), tile.block_k(&product.geometry)];
     let mut kernel = product
-        .kernel(label, lanes * SUBGROUPS, blocks, thread_n)
+        .kernel(label, lanes * SUBGROUPS, Blocks { block: blocks, columns: thread_n, vectors })
         .constant("SUBGROUPS", SUBGROUPS)
         .constant("LANES", lanes)
         .constant("CHUNK", tile.chunk())
         .iterations(product.iterations(blocks[2], u64::from(blocks[2] / tile.chunk() + thread_n + 4)))
-        .fragment(main_function(tile));
+        .fragment(main_function(tile, vectors));
     kernel.subgroups = true;
     let workgroups = product.blocks(block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
     Ok(Step { kernel, grid: fold(workgroups, limits.workgroups)? })
 }
 
 /// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.
-fn main_function(tile: &SubgroupTile) -> String {
+fn main_function(tile: &SubgroupTile, by_four: bool) -> String {
     let vectors = tile.block_m / 4;
     let mut text = String::from(
         "// A subgroup computes BLOCK_M x BLOCK_N of C: lane l owns columns l, l + LANES, .., and all BLOCK_M rows of each.\n\
@@ -171,7 +178,12 @@ fn main_function(tile: &SubgroupTile) -> String {
     line("            panel_at += LANES;".into());
     for k in 0..tile.chunk() {
         for j in 0..tile.thread_n {
-            line(format!("            let b_{k}_{j} = vec4<f32>(load_b(row + {k}, {j}));"));
+            let (first, part) = (k - k % 4, ["x", "y", "z", "w"][(k % 4) as usize]);
+            if by_four && k == first {
+                line(format!("            let fours_{k}_{j} = load_b(row + {k}, {j});"));
+            }
+            let element = if by_four { format!("fours_{first}_{j}.{part}") } else { format!("load_b(row + {k}, {j})") };
+            line(format!("            let b_{k}_{j} = vec4<f32>({element});"));
         }
         for i in 0..vectors {
             line(format!("            let a_{k}_{i} = subgroupBroadcast(four, {}u);", k * vectors + i));
