@@ -1,8 +1,8 @@
 //! Graphs on a device: every operation against the reference, and what networks promise besides.
 
 use wgconv::{
-    Activation, Binary, Bindings, ConvDesc, ConvOp, Data, Dim, ElementType, Engine, EngineDesc, ErrorKind, Graph, Network,
-    NetworkDesc, Op, PadMode, Pads, PoolDesc, Reduce, SoftmaxKind, TensorDesc, Unary, Value, ValueId, Variadic,
+    Activation, Binary, Bindings, ConvDesc, ConvOp, Data, Dim, ElementType, Engine, EngineDesc, ErrorKind, Graph, Layout,
+    Network, NetworkDesc, Op, PadMode, Pads, PoolDesc, Reduce, SoftmaxKind, TensorDesc, Unary, Value, ValueId, Variadic,
 };
 
 fn engine() -> Engine {
@@ -292,6 +292,24 @@ fn a_residual_network_becomes_its_convolutions_and_shares_its_memory() {
     let plain = Network::new(&engine, &residual_network(), &NetworkDesc { unoptimised: true, ..with_batch(2) }).unwrap();
     assert_eq!(plain.graph().node_count(), residual_network().node_count());
     let (a, b) = (network.run_values(std::slice::from_ref(&x)).unwrap(), plain.run_values(&[x]).unwrap());
+    for (a, b) in a[0].to_f32().iter().zip(b[0].to_f32()) {
+        assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{a} {b}");
+    }
+}
+
+/// What the blocks add up lies as the network's input does, as the first of them adds to that; what is inside of them need not.
+#[test]
+fn layers_keep_channels_last_among_themselves_where_they_are_asked_to() {
+    let engine = engine();
+    let desc = |layout| NetworkDesc { layout, ..with_batch(2) };
+    let [last, first] = [Some(Layout::ChannelsLast), Some(Layout::ChannelsFirst)]
+        .map(|layout| Network::new(&engine, &residual_network(), &desc(layout)).unwrap());
+    assert!(last.explain().contains("4 values among layers keep channels last; 0 conversions"), "{}", last.explain());
+    assert!(first.explain().contains("nothing is converted"), "{}", first.explain());
+    let x = [random(&[2, 4, 12, 12], 1)];
+    let found = last.verify(&x).unwrap();
+    assert!(found.passed() && found.end_to_end < 1e-5, "{found}");
+    let (a, b) = (last.run_values(&x).unwrap(), first.run_values(&x).unwrap());
     for (a, b) in a[0].to_f32().iter().zip(b[0].to_f32()) {
         assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{a} {b}");
     }

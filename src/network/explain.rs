@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::Network;
 use super::program::{LayerWeights, Program, Work};
 use crate::graph::Graph;
+use crate::layout::Layout;
 
 /// The labels of nodes that the host computes.
 pub(super) fn host_nodes(program: &Program, graph: &Graph) -> Vec<String> {
@@ -55,7 +56,12 @@ impl Network {
             },
             list => writeln!(text, "host       computes {}", list.join(", ")),
         };
-        let _ = writeln!(text, "layout     n c d h w throughout, so that nothing is converted");
+        let last = program.devices.iter().filter(|device| device.desc.layout() == Layout::ChannelsLast).count();
+        let copies = program.steps.iter().filter(|step| step_text(&step.work).starts_with("map layout ")).count();
+        let _ = match last {
+            0 => writeln!(text, "layout     n c d h w throughout, so that nothing is converted"),
+            _ => writeln!(text, "layout     {last} values among layers keep channels last; {copies} conversions"),
+        };
         let _ = writeln!(text, "weights    {} bytes", self.weight_bytes());
         let _ = write!(text, "values     {} bytes in {} buffers", self.peak_bytes(), executable.buffer_count());
         text

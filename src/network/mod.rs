@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{CommandEncoder, Gpu, Rebuilt};
 use crate::graph::ops::evaluate;
 use crate::graph::{Bindings, Graph, ValueId};
+use crate::layout::Layout;
 use crate::passes;
 use crate::tensor::Tensor;
 use crate::value::{ElementType, Value};
@@ -39,6 +40,8 @@ pub struct NetworkDesc {
     pub memory_limit: Option<u64>,
     /// Whether the graph is run as it is, without any of the [`passes`](crate::passes).
     pub unoptimised: bool,
+    /// How values lie that only layers make and read; `None`: as suits the device. Inputs and results have channels first in any case.
+    pub layout: Option<Layout>,
 }
 
 /// A network ready to run. Cheap to clone: clones share everything. It may run from several threads at once, and runs again after
@@ -64,6 +67,8 @@ struct Inner {
     graph: Graph,
     /// Bound, and as it was given.
     original: Graph,
+    /// Of values among layers.
+    layout: Layout,
     program: Arc<Program>,
     memory_limit: Option<u64>,
     executable: Rebuilt<Executable>,
@@ -80,12 +85,13 @@ impl Network {
     pub fn new(engine: &Engine, graph: &Graph, desc: &NetworkDesc) -> Result<Self> {
         let original = graph.bind(&desc.bindings)?;
         let graph = if desc.unoptimised { passes::remove_unused(&original) } else { passes::optimise(&original) };
-        let program = Arc::new(lower::lower(engine, &graph)?);
+        let layout = desc.layout.unwrap_or_else(|| lower::layout::of_class(engine.limits().class));
+        let program = Arc::new(lower::lower(engine, &graph, layout)?);
         let memory_limit = desc.memory_limit;
         let make = |gpu: &Arc<Gpu>| Executable::new(gpu, &graph, program.clone(), true, memory_limit);
         let executable = Rebuilt::new(engine.current(), make)?;
         let engine = engine.clone();
-        Ok(Self(Arc::new(Inner { engine, graph, original, program, memory_limit, executable, turn: Mutex::new(()) })))
+        Ok(Self(Arc::new(Inner { engine, graph, original, layout, program, memory_limit, executable, turn: Mutex::new(()) })))
     }
 
     /// The graph as it runs: bound and after all passes. It prints as text.

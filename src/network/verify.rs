@@ -77,7 +77,7 @@ impl Network {
     pub fn verify(&self, inputs: &[Value]) -> Result<Verification> {
         let (engine, graph) = (&self.0.engine, &self.0.graph);
         check_values(graph, inputs)?;
-        let program = lower::lower(engine, graph)?;
+        let program = lower::lower(engine, graph, self.0.layout)?;
         let executable = Executable::new(&engine.gpu(), graph, Arc::new(program), false, None)?;
         let operands: Vec<_> = inputs.iter().map(execute::Operand::Value).collect();
         let outputs = executable.start(graph, &operands)?.wait()?;

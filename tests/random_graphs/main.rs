@@ -8,7 +8,7 @@ mod support;
 
 use generate::{Generated, Generator, Kind};
 use support::{by_reference, difference};
-use wgconv::{Bindings, ElementType, Engine, EngineDesc, Network, NetworkDesc, passes};
+use wgconv::{Bindings, ElementType, Engine, EngineDesc, Layout, Network, NetworkDesc, passes};
 
 /// What nodes there are, and how often.
 const KINDS: &[(usize, Kind)] = &[
@@ -63,7 +63,7 @@ struct Tolerance {
 }
 
 /// The first thing that is wrong with a graph.
-fn fault(engine: &Engine, generated: &Generated, tolerance: &Tolerance) -> Result<(), String> {
+fn fault(engine: &Engine, generated: &Generated, layout: Layout, tolerance: &Tolerance) -> Result<(), String> {
     let Generated { graph, inputs, results } = generated;
     let compare = |what: &str, got: &[wgconv::Value], wanted: &[wgconv::Value], tolerance: f64| {
         let apart = got.iter().zip(wanted).map(|(got, wanted)| difference(got, wanted));
@@ -80,7 +80,8 @@ fn fault(engine: &Engine, generated: &Generated, tolerance: &Tolerance) -> Resul
         compare(name, &got, results, tolerance.passes).map_err(|error| format!("{error}\n{optimised}{next}"))?;
         optimised = next;
     }
-    let network = Network::new(engine, graph, &NetworkDesc::default()).map_err(within("new"))?;
+    let network =
+        Network::new(engine, graph, &NetworkDesc { layout: Some(layout), ..Default::default() }).map_err(within("new"))?;
     let first = network.run_values(inputs).map_err(within("run"))?;
     let reference = network.run_reference(inputs).map_err(within("reference"))?;
     compare("reference", &reference, results, 0.0)?;
@@ -119,7 +120,8 @@ fn check(count: u64, element: ElementType, kinds: &[(usize, Kind)], sizes: (usiz
         let mut generator = Generator::new(seed, element);
         let nodes = generator.random.within(sizes.0, sizes.1);
         let generated = generator.generate(kinds, nodes);
-        if let Err(fault) = fault(&engine, &generated, tolerance) {
+        let layout = if seed % 2 == 0 { Layout::ChannelsFirst } else { Layout::ChannelsLast };
+        if let Err(fault) = fault(&engine, &generated, layout, tolerance) {
             println!("seed {seed}: {fault}\ngiven as {}", generated.graph);
             faults.push(format!("seed {seed}: {}", fault.lines().next().unwrap_or_default()));
         }

@@ -12,7 +12,7 @@ use crate::desc::{ConvDesc, Epilogue, PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, each, index_of, matmul_operands};
 use crate::graph::{Node, Op};
-use crate::network::program::{DeviceId, LayerWeights, Work};
+use crate::network::program::{DeviceId, LayerWeights, Source, Work};
 use crate::operation::{Gather, Operand, dense, scatter};
 use crate::problem::Problem;
 use crate::tensor_desc::DType;
@@ -53,8 +53,19 @@ impl Lowering<'_> {
         let output = match &node.op {
             Op::Conv(conv) => {
                 let weight = facts[1].as_ref().ok_or_else(|| Error::invalid("weight", "is missing"))?;
-                let desc = conv_desc(conv, &x.shape, &weight.shape, facts.get(2).is_some_and(Option::is_some))?;
-                let (input, residual) = (self.input(node, 0)?, self.optional_input(node, 3)?);
+                let layout = self.layouts.of(node.outputs[0]);
+                let desc = ConvDesc {
+                    output_layout: Some(layout),
+                    ..conv_desc(conv, &x.shape, &weight.shape, facts.get(2).is_some_and(Option::is_some))?
+                };
+                let input = self.layer_input(node, 0)?;
+                let residual = match node.inputs.get(3) {
+                    Some(Some(_)) => {
+                        let residual = self.layer_input(node, 3)?;
+                        Some(self.in_layout(residual, layout)?)
+                    }
+                    _ => None,
+                };
                 let numbers = self.numbers(node, facts)?;
                 self.convolution(Convolution { desc, input, numbers, residual })?
             }
@@ -66,8 +77,9 @@ impl Lowering<'_> {
             }
             Op::Pool(desc) => {
                 let indices = self.wanted(node, 1).then(|| self.temp(&results[0].shape, DType::I32));
-                let input = self.input(node, 0)?;
-                let output = self.pooling(desc, input, indices)?;
+                let input = self.layer_input(node, 0)?;
+                let desc = PoolDesc { output_layout: Some(self.layouts.of(node.outputs[0])), ..*desc };
+                let output = self.pooling(&desc, input, indices)?;
                 if let Some(indices) = indices {
                     self.set(node, 1, indices);
                 }
@@ -229,8 +241,7 @@ impl Lowering<'_> {
 
     /// A pooling, with the positions of the greatest elements where they are wanted.
     pub(super) fn pooling(&mut self, desc: &PoolDesc, input: DeviceId, indices: Option<DeviceId>) -> Result<DeviceId> {
-        // Layouts are the network's matter.
-        let mut desc = PoolDesc { output_layout: None, ..*desc };
+        let mut desc = *desc;
         if let (PoolKind::Max { indices: order }, None) = (&mut desc.kind, indices) {
             *order = None;
         }
@@ -247,8 +258,7 @@ impl Lowering<'_> {
         residual: Option<DeviceId>,
         indices: Option<DeviceId>,
     ) -> Result<DeviceId> {
-        let desc = plan.output_desc();
-        let output = self.temp(desc.shape(), desc.dtype());
+        let output = self.add(plan.output_desc(), Source::Steps);
         let workspace = plan.workspace.iter().map(|bytes| self.temp(&[(bytes / 4) as usize], DType::F32)).collect();
         self.step(Work::Layer { plan: Box::new(plan), weights, input, residual, output, indices, workspace });
         Ok(output)

@@ -4,6 +4,7 @@
 mod bytes;
 mod deformed;
 mod layers;
+pub(super) mod layout;
 mod movement;
 mod norm;
 mod pointwise;
@@ -17,23 +18,26 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::ops::{Fact, broadcast, broadcast_strides};
 use crate::graph::{Graph, Node, Op, ValueId};
+use crate::layout::Layout;
 use crate::operation::{Arithmetic, Map, Operand, Operation, dense};
 use crate::problems::Problems;
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::ElementType;
 
-/// The steps of a bound graph on an engine.
+/// The steps of a bound graph on an engine, whose layers keep a layout among themselves.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with every node that is a layer and cannot run on the device.
-pub(super) fn lower(engine: &Engine, graph: &Graph) -> Result<Program> {
+pub(super) fn lower(engine: &Engine, graph: &Graph, layout: Layout) -> Result<Program> {
+    let needed = needed(graph);
     let mut lowering = Lowering {
         engine,
         graph,
         program: Program::default(),
         placed: HashMap::new(),
         on_host: HashSet::new(),
-        needed: needed(graph),
+        layouts: layout::Layouts::new(graph, layout, &needed),
+        needed,
         node: 0,
     };
     let mut problems = Problems::default();
@@ -59,6 +63,7 @@ struct Lowering<'a> {
     graph: &'a Graph,
     program: Program,
     placed: HashMap<ValueId, DeviceId>,
+    layouts: layout::Layouts,
     /// Values that host steps have, or will have when they run.
     on_host: HashSet<ValueId>,
     needed: Vec<bool>,
@@ -77,6 +82,7 @@ impl Lowering<'_> {
         let empty = data.chain(results.first()).any(|fact| fact.len() == 0);
         // What was begun on the device and could not be finished there is undone.
         let before = (self.program.steps.len(), self.placed.clone(), self.on_host.clone(), self.program.host_inputs.len());
+        let layouts = self.layouts.clone();
         let refusal = if empty {
             None
         } else {
@@ -88,7 +94,7 @@ impl Lowering<'_> {
             }
         };
         self.program.steps.truncate(before.0);
-        (self.placed, self.on_host) = (before.1, before.2);
+        (self.placed, self.on_host, self.layouts) = (before.1, before.2, layouts);
         self.program.host_inputs.truncate(before.3);
         match refusal.filter(|_| is_layer(&node.op)) {
             Some(error) => Err(error),
@@ -245,7 +251,7 @@ impl Lowering<'_> {
         self.desc(id).dtype()
     }
 
-    /// A value of the graph on the device; brought there where it is not yet.
+    /// A value of the graph on the device, with channels first; brought there where it is not yet.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a type that no device buffer holds.
@@ -256,7 +262,7 @@ impl Lowering<'_> {
     /// [`device`](Self::device) of indices into an axis of so many elements, which are checked where they come from the host.
     fn device_indices(&mut self, id: ValueId, indices_below: Option<usize>) -> Result<DeviceId> {
         if let Some(&device) = self.placed.get(&id) {
-            return Ok(device);
+            return self.channels_first(device);
         }
         let fact = self.graph.fact(id);
         let dtype = self.storage(fact.element).ok_or_else(|| {
