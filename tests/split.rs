@@ -194,3 +194,106 @@ fn networks_run_layers_in_parts_and_say_so() {
     let found = small.verify(&[x]).unwrap();
     assert!(found.passed(), "{found}");
 }
+
+#[test]
+fn products_of_computed_matrices_are_done_in_parts_too() {
+    let small = engine(Some(BINDING));
+    // A batch of products is one layer with a group for each, whose weights are the left matrices.
+    for (a, b, axes) in [([8, 20, 24], [8, 24, 200], "by groups"), ([1, 4000, 16], [1, 16, 40], "by batch")] {
+        let mut graph = Graph::new("product");
+        let (x, y) = (graph.input("a", &dims(&a)), graph.input("b", &dims(&b)));
+        let x = graph.apply(Op::Activation(wgconv::Activation::Relu), &[x]);
+        let product = graph.apply(Op::MatMul, &[x, y]);
+        graph.output("product", product);
+        let network = Network::new(&small, &graph, &NetworkDesc::default()).unwrap();
+        assert!(network.explain().contains(axes) && network.host_nodes().is_empty(), "{}", network.explain());
+        let mut random = Random::new(6);
+        let mut value = |shape: &[usize]| Value::new(shape, random.numbers(shape.iter().product(), -1.0, 1.0)).unwrap();
+        let found = network.verify(&[value(&a), value(&b)]).unwrap();
+        assert!(found.passed(), "{found}");
+    }
+}
+
+/// 174 MB of inputs and of outputs: more than WebGPU binds at once, and lavapipe too.
+#[test]
+#[ignore = "takes a gigabyte: tests/run.sh --long"]
+fn long_a_layer_of_more_than_a_real_binding_is_right_everywhere() {
+    let engine = Engine::new(&EngineDesc { webgpu_limits: true, ..Default::default() }).unwrap();
+    let (height, width) = (6600, 6600);
+    let problem: Problem = format!("conv 1x1x{height}x{width} o1 k3x3 p1x1 f32").parse().unwrap();
+    let wgconv::Layer::Conv(desc) = problem.layer else { unreachable!("the line says conv") };
+    let kernel = [1.0f32, -2.0, 3.0, 2.0, 1.0, -1.0, -3.0, 2.0, 1.0];
+    let image: Vec<f32> = (0..height * width).map(|index| ((index * 7919) % 13) as f32 - 6.0).collect();
+    let conv = engine.conv(&desc, &problem.input, Weights { kernel: &kernel, ..Default::default() }).unwrap();
+    let split = conv.plan().split.as_ref().expect("it is more than a binding");
+    assert_eq!(split.axes, [SplitAxis::Rows], "{split}");
+    let got = conv.run(&engine.upload(&image, &problem.input).unwrap()).unwrap().to_vec::<f32>().unwrap();
+    let at = |y: usize, x: usize| -> f32 {
+        // One further than the image's own coordinates, so that the padding has some too.
+        let inside = (1..=height).contains(&y) && (1..=width).contains(&x);
+        if inside { image[(y - 1) * width + x - 1] } else { 0.0 }
+    };
+    for y in 0..height {
+        for x in 0..width {
+            let sum: f32 = (0..9).map(|tap| kernel[tap] * at(y + tap / 3, x + tap % 3)).sum();
+            assert_eq!(got[y * width + x], sum, "row {y}, column {x}");
+        }
+    }
+}
+
+/// A layer as a line, with numbers of all kinds.
+fn random_line(random: &mut Random) -> String {
+    let rank = random.within(1, 3);
+    let list = |random: &mut Random, low: usize, high: usize| {
+        (0..rank).map(|_| random.within(low, high).to_string()).collect::<Vec<_>>().join("x")
+    };
+    let most = [400, 40, 14][rank - 1];
+    let (groups, channels) = (random.within(1, 3), random.within(1, 4));
+    let (batch, input) = (random.within(1, 3), list(random, 5, most));
+    let (kernel, stride, dilation) = (list(random, 1, 4), list(random, 1, 3), list(random, 1, 2));
+    let shape = format!("{batch}x{}x{input}", groups * channels);
+    let layout = random.pick(&["", " nhwc", " nchw out=nhwc"]);
+    let numbers = format!("k{kernel} s{stride} d{dilation}");
+    if random.percent(60) {
+        let (name, more) = random.pick(&[("conv", ""), ("conv", " replicate"), ("conv", " reflect"), ("conv_transpose", "")]);
+        let outputs = groups * random.within(1, 5);
+        let epilogue = random.pick(&["", " bias relu", " residual=before", " bias prelu"]);
+        let padding = list(random, 0, 2);
+        return format!("{name} {shape} o{outputs} {numbers} p{padding}{more} g{groups} f32{layout}{epilogue}");
+    }
+    let name = random.pick(&["max_pool", "avg_pool"]);
+    let more = if name == "max_pool" {
+        random.pick(&["", " indices=plane", " indices=tensor", " indices=tensor_column_major"])
+    } else {
+        random.pick(&["", " exclude_pad"])
+    };
+    let ceil = random.pick(&["", " ceil"]);
+    format!("{name} {shape} {numbers} p{}{ceil} f32{layout}{more}", list(random, 0, 1))
+}
+
+#[test]
+#[ignore = "takes minutes: tests/run.sh --long"]
+fn long_random_layers_in_parts_are_what_the_reference_says() {
+    let engines = [2048, 6000, 20_000].map(|binding| engine(Some(binding)));
+    let mut random = Random::new(1);
+    let (mut split, mut refused, mut wrong) = (0, 0, Vec::new());
+    for number in 0..200 {
+        let line = random_line(&mut random);
+        let problem: Problem = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+        let engine = &engines[number % engines.len()];
+        let Ok(candidates) = engine.candidates(&problem) else {
+            refused += 1;
+            continue;
+        };
+        let algorithm = random.pick(&candidates.algorithms);
+        split += usize::from(engine.plan(&problem, &algorithm).unwrap().split.is_some());
+        match verify::check(engine, &problem, &algorithm, number as u64) {
+            Ok(report) if report.passed() => {}
+            Ok(report) => wrong.push(report.to_string()),
+            Err(error) => wrong.push(format!("{problem} by {algorithm}: {error}")),
+        }
+    }
+    println!("{split} of 200 layers in parts, {refused} refused or not valid");
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(split > 60, "{split} in parts, {refused} refused");
+}

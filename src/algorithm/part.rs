@@ -131,15 +131,18 @@ impl Region {
 pub(super) struct Assembly<'a> {
     whole: &'a Geometry,
     dtype: DType,
+    /// Bytes of a binding.
     limit: u64,
+    /// Workgroups on each dimension of a dispatch.
+    workgroups: u32,
     steps: Vec<Step>,
     bindings: Vec<StepBindings>,
     workspace: Vec<u64>,
 }
 
 impl<'a> Assembly<'a> {
-    pub fn new(whole: &'a Geometry, dtype: DType, limit: u64) -> Self {
-        Self { whole, dtype, limit, steps: Vec::new(), bindings: Vec::new(), workspace: Vec::new() }
+    pub fn new(whole: &'a Geometry, dtype: DType, limit: u64, workgroups: u32) -> Self {
+        Self { whole, dtype, limit, workgroups, steps: Vec::new(), bindings: Vec::new(), workspace: Vec::new() }
     }
 
     /// Steps, what each is bound to, bytes of the workspace.
@@ -257,7 +260,7 @@ impl<'a> Assembly<'a> {
                 parameters.push([word(depth)?, word(height)?, word(width)?, word(one.before / one.run)?]);
             }
             let kernel = mover(region.dtype, positions, from, to);
-            let grid = fold((one.rows * one.run).div_ceil(WORKGROUP as usize) as u64, 65_535)?;
+            let grid = fold((one.rows * one.run).div_ceil(WORKGROUP as usize) as u64, self.workgroups)?;
             let views = vec![
                 View { slot: tensor, offset: one.offset, bytes: one.bytes },
                 View { slot: workspace, offset: 0, bytes: region.bytes() },

@@ -139,6 +139,7 @@ struct Splitting<'a> {
     problem: &'a Problem,
     geometry: &'a Geometry,
     limit: u64,
+    workgroups: u32,
     /// Plans a layer that fits.
     plan: &'a dyn Fn(&Problem) -> Result<Plan>,
 }
@@ -157,8 +158,14 @@ pub(super) fn plan(
     refusal: Error,
 ) -> Result<Plan> {
     let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
-    let splitting =
-        Splitting { algorithm: &whole.algorithm, problem: &whole.problem, geometry: &whole.geometry, limit, plan: plan_part };
+    let splitting = Splitting {
+        algorithm: &whole.algorithm,
+        problem: &whole.problem,
+        geometry: &whole.geometry,
+        limit,
+        workgroups: limits.workgroups,
+        plan: plan_part,
+    };
     let mut last = None;
     for blocks in splitting.choices() {
         match splitting.build(blocks) {
@@ -264,7 +271,7 @@ impl Splitting<'_> {
         let names = [SplitAxis::Batch, SplitAxis::Groups, SplitAxis::OutputChannels, SplitAxis::Rows];
         let axes = (0..4).filter(|&axis| blocks[axis] < counts[axis]).map(|axis| names[axis]).collect();
         let mut split = Split { axes, parts: Vec::new(), weights: Vec::new(), steps: Vec::new() };
-        let mut assembly = part::Assembly::new(geometry, self.problem.input.dtype(), self.limit);
+        let mut assembly = part::Assembly::new(geometry, self.problem.input.dtype(), self.limit, self.workgroups);
         let mut plans: Vec<Plan> = Vec::new();
         for (groups, channels) in ranges(1).flat_map(|groups| ranges(2).map(move |channels| (groups.clone(), channels))) {
             let mut set = None;

@@ -95,6 +95,8 @@ fn cut(problem: &Problem, geometry: &Geometry, axis: usize, outputs: &Range<usiz
             let from = (first + crop - reach + stride - 1).div_euclid(stride);
             let from = from.min((first + crop).div_euclid(stride)).clamp(0, input - 1);
             let to = ((end - 1 + crop).div_euclid(stride) + 1).clamp(from + 1, input);
+            // An axis that is not cut keeps all its inputs, those too that cropping leaves without any use.
+            let (from, to) = if first == 0 && end == whole { (0, input) } else { (from, to) };
             let begin = first + crop - from * stride;
             let full = (to - from - 1) * stride + reach + 1;
             let spare = full - begin - (end - first);
@@ -205,6 +207,16 @@ mod tests {
         }
         // Some reflections need what only a longer input would have.
         assert!(done > 10_000 && refused < done / 5, "{done} sections, {refused} refused");
+    }
+
+    #[test]
+    fn an_axis_that_is_not_cut_keeps_its_inputs() {
+        // Cropping by 2 leaves the first and the last of the inputs of the second axis without any use.
+        let problem: Problem = "conv_transpose 1x1x5x6 o1 k2x1 s3x3 p1x2 f32".parse().unwrap();
+        let geometry = Geometry::new(&problem).unwrap();
+        let width = geometry.output[2] as usize;
+        let section = section(&problem, &geometry, &[3..9, 0..width]).unwrap();
+        assert_eq!(section.input[1], 0..6, "{}", section.problem);
     }
 
     #[test]
