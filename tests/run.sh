@@ -1,8 +1,22 @@
 #!/usr/bin/env bash
 # The test command: installs a software Vulkan driver where there is none, then checks format, lints, tests and documentation.
 # Works from any directory; needs cargo. About ten minutes on two cores from an empty target folder.
+#   tests/run.sh          everything that is quick
+#   tests/run.sh --long   the tests of minutes that are left out there (`long_..`, optimised), and nothing else
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+LONG=false
+for argument in "$@"; do
+    case "$argument" in
+    --long) LONG=true ;;
+    *)
+        echo "usage: tests/run.sh [--long]" >&2
+        echo "unknown argument: $argument" >&2
+        exit 2
+        ;;
+    esac
+done
 
 has_vulkan() {
     compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null ||
@@ -42,8 +56,13 @@ fi
 # Without it the driver prints a line for each process.
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$(mktemp -d)}"
 
-# How long tests/onnx_fuzz.rs tries broken models, in seconds.
-export WGCONV_FUZZ_SECONDS="${WGCONV_FUZZ_SECONDS:-60}"
+# Seconds for broken models in tests/onnx_fuzz.rs; tests/text_fuzz.rs takes a third of it beside, so that it is about a minute in all.
+export WGCONV_FUZZ_SECONDS="${WGCONV_FUZZ_SECONDS:-45}"
+
+if "$LONG"; then
+    step cargo test --release --quiet -- --ignored long_
+    exit
+fi
 
 step cargo fmt --check
 step cargo clippy --all-targets --quiet -- -D warnings

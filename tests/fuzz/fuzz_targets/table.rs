@@ -1,0 +1,10 @@
+//! Texts of libFuzzer's making, as tuning tables.
+
+#![no_main]
+
+#[path = "../texts.rs"]
+mod texts;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| texts::table(bytes));
