@@ -1,6 +1,6 @@
 // Convolution by its definition: each invocation sums one output over the group's channels and the taps that meet an input.
 // Any shape, stride, dilation, padding mode and phase; the fallback of every other kernel, and the slowest.
-// Expects Elem, g, layout.wgsl, PADDING_MODE, WORKGROUP, workgroup_index(), source(), first_tap(), store().
+// Expects Elem, g, layout.wgsl, PADDING_MODE, WORKGROUP, workgroup_index(), source(), first_tap(), load_input(), store().
 // input and output: [batch, channels, z, y, x] in the order of their layouts, weights: [out_channels, group_in, taps].
 
 @compute @workgroup_size(WORKGROUP)
@@ -45,7 +45,7 @@ fn main(
                     let x = source(at_x, g.input.z);
                     at_x += g.source_step.z;
                     if (whole && inside(x, g.input.z)) {
-                        sum = fma(f32(weights[tap_row + tap_x]), f32(input[input_row + x * step]), sum);
+                        sum = fma(f32(weights[tap_row + tap_x]), load_input(input_row + x * step), sum);
                     }
                 }
             }

@@ -11,7 +11,7 @@ use crate::algorithm::{Algorithm, ByteProduct, Candidates, Plan};
 use crate::desc::{ConvDesc, PoolDesc};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, BufferStats, Current, Device, Gpu, Queue};
+use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, Buffer, BufferStats, Current, Device, Gpu, Queue};
 use crate::kernel::GeometryMode;
 use crate::layer::{Conv, Pool};
 use crate::limits::{DeviceClass, DeviceLimits, Precision, SUBMISSION};
@@ -254,6 +254,32 @@ impl Engine {
     /// As [`upload`](Self::upload).
     pub fn zeros(&self, desc: &TensorDesc) -> Result<Tensor> {
         Tensor::filled(&self.gpu(), desc, 0, &[0; 4])
+    }
+
+    /// A tensor over a range of a caller's buffer, from byte `offset` on: nothing is copied, and what the caller puts there is what layers
+    /// read. The range is as long as the elements, rounded up to 4 bytes.
+    ///
+    /// Networks copy their inputs and outputs, so there the buffer needs `COPY_SRC` or `COPY_DST` besides `STORAGE`; [`Tensor::to_vec`] needs
+    /// `COPY_SRC`. One dispatch cannot read and write ranges of one buffer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the offset is not a multiple of the device's
+    /// `min_storage_buffer_offset_alignment`, the range is beyond the buffer's end, or the buffer has not the usage `STORAGE`;
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where it belongs to another device of the same `wgpu::Instance`. Resources of another
+    /// instance must not be given: wgpu takes them for its own of the same number.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let engine = wgconv::Engine::new(&wgconv::EngineDesc::default())?;
+    /// use wgconv::{TensorDesc, wgpu};
+    /// let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    /// let descriptor = wgpu::BufferDescriptor { label: None, size: 4096, usage, mapped_at_creation: false };
+    /// let buffer = engine.device().create_buffer(&descriptor);
+    /// let x = engine.tensor_from_buffer(&buffer, 1024, &TensorDesc::f32(&[1, 3, 8, 8]))?;
+    /// # Ok::<(), wgconv::Error>(())
+    /// ```
+    pub fn tensor_from_buffer(&self, buffer: &Buffer, offset: u64, desc: &TensorDesc) -> Result<Tensor> {
+        Tensor::foreign(&self.gpu(), buffer, offset, desc)
     }
 
     /// A convolution made ready for inputs of this description, by the best algorithm as [`EngineDesc::tuning`] finds it.

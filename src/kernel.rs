@@ -10,6 +10,7 @@ use std::fmt::{self, Write as _};
 use crate::activation::Activation;
 use crate::desc::{Epilogue, PaddingMode, Residual};
 use crate::geometry::{Geometry, gcd};
+use crate::image::{ImageDesc, ImageFormat};
 use crate::layout::Layout;
 use crate::tensor_desc::DType;
 
@@ -65,15 +66,27 @@ pub struct Binding {
     pub slot: Slot,
     /// Whether the kernel writes to it.
     pub written: bool,
+    /// The format of the texture that is bound; `None` where it is a buffer.
+    pub image: Option<ImageFormat>,
 }
 
 impl Binding {
     /// `storage, read`, `storage, read_write` or `uniform`.
+    ///
+    /// A texture has none.
     pub fn address_space(&self) -> &'static str {
         match self.slot.is_uniform() {
             true => "uniform",
             false if self.written => "storage, read_write",
             false => "storage, read",
+        }
+    }
+
+    /// The variable's declaration without its number.
+    fn declaration(&self) -> String {
+        match self.image {
+            Some(_) => format!("var {}: {};", self.name, self.ty),
+            None => format!("var<{}> {}: {};", self.address_space(), self.name, self.ty),
         }
     }
 }
@@ -161,14 +174,46 @@ impl Kernel {
     }
 
     pub(crate) fn binding(mut self, name: &'static str, ty: &'static str, slot: Slot) -> Self {
-        self.bindings.push(Binding { name, ty, slot, written: false });
+        self.bindings.push(Binding { name, ty, slot, written: false, image: None });
         self
     }
 
     /// A binding that the kernel writes to.
     pub(crate) fn written(mut self, name: &'static str, ty: &'static str, slot: Slot) -> Self {
-        self.bindings.push(Binding { name, ty, slot, written: true });
+        self.bindings.push(Binding { name, ty, slot, written: true, image: None });
         self
+    }
+
+    /// A convolution's input, and `load_input(index)` that reads an element of it.
+    pub(crate) fn input(self, slot: Slot) -> Self {
+        self.binding("input", "array<Elem>", slot).fragment(INPUT_BUFFER)
+    }
+
+    /// A picture, and `texel_value(x, y, channel)` that reads an element of the tensor that it is.
+    pub(crate) fn image(mut self, name: &'static str, slot: Slot, image: &ImageDesc) -> Self {
+        self.bindings.push(Binding { name, ty: TEXTURE, slot, written: false, image: Some(image.format) });
+        self.fragment(image_constants(image)).fragment(include_str!("../shaders/lib/image.wgsl"))
+    }
+
+    /// A picture that the kernel writes to.
+    pub(crate) fn written_image(mut self, name: &'static str, ty: &'static str, slot: Slot, format: ImageFormat) -> Self {
+        self.bindings.push(Binding { name, ty, slot, written: true, image: Some(format) });
+        self
+    }
+
+    /// The same kernel with its input read from a picture; `None` for kernels that do not read it by [`input`](Self::input).
+    pub(crate) fn reading_image(mut self, image: &ImageDesc) -> Option<Self> {
+        let fragment = self.fragments.iter_mut().find(|fragment| **fragment == INPUT_BUFFER)?;
+        let binding = self.bindings.iter_mut().find(|binding| binding.slot == Slot::Input)?;
+        *fragment = include_str!("../shaders/lib/input_image.wgsl").into();
+        (binding.ty, binding.image) = (TEXTURE, Some(image.format));
+        self.label += " of an image";
+        Some(self.fragment(image_constants(image)).fragment(include_str!("../shaders/lib/image.wgsl")))
+    }
+
+    /// Whether an image is bound to this slot.
+    pub(crate) fn has_image(&self, slot: Slot) -> bool {
+        self.bindings.iter().any(|binding| binding.slot == slot && binding.image.is_some())
     }
 
     /// Adds `g` and what belongs to it.
@@ -249,7 +294,7 @@ impl Kernel {
             }
         }
         for (number, binding) in self.bindings.iter().enumerate() {
-            writeln!(text, "@group(0) @binding({number}) var<{}> {}: {};", binding.address_space(), binding.name, binding.ty)?;
+            writeln!(text, "@group(0) @binding({number}) {}", binding.declaration())?;
         }
         for fragment in &self.fragments {
             writeln!(text, "\n{}", fragment.trim_end())?;
@@ -261,6 +306,23 @@ impl Kernel {
 /// The WGSL type of an array of such elements, four at a time.
 pub(crate) fn vectors(dtype: DType) -> &'static str {
     if dtype == DType::F16 { "array<vec4<f16>>" } else { "array<vec4<f32>>" }
+}
+
+/// How a convolution reads its input where it is a buffer.
+const INPUT_BUFFER: &str = include_str!("../shaders/lib/input_buffer.wgsl");
+
+/// The type of a texture that is read.
+const TEXTURE: &str = "texture_2d<f32>";
+
+/// What `shaders/lib/image.wgsl` expects.
+fn image_constants(image: &ImageDesc) -> String {
+    let factor = image.std.map(|std| 1.0 / std);
+    format!("const IMAGE_MEAN = {};\nconst IMAGE_FACTOR = {};\n", vector(&image.mean), vector(&factor))
+}
+
+/// Four numbers as a WGSL expression with the same bits.
+pub(crate) fn vector(values: &[f32; 4]) -> String {
+    format!("vec4<f32>({})", values.map(float).join(", "))
 }
 
 /// A number as a WGSL literal of type f32 with the same bits.

@@ -34,10 +34,12 @@ mod files;
 mod geometry;
 mod gpu;
 mod graph;
+mod image;
 pub mod kernel;
 mod layer;
 mod layout;
 mod limits;
+mod multi;
 mod network;
 pub mod onnx;
 mod operation;
@@ -71,11 +73,14 @@ pub use graph::{
     AspectPolicy, Binary, Bindings, ConvOp, Coordinates, Dim, Graph, Nearest, Op, PadMode, Pads, Reduce, Resize, ResizeMode,
     SampleMode, SamplePadding, SoftmaxKind, Stage, StageInput, Unary, ValueId, Variadic,
 };
+pub use image::{ImageDesc, ImageFormat};
 pub use layer::{Conv, ConvInputs, Pool, Timing};
 pub use layout::Layout;
 pub use limits::{DeviceClass, DeviceLimits, Precision};
+pub use multi::{MultiEngine, MultiNetwork};
 pub use network::{
-    LayerTime, Network, NetworkDesc, Profile, Stream, StreamInput, StreamReceiver, StreamSender, Verification, VerifiedNode,
+    LayerTime, Network, NetworkDesc, Place, Profile, Stream, StreamInput, StreamReceiver, StreamSender, Verification,
+    VerifiedNode,
 };
 pub use problem::{Layer, Problem};
 pub use spatial::Spatial;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use half::f16;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{self, Bound, CommandEncoder, Dispatch, Gpu, PooledBuffer, Readback, Recorded};
+use crate::gpu::{self, Bound, Buffer, CommandEncoder, Dispatch, Gpu, PooledBuffer, Readback, Recorded};
 use crate::kernel::Slot;
 use crate::layout::Layout;
 use crate::operation::{Arithmetic, Map, Operand, Operation};
@@ -19,6 +19,8 @@ pub struct Tensor {
     gpu: Arc<Gpu>,
     buffer: Arc<PooledBuffer>,
     desc: TensorDesc,
+    /// The byte of the buffer at which the elements begin; 0 unless the buffer is a caller's.
+    offset: u64,
     /// Bytes that kernels may touch; more than the elements only where a check puts a guard zone behind them.
     bound_bytes: u64,
 }
@@ -75,7 +77,7 @@ impl Tensor {
         let bytes = desc.bytes()?.next_multiple_of(4);
         let bound_bytes = (bytes + guard).max(4);
         let buffer = gpu.buffers.take(gpu, bound_bytes, gpu::tensor_usage(gpu))?;
-        Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc, bound_bytes })
+        Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc, offset: 0, bound_bytes })
     }
 
     /// A tensor of these numbers in row-major order, as many as it has elements; f16 gets them rounded.
@@ -105,7 +107,24 @@ impl Tensor {
     /// A tensor over a buffer that others use too.
     pub(crate) fn over(gpu: &Arc<Gpu>, buffer: Arc<PooledBuffer>, desc: TensorDesc) -> Result<Self> {
         let bound_bytes = desc.bytes()?.next_multiple_of(4).max(4);
-        Ok(Self { gpu: gpu.clone(), buffer, desc, bound_bytes })
+        Ok(Self { gpu: gpu.clone(), buffer, desc, offset: 0, bound_bytes })
+    }
+
+    /// A tensor over a range of a caller's buffer, which begins at a byte of it.
+    pub(crate) fn foreign(gpu: &Arc<Gpu>, buffer: &Buffer, offset: u64, desc: &TensorDesc) -> Result<Self> {
+        let bound_bytes = desc.bytes()?.next_multiple_of(4).max(4);
+        gpu::check_range(gpu, buffer, offset, bound_bytes)?;
+        let buffer = Arc::new(PooledBuffer::foreign(buffer));
+        Ok(Self { gpu: gpu.clone(), buffer, desc: desc.clone(), offset, bound_bytes })
+    }
+
+    /// Checks that the elements can be copied: a caller's buffer may lack the usage.
+    pub(crate) fn check_usage(&self, field: &'static str, usage: gpu::Usage) -> Result<()> {
+        let has = self.buffer.raw().usage();
+        if has.contains(usage) {
+            return Ok(());
+        }
+        Err(Error::invalid(field, format!("is in a buffer with the usages {has:?}, but {usage:?} is needed")))
     }
 
     /// The same buffer under a description of as many elements.
@@ -135,7 +154,7 @@ impl Tensor {
     }
 
     pub(crate) fn bound(&self) -> Bound {
-        Bound { buffer: self.buffer.raw().clone(), offset: 0, bytes: self.bound_bytes }
+        Bound { buffer: self.buffer.raw().clone(), offset: self.offset, bytes: self.bound_bytes }
     }
 
     /// Checks that this is what a layer was made for, on the layer's engine.
@@ -207,7 +226,7 @@ impl Tensor {
             let bytes: &[u8] = bytemuck::cast_slice(&parameters);
             let sizes = self.gpu.buffers.take(&self.gpu, bytes.len() as u64, gpu::UNIFORM)?;
             gpu::write(&self.gpu, sizes.raw(), bytes)?;
-            let sizes = Bound { buffer: sizes.raw().clone(), offset: 0, bytes: bytes.len() as u64 };
+            let sizes = Bound::first(sizes.raw(), bytes.len() as u64);
             let bound = |slot: Slot| {
                 let whole = match slot {
                     Slot::Parameters => sizes.clone(),
@@ -215,7 +234,7 @@ impl Tensor {
                     _ => self.bound(),
                 };
                 match views.iter().find(|view| view.slot == slot) {
-                    Some(view) => Bound { offset: view.offset, bytes: view.bytes, ..whole },
+                    Some(view) => Bound { offset: whole.offset + view.offset, bytes: view.bytes, ..whole },
                     None => whole,
                 }
             };
@@ -266,17 +285,32 @@ impl Tensor {
 
     fn into_readback(self) -> Result<(Arc<Gpu>, TensorDesc, Readback)> {
         let bytes = self.desc.bytes()?.next_multiple_of(4);
-        let Self { gpu, buffer, desc, bound_bytes } = self;
+        let Self { gpu, buffer, desc, offset, bound_bytes } = self;
         let readback = match Arc::try_unwrap(buffer) {
-            Ok(buffer) if bytes > 0 && gpu::is_mappable(&buffer) => Readback::in_place(&gpu, buffer, bytes),
-            Ok(buffer) => Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc: desc.clone(), bound_bytes }.readback(),
-            Err(buffer) => Self { gpu: gpu.clone(), buffer, desc: desc.clone(), bound_bytes }.readback(),
+            // A caller has handles of its own to its buffer.
+            Ok(buffer) if bytes > 0 && buffer.is_pooled() && gpu::is_mappable(&buffer) => Readback::in_place(&gpu, buffer, bytes),
+            Ok(buffer) => Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc: desc.clone(), offset, bound_bytes }.readback(),
+            Err(buffer) => Self { gpu: gpu.clone(), buffer, desc: desc.clone(), offset, bound_bytes }.readback(),
         };
         Ok((gpu, desc, readback?))
     }
 
     pub(crate) fn readback(&self) -> Result<Readback> {
+        if self.offset > 0 {
+            return self.copied()?.readback();
+        }
+        self.check_usage("tensor", gpu::Usage::COPY_SRC)?;
         Readback::start(&self.gpu, self.buffer.raw(), self.desc.bytes()?.next_multiple_of(4))
+    }
+
+    /// The same elements in a buffer of the engine.
+    fn copied(&self) -> Result<Tensor> {
+        self.check_usage("tensor", gpu::Usage::COPY_SRC)?;
+        let copy = Self::uninitialised(&self.gpu, self.desc.clone(), 0)?;
+        let mut encoder = gpu::encoder(&self.gpu);
+        encoder.copy_buffer_to_buffer(self.buffer.raw(), self.offset, copy.buffer.raw(), 0, self.bound_bytes);
+        gpu::submit(&self.gpu, encoder)?;
+        Ok(copy)
     }
 
     fn elements<T: Element>(&self, bytes: &[u8]) -> Result<Vec<T>> {

@@ -71,6 +71,11 @@ macro_rules! element_types {
                 }
             }
 
+            /// The elements of a range.
+            fn part(&self, range: std::ops::Range<usize>) -> Data {
+                match self { $(Data::$variant(list) => Data::$variant(list[range].to_vec()),)* }
+            }
+
             /// `len` zeros.
             fn zeros(element: ElementType, len: usize) -> Data {
                 match element { $(ElementType::$variant => Data::$variant(vec![<$type>::default(); len]),)* }
@@ -381,6 +386,16 @@ impl Value {
     pub(crate) fn select(&self, shape: &[usize], indices: &[Option<usize>]) -> Self {
         assert_eq!(elements(shape), Some(indices.len()), "a result has the elements of its inferred shape {shape:?}");
         Self { shape: shape.to_vec(), data: self.data.select(indices) }
+    }
+
+    /// Items of the first axis.
+    ///
+    /// # Panics
+    /// Where there is no such axis, or it has fewer items.
+    pub(crate) fn rows(&self, rows: std::ops::Range<usize>) -> Self {
+        let item: usize = self.shape[1..].iter().product();
+        let shape = [&[rows.len()], &self.shape[1..]].concat();
+        Self { shape, data: self.data.part(rows.start * item..rows.end * item) }
     }
 
     /// Appends another value's elements and gives the result this shape.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the top down. What stands in one row may not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["tiles"],
+    &["multi", "tiles"],
     &["network", "onnx", "safetensors"],
     &["verify"],
     &["engine"],
@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["geometry"],
     &["problem"],
     &["desc"],
-    &["activation", "tensor_desc", "value"],
+    &["activation", "image", "tensor_desc", "value"],
     &["spatial", "layout", "problems"],
     &["error"],
 ];

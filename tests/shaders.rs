@@ -3,7 +3,7 @@
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use wgconv::kernel::{GeometryMode, Kernel};
-use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, Problem};
+use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, ImageDesc, ImageFormat, Problem};
 
 /// Parses and validates; gives naga's annotated message otherwise.
 fn validate(kernel: &Kernel, limits: &DeviceLimits) -> Result<naga::Module, String> {
@@ -82,7 +82,8 @@ const LINES: &[&str] = &[
 
 #[test]
 fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
-    let mut count = 0;
+    let (mut count, mut images) = (0, 0);
+    let image = ImageDesc { mean: [0.5, 0.25, 0.0, 1.0], std: [0.1; 4], ..ImageDesc::new(ImageFormat::Rgba8Unorm) };
     for limits in devices() {
         for line in LINES {
             for dtype in [DType::F32, DType::F16] {
@@ -94,7 +95,9 @@ fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
                     assert_eq!(algorithm.to_string().parse::<Algorithm>().unwrap(), algorithm);
                     for mode in [GeometryMode::Uniform, GeometryMode::Constant] {
                         let plan = algorithm.plan_as(&problem, &limits, mode).unwrap();
-                        for step in &plan.steps {
+                        let of_an_image = plan.reading_image(&image);
+                        images += usize::from(of_an_image.is_some());
+                        for step in plan.steps.iter().chain(of_an_image.iter().flat_map(|plan| &plan.steps)) {
                             let module = validate(&step.kernel, &limits).unwrap_or_else(|error| {
                                 panic!("{problem} by {algorithm}, {mode:?}:\n{error}\n{}", step.kernel.wgsl())
                             });
@@ -107,7 +110,7 @@ fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
         }
     }
     println!("{count} kernels");
-    assert!(count > 1000, "only {count} kernels");
+    assert!(count > 1000 && images > 100, "only {count} kernels, {images} of images");
 }
 
 #[test]

@@ -1,9 +1,9 @@
-// One channel of an invocation. Expects Elem, input, weights, store().
+// One channel of an invocation. Expects load_input(), weights, store().
 
 alias Lanes = f32;
 
 fn input_lanes(index: i32) -> f32 {
-    return f32(input[index]);
+    return load_input(index);
 }
 
 fn weight_lanes(index: i32) -> f32 {

@@ -1,7 +1,7 @@
-// The element of B that a product multiplies, in f32: an input, or a zero where there is none. Expects input: array<Elem>.
+// The element of B that a product multiplies, in f32: an input, or a zero where there is none. Expects load_input().
 
 alias Operand = f32;
 
 fn loaded(at: i32, met: bool) -> Operand {
-    return select(0.0, f32(input[at]), met);
+    return select(0.0, load_input(at), met);
 }

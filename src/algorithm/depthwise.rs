@@ -160,8 +160,12 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .constant("TILE_X", tile.x)
         .constant("SPREAD_Y", overlap(geometry, 1).spread)
         .constant("SPREAD_X", overlap(geometry, 2).spread)
-        .constant("CHANNELS", tile.channels)
-        .binding("input", if tile.channels == 4 { vectors(context.dtype()) } else { "array<Elem>" }, Slot::Input)
+        .constant("CHANNELS", tile.channels);
+    let kernel = match tile.channels {
+        4 => kernel.binding("input", vectors(context.dtype()), Slot::Input),
+        _ => kernel.input(Slot::Input),
+    };
+    let kernel = kernel
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(geometry, context.mode)
         .with_epilogue(context.epilogue(), Slot::Output)

@@ -38,7 +38,7 @@ fn iterations(geometry: &Geometry) -> u64 {
 
 pub(super) fn plan(context: &Context) -> Result<Parts> {
     let kernel = Kernel::new(format!("conv_direct {}", context.dtype()), context.dtype(), WORKGROUP)
-        .binding("input", "array<Elem>", Slot::Input)
+        .input(Slot::Input)
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(context.geometry, context.mode)
         .with_epilogue(context.epilogue(), Slot::Output)

@@ -7,7 +7,9 @@ use super::{Algorithm, pack};
 use crate::desc::{PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::kernel::{Kernel, Slot};
+use crate::image::ImageDesc;
+use crate::kernel::{GeometryUniform, Kernel, Slot};
+use crate::layout::Layout;
 use crate::limits::{DeviceLimits, submissions};
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::{DType, TensorDesc};
@@ -157,6 +159,30 @@ impl Plan {
         }
     }
 
+    /// The same plan with the input read from a picture by the very kernel that computes the layer, which normalises it and puts
+    /// channels first; `None` where the algorithm cannot, the plan is split, or the layer takes more than one picture of two axes.
+    pub fn reading_image(&self, image: &ImageDesc) -> Option<Plan> {
+        image.size("input", self.problem.input.shape()).ok()?;
+        if self.problem.input.layout() != Layout::ChannelsFirst || self.split.is_some() {
+            return None;
+        }
+        let reads = |step: &Step| step.kernel.bindings.iter().any(|binding| binding.slot == Slot::Input);
+        // A kernel that sees the layer as one of other sizes would look for its elements at other texels.
+        let seen =
+            |step: &Step| step.kernel.geometry.is_some_and(|seen| seen.input == GeometryUniform::new(&self.geometry).input);
+        let steps = self.steps.iter().map(|step| match reads(step) {
+            true if !seen(step) => None,
+            true => Some(Step { kernel: step.kernel.clone().reading_image(image)?, grid: step.grid }),
+            false => Some(step.clone()),
+        });
+        Some(Plan { steps: steps.collect::<Option<_>>()?, ..self.clone() })
+    }
+
+    /// Whether the input is a picture.
+    pub(crate) fn reads_image(&self) -> bool {
+        self.steps.iter().any(|step| step.kernel.has_image(Slot::Input))
+    }
+
     /// The type of the packed weights.
     pub fn packed_dtype(&self) -> DType {
         if matches!(self.packing, Packing::Winograd { .. }) { DType::F32 } else { self.problem.input.dtype() }
@@ -243,7 +269,7 @@ impl Step {
     /// Checks what the kernel and its grid ask of a device.
     pub(crate) fn check(&self, limits: &DeviceLimits) -> Result<()> {
         let Kernel { label, invocations, workgroup_bytes, iterations, bindings, .. } = &self.kernel;
-        let storage = bindings.iter().filter(|binding| !binding.slot.is_uniform()).count() as u32;
+        let storage = bindings.iter().filter(|binding| !binding.slot.is_uniform() && binding.image.is_none()).count() as u32;
         let needs = [
             ("invocations", u64::from(*invocations), u64::from(limits.workgroup_invocations)),
             ("bytes of workgroup memory", u64::from(*workgroup_bytes), u64::from(limits.workgroup_bytes)),

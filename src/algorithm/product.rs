@@ -80,21 +80,21 @@ impl Product {
     /// A kernel with the operands and everything around them; the loop is still to be added.
     pub fn kernel(&self, label: String, invocations: u32, blocks: Blocks) -> Kernel {
         let Blocks { block: [block_m, block_n, block_k], columns, vectors: by_four } = blocks;
-        let (element, operand) = if by_four {
-            (vectors(self.dtype), include_str!("../../shaders/lib/operand_4.wgsl"))
-        } else {
-            ("array<Elem>", include_str!("../../shaders/lib/operand.wgsl"))
-        };
-        Kernel::new(label, self.dtype, invocations)
+        let kernel = Kernel::new(label, self.dtype, invocations)
             .constant("BLOCK_M", block_m)
             .constant("BLOCK_N", block_n)
             .constant("BLOCK_K", block_k)
-            .constant("COLUMNS", columns)
-            .binding("input", element, self.input)
+            .constant("COLUMNS", columns);
+        let kernel = match by_four {
+            true => kernel
+                .binding("input", vectors(self.dtype), self.input)
+                .fragment(include_str!("../../shaders/lib/operand_4.wgsl")),
+            false => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
+        };
+        kernel
             .binding("weights", vectors(self.dtype), Slot::Weights)
             .with_geometry(&self.geometry, self.mode)
             .with_epilogue(&self.epilogue, self.output)
-            .fragment(operand)
             .fragment(self.operands.fragment())
     }
 }

@@ -250,6 +250,17 @@ fn destroy(buffers: Vec<wgpu::Buffer>) {
 }
 
 impl PooledBuffer {
+    /// A buffer of a caller, which no pool gets.
+    pub fn foreign(buffer: &wgpu::Buffer) -> Self {
+        let class = Class { bytes: buffer.size(), usage: buffer.usage() };
+        Self { buffer: buffer.clone(), class, pool: Weak::new() }
+    }
+
+    /// Whether it came from a pool that is still there, so that nobody else has handles to it.
+    pub fn is_pooled(&self) -> bool {
+        self.pool.strong_count() > 0
+    }
+
     pub fn raw(&self) -> &wgpu::Buffer {
         &self.buffer
     }

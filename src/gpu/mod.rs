@@ -7,6 +7,7 @@ mod adapter;
 mod buffer;
 mod current;
 mod device;
+mod foreign;
 mod pipeline;
 mod pipeline_file;
 mod readback;
@@ -17,13 +18,17 @@ pub use buffer::BufferStats;
 pub(crate) use buffer::{BufferPool, PooledBuffer};
 pub(crate) use current::{Current, Rebuilt};
 pub(crate) use device::Gpu;
+pub(crate) use foreign::{check_range, view};
 pub(crate) use pipeline::{Pipeline, PipelineCache};
 pub(crate) use readback::{Readback, Recorded};
-pub(crate) use recording::{Bound, Dispatch, bind, dispatch, encoder, pass, run, run_timed, submit, timed_passes};
+pub(crate) use recording::{
+    Bound, Dispatch, Resource, bind, bind_resources, dispatch, encoder, pass, run, run_timed, submit, timed_passes,
+};
 
 pub use adapter::{AdapterReport, AdapterSummary};
 pub(crate) use wgpu::BufferUsages as Usage;
-pub use wgpu::{Adapter, CommandEncoder, ComputePass, Device, Queue, SubmissionIndex};
+pub(crate) use wgpu::TextureView;
+pub use wgpu::{Adapter, Buffer, CommandEncoder, ComputePass, Device, Queue, SubmissionIndex, Texture};
 
 use crate::error::Result;
 use crate::limits::DeviceClass;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Gpu;
+use super::foreign::texture_format;
 use super::pipeline_file::PipelineFile;
 use crate::error::Result;
-use crate::kernel::Kernel;
+use crate::kernel::{Binding, Kernel};
 
 /// A compiled kernel and the layout of its bindings.
 pub(crate) struct Pipeline {
@@ -60,6 +61,30 @@ impl Drop for PipelineCache {
     }
 }
 
+fn binding_type(binding: &Binding) -> wgpu::BindingType {
+    match binding.image {
+        Some(format) if binding.written => wgpu::BindingType::StorageTexture {
+            access: wgpu::StorageTextureAccess::WriteOnly,
+            format: texture_format(format),
+            view_dimension: wgpu::TextureViewDimension::D2,
+        },
+        Some(_) => wgpu::BindingType::Texture {
+            sample_type: wgpu::TextureSampleType::Float { filterable: false },
+            view_dimension: wgpu::TextureViewDimension::D2,
+            multisampled: false,
+        },
+        None => wgpu::BindingType::Buffer {
+            ty: if binding.slot.is_uniform() {
+                wgpu::BufferBindingType::Uniform
+            } else {
+                wgpu::BufferBindingType::Storage { read_only: !binding.written }
+            },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+    }
+}
+
 fn create(gpu: &Gpu, kernel: &Kernel, text: &str, cache: Option<&wgpu::PipelineCache>) -> Pipeline {
     let device = &gpu.device;
     // Every index is checked; only the counter that naga adds to each loop is left out, because it costs a third of the time and
@@ -73,15 +98,7 @@ fn create(gpu: &Gpu, kernel: &Kernel, text: &str, cache: Option<&wgpu::PipelineC
         .map(|(number, binding)| wgpu::BindGroupLayoutEntry {
             binding: number,
             visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: if binding.slot.is_uniform() {
-                    wgpu::BufferBindingType::Uniform
-                } else {
-                    wgpu::BufferBindingType::Storage { read_only: !binding.written }
-                },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
+            ty: binding_type(binding),
             count: None,
         })
         .collect();

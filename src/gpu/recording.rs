@@ -12,9 +12,23 @@ use crate::limits::Meter;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Bound {
     pub buffer: wgpu::Buffer,
-    /// A multiple of 256.
+    /// A multiple of the device's alignment.
     pub offset: u64,
     pub bytes: u64,
+}
+
+impl Bound {
+    /// The first bytes of a buffer.
+    pub fn first(buffer: &wgpu::Buffer, bytes: u64) -> Self {
+        Self { buffer: buffer.clone(), offset: 0, bytes }
+    }
+}
+
+/// What a binding is bound to.
+#[derive(Clone, Copy)]
+pub(crate) enum Resource<'a> {
+    Buffer(&'a Bound),
+    Texture(&'a wgpu::TextureView),
 }
 
 /// A kernel ready to run.
@@ -43,15 +57,21 @@ fn portions<'a>(gpu: &Gpu, dispatches: &'a [Dispatch]) -> Vec<&'a [Dispatch]> {
 
 /// Binds buffers to a pipeline's bindings, in their order.
 pub(crate) fn bind(gpu: &Gpu, pipeline: &Pipeline, bound: &[&Bound]) -> Result<wgpu::BindGroup> {
+    bind_resources(gpu, pipeline, &bound.iter().copied().map(Resource::Buffer).collect::<Vec<_>>())
+}
+
+/// Binds buffers and textures to a pipeline's bindings, in their order.
+pub(crate) fn bind_resources(gpu: &Gpu, pipeline: &Pipeline, resources: &[Resource]) -> Result<wgpu::BindGroup> {
     let entries: Vec<_> = (0..)
-        .zip(bound)
-        .map(|(number, bound)| wgpu::BindGroupEntry {
-            binding: number,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: &bound.buffer,
-                offset: bound.offset,
-                size: wgpu::BufferSize::new(bound.bytes),
-            }),
+        .zip(resources)
+        .map(|(binding, &resource)| {
+            let resource = match resource {
+                Resource::Buffer(&Bound { ref buffer, offset, bytes }) => {
+                    wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes) })
+                }
+                Resource::Texture(view) => wgpu::BindingResource::TextureView(view),
+            };
+            wgpu::BindGroupEntry { binding, resource }
         })
         .collect();
     let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &pipeline.layout, entries: &entries };

@@ -187,7 +187,7 @@ impl Prepared {
                     slot => fixed(slot),
                 };
                 match self.plan.view(number, binding.slot) {
-                    Some(view) => whole.map(|bound| Bound { offset: view.offset, bytes: view.bytes, ..bound }),
+                    Some(view) => whole.map(|bound| Bound { offset: bound.offset + view.offset, bytes: view.bytes, ..bound }),
                     None => whole,
                 }
             })

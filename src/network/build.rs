@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::convert::constant;
 use super::execute::Executable;
+use super::image::Unbound;
 use super::memory::Layout;
 use super::no_room;
 use super::program::{DeviceId, LayerWeights, Outcome, Program, Source, Work};
@@ -20,7 +21,7 @@ use crate::tensor::{Tensor, to_bytes};
 
 /// What moving a byte takes of a device, in floating-point operations that it could do meanwhile: for how long an operation lasts that
 /// does little else.
-const FLOP_OF_A_BYTE: u64 = 16;
+pub(super) const FLOP_OF_A_BYTE: u64 = 16;
 
 /// Makes buffers and remembers them.
 struct Builder<'a> {
@@ -40,7 +41,7 @@ impl Builder<'_> {
         };
         let buffer = self.gpu.buffers.take(self.gpu, bytes.len() as u64, usage)?;
         gpu::write(self.gpu, buffer.raw(), bytes)?;
-        let bound = Bound { buffer: buffer.raw().clone(), offset: 0, bytes: bytes.len() as u64 };
+        let bound = Bound::first(buffer.raw(), bytes.len() as u64);
         self.constant_bytes += bound.bytes;
         self.buffers.push(buffer);
         Ok(bound)
@@ -89,47 +90,73 @@ impl Executable {
                 builder.constant_bytes += tensor.bound().bytes;
             }
         }
-        let mut executable =
-            Self { gpu: gpu.clone(), program, layout, tensors, dispatches: Vec::new(), constant_bytes: 0, buffers: Vec::new() };
+        let mut executable = Self {
+            gpu: gpu.clone(),
+            program,
+            layout,
+            tensors,
+            dispatches: Vec::new(),
+            constant_bytes: 0,
+            buffers: Vec::new(),
+            unbound: Vec::new(),
+            stores: Vec::new(),
+        };
         for number in 0..executable.program.steps.len() {
             let step = &executable.program.steps[number];
-            let dispatches = executable.prepare(&step.work, &mut builder);
+            let mut unbound = Vec::new();
+            let dispatches = executable.prepare(number, &mut builder, &mut unbound);
             let node = &graph.nodes[step.node];
             let dispatches = dispatches.map_err(|error| graph.at_node(node, error))?;
             executable.dispatches.push(dispatches);
+            executable.unbound.extend(unbound);
+        }
+        for output in &executable.program.image_outputs {
+            let parameters = builder.upload(bytemuck::cast_slice(&output.operation.parameters), gpu::UNIFORM)?;
+            let store = executable.store(output, parameters)?;
+            executable.stores.push(store);
         }
         (executable.constant_bytes, executable.buffers) = (builder.constant_bytes, builder.buffers);
         Ok(executable)
     }
 
-    fn prepare(&self, work: &Work, builder: &mut Builder) -> Result<Vec<Dispatch>> {
-        match work {
+    /// The dispatches of a step, but for those of a texture.
+    fn prepare(&self, number: usize, builder: &mut Builder, unbound: &mut Vec<Unbound>) -> Result<Vec<Dispatch>> {
+        let mut dispatches = Vec::new();
+        let mut dispatch = |step: &Step, flop: Option<u64>, find: &dyn Fn(Slot) -> Option<Bound>| {
+            match self.program.image_of(number, &step.kernel) {
+                Some(input) => {
+                    let place = dispatches.len() + unbound.len();
+                    unbound.push(Unbound::new(self, step, flop, find, [number, place, input])?);
+                }
+                None => {
+                    let made = self.dispatch(step, find)?;
+                    dispatches.push(Dispatch { flop: flop.unwrap_or(made.flop), ..made });
+                }
+            }
+            Ok(())
+        };
+        match &self.program.steps[number].work {
             Work::Layer { plan, weights, input, residual, output, indices, workspace } => {
-                let mut fixed = vec![(Slot::Input, self.tensor(*input).bound()), (Slot::Output, self.tensor(*output).bound())];
+                let mut fixed = vec![(Slot::Output, self.tensor(*output).bound())];
+                fixed.extend(self.find(*input).map(|input| (Slot::Input, input.bound())));
                 fixed.extend(residual.map(|id| (Slot::Residual, self.tensor(id).bound())));
                 fixed.extend(indices.map(|id| (Slot::Indices, self.tensor(id).bound())));
                 fixed.extend((0..).zip(workspace).map(|(number, &id)| (Slot::Workspace(number), self.tensor(id).bound())));
                 self.weights(plan, weights, builder, &mut fixed)?;
-                (0..plan.steps.len())
-                    .map(|number| {
-                        let uniform = plan
-                            .uniform(number)
-                            .map(|(slot, bytes)| Ok((slot, builder.upload(bytes, gpu::UNIFORM)?)))
-                            .transpose()?;
-                        let find = |slot: Slot| {
-                            let set = if slot.is_weights() { plan.weights_of(number) } else { 0 };
-                            let mut all = fixed.iter().chain(&uniform).filter(|(other, _)| *other == slot);
-                            let whole = all.nth(set).map(|(_, bound)| bound.clone())?;
-                            match plan.view(number, slot) {
-                                Some(view) => Some(Bound { offset: view.offset, bytes: view.bytes, ..whole }),
-                                None => Some(whole),
-                            }
-                        };
-                        let mut dispatch = self.dispatch(&plan.steps[number], find)?;
-                        dispatch.flop = plan.step_flop();
-                        Ok(dispatch)
-                    })
-                    .collect()
+                for part in 0..plan.steps.len() {
+                    let uniform =
+                        plan.uniform(part).map(|(slot, bytes)| Ok((slot, builder.upload(bytes, gpu::UNIFORM)?))).transpose()?;
+                    let find = |slot: Slot| {
+                        let set = if slot.is_weights() { plan.weights_of(part) } else { 0 };
+                        let mut all = fixed.iter().chain(&uniform).filter(|(other, _)| *other == slot);
+                        let whole = all.nth(set).map(|(_, bound)| bound.clone())?;
+                        match plan.view(part, slot) {
+                            Some(view) => Some(Bound { offset: whole.offset + view.offset, bytes: view.bytes, ..whole }),
+                            None => Some(whole),
+                        }
+                    };
+                    dispatch(&plan.steps[part], Some(plan.step_flop()), &find)?;
+                }
             }
             Work::Operation { operation, operands, output } => {
                 let Operation { step, parameters, tables, views } = operation.as_ref();
@@ -147,14 +174,15 @@ impl Executable {
                 let find = |slot: Slot| {
                     let whole = fixed.iter().find(|(other, _)| *other == slot).map(|(_, bound)| bound.clone())?;
                     match views.iter().find(|view| view.slot == slot) {
-                        Some(view) => Some(Bound { offset: view.offset, bytes: view.bytes, ..whole }),
+                        Some(view) => Some(Bound { offset: whole.offset + view.offset, bytes: view.bytes, ..whole }),
                         None => Some(whole),
                     }
                 };
-                Ok(vec![self.dispatch(step, find)?])
+                dispatch(step, None, &find)?;
             }
-            Work::Upload { .. } | Work::Download { .. } | Work::Host => Ok(Vec::new()),
+            Work::Upload { .. } | Work::Download { .. } | Work::Host => {}
         }
+        Ok(dispatches)
     }
 
     fn weights(&self, plan: &Plan, weights: &LayerWeights, builder: &mut Builder, fixed: &mut Vec<(Slot, Bound)>) -> Result<()> {

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Place;
 use super::convert::{tensor_to_value, value_to_tensor};
 use super::frame::{Frame, Leaving};
+use super::image::{Unbound, record_store};
 use super::memory::Layout;
 use super::program::{DeviceId, Outcome, Program, Source, Work};
 use super::{check_count, wrong_input};
 use crate::error::{Error, Result};
-use crate::gpu::{self, CommandEncoder, Dispatch, Gpu, PooledBuffer, SubmissionIndex};
+use crate::gpu::{self, CommandEncoder, Dispatch, Gpu, PooledBuffer, SubmissionIndex, Texture};
 use crate::graph::ops::evaluate;
 use crate::graph::{Graph, ValueId};
 use crate::limits::{Meter, submissions};
@@ -25,6 +27,7 @@ pub(super) enum Operand<'a> {
     Value(&'a Value),
     /// The elements of an input of f32.
     Floats(&'a [f32]),
+    Texture(&'a Texture),
 }
 
 /// A run up to its results.
@@ -49,6 +52,10 @@ pub(super) struct Executable {
     pub(super) constant_bytes: u64,
     /// What dispatches are bound to besides tensors.
     pub(super) buffers: Vec<PooledBuffer>,
+    /// What is missing in `dispatches` because it is bound to the textures of a run.
+    pub(super) unbound: Vec<Unbound>,
+    /// The dispatches that write outputs to textures.
+    pub(super) stores: Vec<Unbound>,
 }
 
 impl Executable {
@@ -122,6 +129,7 @@ impl Executable {
     /// Runs everything up to the results.
     fn begin_run(&self, graph: &Graph, inputs: &[Operand]) -> Result<Begun> {
         let (sources, mut values) = self.take_inputs(graph, inputs)?;
+        let dispatches = self.bound(graph, inputs)?;
         let mut encoder = self.begin();
         self.copy_inputs(&sources, &mut encoder)?;
         let mut number = 0;
@@ -129,7 +137,7 @@ impl Executable {
         while number < self.program.steps.len() {
             let run = self.program.steps[number..].iter().take_while(|step| !step.work.is_host()).count();
             if run > 0 {
-                self.record(&mut encoder, &self.dispatches[number..number + run], &mut meter)?;
+                self.record(&mut encoder, &dispatches[number..number + run], &mut meter)?;
                 number += run;
                 continue;
             }
@@ -189,7 +197,9 @@ impl Executable {
             let fact = graph.fact(id);
             let wanted =
                 self.program.devices.iter().find(|device| device.source == Source::Input(number)).map(|device| &device.desc);
+            self.check_place(graph, number, input)?;
             match input {
+                Operand::Texture(_) => {}
                 Operand::Value(value) => {
                     if fact.element != value.element() || fact.shape != value.shape() {
                         return Err(wrong_input(graph, id, &value.to_string()));
@@ -240,27 +250,39 @@ impl Executable {
     }
 
     /// Records into a caller's encoder.
-    pub fn encode(&self, graph: &Graph, encoder: &mut CommandEncoder, inputs: &[&Tensor], outputs: &[&Tensor]) -> Result<()> {
+    pub fn encode(&self, graph: &Graph, encoder: &mut CommandEncoder, inputs: &[Place], outputs: &[Place]) -> Result<()> {
         if self.uses_host() || self.program.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Host(_))) {
             let names = super::explain::host_nodes(&self.program, graph).join(", ");
             return Err(Error::unsupported("encode", format!("cannot record what the host computes: {names}")));
         }
-        let operands: Vec<_> = inputs.iter().map(|&tensor| Operand::Tensor(tensor)).collect();
+        let operands: Vec<_> = inputs.iter().map(|&place| place.into()).collect();
         let (sources, _) = self.take_inputs(graph, &operands)?;
         if outputs.len() != self.program.outcomes.len() {
             let count = self.program.outcomes.len();
             return Err(Error::invalid("outputs", format!("are {}, but the network has {count}", outputs.len())));
         }
         self.gpu.scoped(|| {
-            self.copy_inputs(&sources, encoder)?;
-            record(encoder, &self.dispatches);
-            for (outcome, &output) in self.program.outcomes.iter().zip(outputs) {
-                if let Outcome::Device(id) = outcome {
-                    let from = self.tensor(*id);
-                    output.check("outputs", &self.gpu, from.desc())?;
-                    copy(encoder, from, output)?;
+            let dispatches = self.bound(graph, &operands)?;
+            let mut stores = Vec::new();
+            // Everything is checked before the caller's encoder gets anything.
+            for (number, (outcome, &output)) in self.program.outcomes.iter().zip(outputs).enumerate() {
+                match (outcome, output) {
+                    (Outcome::Device(id), Place::Tensor(output)) => {
+                        output.check("outputs", &self.gpu, self.tensor(*id).desc())?;
+                        output.check_usage("outputs", gpu::Usage::COPY_DST)?;
+                    }
+                    (_, Place::Texture(texture)) => stores.push(self.store_to(graph, number, texture)?),
+                    (Outcome::Host(_), _) => {}
                 }
             }
+            self.copy_inputs(&sources, encoder)?;
+            record(encoder, &dispatches);
+            for (outcome, &output) in self.program.outcomes.iter().zip(outputs) {
+                if let (Outcome::Device(id), Place::Tensor(output)) = (outcome, output) {
+                    copy(encoder, self.tensor(*id), output)?;
+                }
+            }
+            stores.iter().for_each(|store| record_store(encoder, store));
             Ok(())
         })
     }
@@ -346,8 +368,11 @@ fn record(encoder: &mut CommandEncoder, dispatches: &[Vec<Dispatch>]) {
 /// Records a copy of all elements.
 fn copy(encoder: &mut CommandEncoder, from: &Tensor, to: &Tensor) -> Result<()> {
     let bytes = from.desc().bytes()?.next_multiple_of(4);
+    from.check_usage("inputs", gpu::Usage::COPY_SRC)?;
+    to.check_usage("outputs", gpu::Usage::COPY_DST)?;
     if bytes > 0 {
-        encoder.copy_buffer_to_buffer(&from.bound().buffer, 0, &to.bound().buffer, 0, bytes);
+        let (from, to) = (from.bound(), to.bound());
+        encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset, bytes);
     }
     Ok(())
 }

@@ -19,7 +19,8 @@ pub(super) fn step_text(work: &Work) -> String {
         Work::Layer { plan, weights, .. } => {
             let computed = if matches!(weights, LayerWeights::Computed { .. }) { ", weights computed" } else { "" };
             let split = plan.split.as_ref().map_or(String::new(), |split| format!(", {split}"));
-            format!("{}{computed}{split}", plan.algorithm)
+            let image = if plan.reads_image() { " of a texture" } else { "" };
+            format!("{}{computed}{split}{image}", plan.algorithm)
         }
         Work::Operation { operation, .. } => operation.step.kernel.label.clone(),
         Work::Upload { .. } => "to the device".into(),
@@ -47,6 +48,9 @@ impl Network {
             let shape = node.outputs.first().map_or(Vec::new(), |&id| graph.fact(id).shape);
             let label = graph.node_label(node);
             let _ = writeln!(text, "{number:>4}  {label} -> {shape:?}: {}", step_text(&step.work));
+        }
+        for line in super::image::lines(program, graph) {
+            let _ = writeln!(text, "image      {line}");
         }
         let host = host_nodes(program, graph);
         let _ = match host.as_slice() {

@@ -5,6 +5,7 @@ mod convert;
 mod execute;
 mod explain;
 mod frame;
+mod image;
 mod lower;
 mod memory;
 mod profile;
@@ -15,6 +16,7 @@ mod verify;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use image::Place;
 pub use profile::{LayerTime, Profile};
 pub use stream::{Stream, StreamInput, StreamReceiver, StreamSender};
 pub use verify::{Verification, VerifiedNode};
@@ -24,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{CommandEncoder, Gpu, Rebuilt};
 use crate::graph::ops::evaluate;
 use crate::graph::{Bindings, Graph, ValueId};
+use crate::image::ImageDesc;
 use crate::layout::Layout;
 use crate::passes;
 use crate::tensor::Tensor;
@@ -38,6 +41,11 @@ pub struct NetworkDesc {
     pub bindings: Bindings,
     /// The most bytes that weights and intermediate values may take on the device together.
     pub memory_limit: Option<u64>,
+    /// Inputs that are textures, by name: the first layer's kernel reads them, normalises them and puts channels first. The values are
+    /// tensors `[1, channels, height, width]` of the graph.
+    pub image_inputs: Vec<(String, ImageDesc)>,
+    /// Outputs that [`Network::encode`] can write to textures, by name.
+    pub image_outputs: Vec<(String, ImageDesc)>,
     /// Whether the graph is run as it is, without any of the [`passes`](crate::passes).
     pub unoptimised: bool,
     /// How values lie that only layers make and read; `None`: as suits the device. Inputs and results have channels first in any case.
@@ -86,7 +94,8 @@ impl Network {
         let original = graph.bind(&desc.bindings)?;
         let graph = if desc.unoptimised { passes::remove_unused(&original) } else { passes::optimise(&original) };
         let layout = desc.layout.unwrap_or_else(|| lower::layout::of_class(engine.limits().class));
-        let program = Arc::new(lower::lower(engine, &graph, layout)?);
+        let program = lower::lower(engine, &graph, layout)?;
+        let program = Arc::new(image::with_images(engine, &graph, program, &desc.image_inputs, &desc.image_outputs)?);
         let memory_limit = desc.memory_limit;
         let make = |gpu: &Arc<Gpu>| Executable::new(gpu, &graph, program.clone(), true, memory_limit);
         let executable = Rebuilt::new(engine.current(), make)?;
@@ -132,13 +141,13 @@ impl Network {
         self.0.executable.last().constant_bytes()
     }
 
-    /// Runs the network on tensors of the device, in the order of [`inputs`](Self::inputs); the results are new tensors. The work is
+    /// Runs the network on tensors or textures of the device, in the order of [`inputs`](Self::inputs); the results are new tensors. The work is
     /// submitted, not waited for, unless the host computes a part of it. Integers and truth values are tensors of i32.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] where a tensor is not what the network was made for, [`ErrorKind::DeviceLost`].
-    pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        let inputs = inputs.iter().map(|&tensor| execute::Operand::Tensor(tensor)).collect::<Vec<_>>();
+    pub fn run<'a>(&self, inputs: &[impl Into<Place<'a>> + Copy]) -> Result<Vec<Tensor>> {
+        let inputs: Vec<execute::Operand> = inputs.iter().map(|&place| place.into().into()).collect();
         let executable = self.0.executable()?;
         let _turn = self.turn();
         executable.run(&self.0.graph, &inputs)
@@ -160,12 +169,35 @@ impl Network {
         executable.start(&self.0.graph, inputs)
     }
 
-    /// Records the network into a caller's encoder, from and into the caller's tensors. Keep them until it is submitted.
+    /// Records the network into a caller's encoder, from and into the caller's tensors and textures. Keep them until it is submitted.
+    /// A texture may be both the input and the output.
     ///
     /// # Errors
     /// As [`run`](Self::run); [`ErrorKind::Unsupported`] where the host computes a part, which no encoder can hold.
-    pub fn encode(&self, encoder: &mut CommandEncoder, inputs: &[&Tensor], outputs: &[&Tensor]) -> Result<()> {
-        self.0.executable()?.encode(&self.0.graph, encoder, inputs, outputs)
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use wgconv::{Engine, ImageDesc, ImageFormat, Network, NetworkDesc, onnx, wgpu};
+    /// # fn filter(engine: &Engine, frame: &wgpu::Texture) -> wgconv::Result<()> {
+    /// let picture = |name: &str| vec![(name.to_string(), ImageDesc::new(ImageFormat::Rgba8Unorm))];
+    /// let desc = NetworkDesc { image_inputs: picture("in"), image_outputs: picture("out"), ..Default::default() };
+    /// let network = Network::new(engine, &onnx::load("filter.onnx")?, &desc)?;
+    /// let mut encoder = engine.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    /// // .. a render pass into `frame` ..
+    /// network.encode(&mut encoder, &[frame], &[frame])?;
+    /// engine.queue().submit([encoder.finish()]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn encode<'a, 'b>(
+        &self,
+        encoder: &mut CommandEncoder,
+        inputs: &[impl Into<Place<'a>> + Copy],
+        outputs: &[impl Into<Place<'b>> + Copy],
+    ) -> Result<()> {
+        let inputs: Vec<Place> = inputs.iter().map(|&place| place.into()).collect();
+        let outputs: Vec<Place> = outputs.iter().map(|&place| place.into()).collect();
+        self.0.executable()?.encode(&self.0.graph, encoder, &inputs, &outputs)
     }
 
     /// Runs the graph as it was given, before any pass, through the CPU reference.

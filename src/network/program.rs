@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::algorithm::Plan;
 use crate::graph::ValueId;
+use crate::image::ImageDesc;
+use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::{ElementType, Value};
@@ -19,6 +21,8 @@ pub(super) enum Source {
     Steps,
     /// The graph's input of this number.
     Input(usize),
+    /// The texture of an input, read by the steps themselves: no buffer has them.
+    Texture,
     /// They never change.
     Constant(Content),
 }
@@ -86,12 +90,13 @@ impl Work {
     /// The device values that a step reads.
     pub fn reads(&self) -> Vec<DeviceId> {
         match self {
-            Work::Layer { weights, input, residual, .. } => {
+            Work::Layer { plan, weights, input, residual, .. } => {
                 let computed = match weights {
                     LayerWeights::Computed { packed, bias, slope } => [packed.as_slice(), bias, slope].concat(),
                     _ => Vec::new(),
                 };
-                [Some(*input), *residual].into_iter().flatten().chain(computed).collect()
+                let input = (!plan.reads_image()).then_some(*input);
+                [input, *residual].into_iter().flatten().chain(computed).collect()
             }
             Work::Operation { operands, .. } => operands.clone(),
             Work::Download { from, .. } => vec![*from],
@@ -124,6 +129,32 @@ pub(super) enum Outcome {
     Host(ValueId),
 }
 
+/// An input that is a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ImageInput {
+    /// Its number among the graph's inputs.
+    pub input: usize,
+    /// Its value on the device, where a step reads it.
+    pub device: Option<DeviceId>,
+    pub desc: ImageDesc,
+    /// Height and width.
+    pub size: [u32; 2],
+    /// Why a step of its own makes a tensor of it, where the layers do not read it themselves.
+    pub converted: Option<String>,
+}
+
+/// A result that can be written to a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ImageOutput {
+    /// Its number among the graph's outputs.
+    pub output: usize,
+    pub tensor: DeviceId,
+    pub desc: ImageDesc,
+    /// Height and width.
+    pub size: [u32; 2],
+    pub operation: Box<Operation>,
+}
+
 /// Steps on device values.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Program {
@@ -135,6 +166,8 @@ pub(super) struct Program {
     pub outcomes: Vec<Outcome>,
     /// Inputs of the graph that host steps read.
     pub host_inputs: Vec<ValueId>,
+    pub image_inputs: Vec<ImageInput>,
+    pub image_outputs: Vec<ImageOutput>,
 }
 
 impl Program {
@@ -144,6 +177,17 @@ impl Program {
 
     pub fn root(&self, id: DeviceId) -> DeviceId {
         self.devices[id.0].root
+    }
+
+    /// The graph's input whose texture a kernel of this step reads.
+    pub fn image_of(&self, step: usize, kernel: &Kernel) -> Option<usize> {
+        kernel.bindings.iter().find(|binding| binding.image.is_some())?;
+        let device = match &self.steps[step].work {
+            Work::Layer { input, .. } => *input,
+            Work::Operation { output, .. } => *output,
+            _ => return None,
+        };
+        self.image_inputs.iter().find(|image| image.device == Some(device)).map(|image| image.input)
     }
 
     /// Bytes that a value takes in a buffer.

@@ -7,6 +7,7 @@
 mod bytes;
 mod deform;
 mod gather;
+mod image;
 mod map;
 mod normalise;
 mod pad;
@@ -19,6 +20,7 @@ mod validate;
 pub(crate) use bytes::{PackBytes, byte_terms};
 pub(crate) use deform::Deform;
 pub(crate) use gather::{Gather, scatter};
+pub(crate) use image::Image;
 pub(crate) use map::{Arithmetic, MAX_OPERANDS, Map, NAMES, Operand, dense};
 pub(crate) use normalise::{Normalise, NormaliseKind};
 pub(crate) use pad::Pad;

@@ -4,6 +4,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
 use crate::geometry::Geometry;
+use crate::image::{ImageDesc, ImageFormat};
 
 fn validate(operation: &Operation) {
     let text = operation.step.kernel.wgsl();
@@ -80,6 +81,14 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
         let (indices, weights) = (&indices, &weights);
         let resample = Resample { dtype, outer: 2, input: 2, inner: 3, output: 2, indices, weights, outside: 0.0 };
         operations.push(resample.operation(&limits).unwrap());
+        for format in [ImageFormat::Rgba8Unorm, ImageFormat::Rgba8UnormSrgb, ImageFormat::Rgba16Float, ImageFormat::R32Float] {
+            let desc = ImageDesc { mean: [0.5; 4], std: [0.25; 4], ..ImageDesc::new(format) };
+            for channels in 1..=format.components() {
+                let image = Image { desc: &desc, dtype, channels, size: [3, 5] };
+                operations.push(image.load(&limits).unwrap());
+                operations.extend(format.storage_type().map(|_| image.store(&limits).unwrap()));
+            }
+        }
         let geometry = Geometry::new(&"conv 1x4x8x8 o4 k3x3 p1x1 f32".parse().unwrap()).unwrap();
         for mask in [false, true] {
             operations.push(Deform { dtype, geometry: &geometry, offset_groups: 2, mask }.operation(&limits).unwrap());
