@@ -75,7 +75,13 @@ impl SubgroupTile {
     pub(super) fn block_k(&self, geometry: &Geometry) -> u32 {
         let chunks = geometry.group_in().div_ceil(self.chunk());
         let cost = |step: &u32| u64::from(chunks.div_ceil(*step)) * u64::from(step + 1);
-        self.chunk() * (1..=8).min_by_key(cost).expect("eight steps to choose from")
+        let whole = |step: &u32| step.is_multiple_of(self.unrolled()) || chunks == 1;
+        self.chunk() * (1..=8).filter(whole).min_by_key(cost).expect("eight steps to choose from")
+    }
+
+    /// Chunks of one turn of the loop, where there are as many: turns of a single row wait for its loads.
+    fn unrolled(&self) -> u32 {
+        2u32.div_ceil(self.chunk())
     }
 }
 
@@ -134,15 +140,16 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile
         .constant("LANES", lanes)
         .constant("CHUNK", tile.chunk())
         .iterations(product.iterations(blocks[2], u64::from(blocks[2] / tile.chunk() + thread_n + 4)))
-        .fragment(main_function(tile, vectors));
+        .fragment(main_function(tile, blocks[2], vectors));
     kernel.subgroups = true;
     let workgroups = product.blocks(block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
     Ok(Step { kernel, grid: fold(workgroups, limits.workgroups)? })
 }
 
 /// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.
-fn main_function(tile: &SubgroupTile, by_four: bool) -> String {
+fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
     let vectors = tile.block_m / 4;
+    let chunks = if block_k.is_multiple_of(tile.chunk() * tile.unrolled()) { tile.unrolled() } else { 1 };
     let mut text = String::from(
         "// A subgroup computes BLOCK_M x BLOCK_N of C: lane l owns columns l, l + LANES, .., and all BLOCK_M rows of each.\n\
          // weights: panels [BLOCK_K, BLOCK_M], of which a subgroup loads CHUNK rows at a time, four numbers to a lane.\n\
@@ -173,10 +180,13 @@ fn main_function(tile: &SubgroupTile, by_four: bool) -> String {
     line("    for (var tile = 0; tile < tiles; tile += 1) {".into());
     line("        begin_k_tile(tile);".into());
     line("        var panel_at = panel_start() + lane;".into());
-    line("        for (var row = 0; row < BLOCK_K; row += CHUNK) {".into());
-    line("            let four = vec4<f32>(weights[panel_at]);".into());
-    line("            panel_at += LANES;".into());
-    for k in 0..tile.chunk() {
+    line(format!("        for (var row = 0; row < BLOCK_K; row += {chunks} * CHUNK) {{"));
+    for chunk in 0..chunks {
+        line(format!("            let four_{chunk} = vec4<f32>(weights[panel_at + {chunk} * LANES]);"));
+    }
+    line(format!("            panel_at += {chunks} * LANES;"));
+    let rows = chunks * tile.chunk();
+    for k in 0..rows {
         for j in 0..tile.thread_n {
             let (first, part) = (k - k % 4, ["x", "y", "z", "w"][(k % 4) as usize]);
             if by_four && k == first {
@@ -185,8 +195,12 @@ fn main_function(tile: &SubgroupTile, by_four: bool) -> String {
             let element = if by_four { format!("fours_{first}_{j}.{part}") } else { format!("load_b(row + {k}, {j})") };
             line(format!("            let b_{k}_{j} = vec4<f32>({element});"));
         }
-        for i in 0..vectors {
-            line(format!("            let a_{k}_{i} = subgroupBroadcast(four, {}u);", k * vectors + i));
+    }
+    // All rows of four sums before the next four: they stay in registers for so long.
+    for i in 0..vectors {
+        for k in 0..rows {
+            let (chunk, lane) = (k / tile.chunk(), k % tile.chunk() * vectors + i);
+            line(format!("            let a_{k}_{i} = subgroupBroadcast(four_{chunk}, {lane}u);"));
             for j in 0..tile.thread_n {
                 line(format!("            sum_{i}_{j} = fma(a_{k}_{i}, b_{k}_{j}, sum_{i}_{j});"));
             }
