@@ -137,7 +137,11 @@ fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     let weights = if slices > 1.0 { steps * taps * slices } else { taps };
     let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
     let others = Of::LOAD * (weights + f64::from(tile.y * tile.x)) + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
-    let per_thread = load * (1.1 * steps * slices * inputs) + others * channels;
+    // With channels last, what neighbouring invocations load one by one lies a row of channels apart: measured on lavapipe, twice as
+    // long for the whole layer.
+    let scattered = tile.channels == 1 && geometry.input_layout == Layout::ChannelsLast;
+    let scatter = if scattered { 2.5 } else { 1.0 };
+    let per_thread = load * (1.1 * scatter * steps * slices * inputs) + others * channels;
     let workgroups = invocations(geometry, tile).div_ceil(u64::from(WORKGROUP));
     Of::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
