@@ -31,6 +31,9 @@ pub struct EngineDesc {
     pub webgpu_limits: bool,
     /// How exact results must be.
     pub precision: Precision,
+    /// Whether layers in f16 may be multiplied as cooperative matrices, with sums in f32, where the adapter has them (tensor cores). They
+    /// are an experiment of wgpu's, and no GPU has run the kernels here yet: so they must be asked for.
+    pub cooperative_matrix: bool,
     /// Bytes of workspace that one layer may ask for; an algorithm that needs more is refused. `None` is 256 MiB.
     pub workspace_bytes: Option<u64>,
     /// The most bytes that the engine's buffers may take of the device, those in use and those that wait to be used again together.
@@ -67,6 +70,7 @@ impl EngineDesc {
             workspace_bytes,
             precision: self.precision,
             submission: self.submission_bound.unwrap_or(SUBMISSION),
+            cooperative_matrix: self.cooperative_matrix,
             pipeline_cache: self.pipeline_cache.clone(),
             binding_bytes: self.max_binding_bytes.unwrap_or(u64::MAX),
             buffer_bytes: self.max_buffer_bytes.unwrap_or(u64::MAX),

@@ -129,6 +129,8 @@ pub struct Kernel {
     pub(crate) geometry: Option<GeometryUniform>,
     /// Whether the kernel uses subgroup operations.
     pub subgroups: bool,
+    /// Whether the kernel uses cooperative matrices.
+    pub cooperative: bool,
 }
 
 impl Kernel {
@@ -145,6 +147,7 @@ impl Kernel {
             fragments: vec![include_str!("../shaders/lib/grid.wgsl").into()],
             geometry: None,
             subgroups: false,
+            cooperative: false,
         }
     }
 
@@ -282,6 +285,9 @@ impl Kernel {
     fn write(&self, text: &mut String) -> fmt::Result {
         if self.dtype == DType::F16 || self.bindings.iter().any(|binding| binding.ty.contains("f16")) {
             writeln!(text, "enable f16;")?;
+        }
+        if self.cooperative {
+            writeln!(text, "enable wgpu_cooperative_matrix;")?;
         }
         // A browser would need `enable subgroups;` here, which naga 30 does not parse: there, the line must be added.
         writeln!(text, "// {}", self.label)?;

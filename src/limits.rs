@@ -85,6 +85,8 @@ pub struct DeviceLimits {
     /// Floating-point operations that one submission, and so one dispatch, may come to: what more is done in parts, so that no
     /// watchdog takes the device for hung.
     pub submission_flop: u64,
+    /// Rows and columns of a cooperative matrix of f16 with sums in f32, 8 or 16, where they may be used.
+    pub cooperative_matrix: Option<u32>,
     /// Bytes of workspace that one layer may ask for.
     pub workspace_bytes: u64,
     /// How exact results must be.
@@ -133,6 +135,7 @@ impl Default for DeviceLimits {
             f16: false,
             subgroup: None,
             submission_flop: DeviceClass::default().flop_in(SUBMISSION),
+            cooperative_matrix: None,
             workspace_bytes: 256 << 20,
             precision: Precision::default(),
             loop_iterations: u64::MAX,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use wgconv::{Algorithm, DType, Engine, EngineDesc, Precision, Problem, Specialise, verify};
+use wgconv::{Algorithm, DType, Engine, EngineDesc, Layer, Precision, Problem, Specialise, verify};
 
 /// An engine for each core, for the whole run: a software adapter compiles on the one thread of its queue. They may choose any kernel.
 /// Without an adapter every test fails with the hint of the error.
@@ -12,7 +12,12 @@ fn engines() -> &'static [Engine] {
     static ENGINES: OnceLock<Vec<Engine>> = OnceLock::new();
     ENGINES.get_or_init(|| {
         // One pipeline for all shapes of a kind: a software adapter takes about a second to compile one.
-        let desc = EngineDesc { specialise: Specialise::Never, precision: Precision::Fast, ..Default::default() };
+        let desc = EngineDesc {
+            specialise: Specialise::Never,
+            precision: Precision::Fast,
+            cooperative_matrix: true,
+            ..Default::default()
+        };
         let open = || Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let engines: Vec<_> = std::iter::repeat_with(open).take(cores.min(4)).collect();
@@ -104,6 +109,18 @@ fn transposed_convolutions_match_the_reference() {
 fn winograd_convolutions_match_the_reference_with_every_tile() {
     let winograd = |algorithms: &[Algorithm]| algorithms.iter().filter(|a| a.name() == "winograd").copied().collect();
     check(&lines("winograd.txt"), &dtypes(), winograd);
+}
+
+#[test]
+fn cooperative_matrices_match_the_reference_with_every_tile() {
+    let Some(size) = engine().limits().cooperative_matrix else {
+        return eprintln!("{} has no cooperative matrices of f16 with sums in f32: none is checked", engine().adapter_name());
+    };
+    eprintln!("cooperative matrices of {size}");
+    let cooperative = |algorithms: &[Algorithm]| algorithms.iter().filter(|a| a.name().starts_with("coop_")).copied().collect();
+    let files = ["conv.txt", "transposed.txt", "depthwise.txt", "winograd.txt", "regressions.txt"];
+    let problems: Vec<Problem> = files.into_iter().flat_map(lines).filter(|line| matches!(line.layer, Layer::Conv(_))).collect();
+    check(&problems, &[DType::F16], cooperative);
 }
 
 #[test]

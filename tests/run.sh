@@ -3,15 +3,17 @@
 # Works from any directory; needs cargo. About ten minutes on two cores from an empty target folder.
 #   tests/run.sh          everything that is quick
 #   tests/run.sh --long   the tests of minutes that are left out there (`long_..`, optimised), and nothing else
+#   tests/run.sh --coop   the kernels of cooperative matrices, in a chroot with a newer software driver, and nothing else
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+[[ " $* " != *" --coop "* ]] || exec tests/coop.sh
 
 LONG=false
 for argument in "$@"; do
     case "$argument" in
     --long) LONG=true ;;
     *)
-        echo "usage: tests/run.sh [--long]" >&2
+        echo "usage: tests/run.sh [--long | --coop]" >&2
         echo "unknown argument: $argument" >&2
         exit 2
         ;;

@@ -16,6 +16,9 @@ fn validate(kernel: &Kernel, limits: &DeviceLimits) -> Result<naga::Module, Stri
     if limits.subgroup.is_some() {
         capabilities |= Capabilities::SUBGROUP;
     }
+    if limits.cooperative_matrix.is_some() {
+        capabilities |= Capabilities::COOPERATIVE_MATRIX;
+    }
     Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|error| error.emit_to_string(&text))?;
     Ok(module)
 }
@@ -33,11 +36,18 @@ fn check_bindings(kernel: &Kernel, module: &naga::Module) {
 }
 
 fn devices() -> Vec<DeviceLimits> {
-    let software =
-        DeviceLimits { class: DeviceClass::Software, f16: true, subgroup: Some(8), parallelism: 2, ..Default::default() };
+    let software = DeviceLimits {
+        class: DeviceClass::Software,
+        f16: true,
+        subgroup: Some(8),
+        cooperative_matrix: Some(8),
+        parallelism: 2,
+        ..Default::default()
+    };
     let nvidia = DeviceLimits {
         f16: true,
         subgroup: Some(32),
+        cooperative_matrix: Some(16),
         workgroup_bytes: 48 << 10,
         workgroup_invocations: 1024,
         parallelism: 132,

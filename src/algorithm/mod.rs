@@ -4,6 +4,7 @@
 //! `plan`. A new one is a variant here, an arm in each `match` that the compiler then asks for, and a shader.
 
 mod bytes;
+mod cooperative;
 mod cost;
 mod depthwise;
 mod direct;
@@ -24,6 +25,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub(crate) use bytes::ByteProduct;
+pub use cooperative::CoopTile;
 pub use cost::Operations;
 pub use depthwise::DepthwiseTile;
 pub use gemm::GemmTile;
@@ -67,6 +69,10 @@ pub enum Algorithm {
     Matmul(GemmTile),
     /// Plain matrix product through subgroup broadcasts.
     SubgroupMatmul(SubgroupTile),
+    /// Implicit matrix product of cooperative matrices: any convolution in f16, where the device has them and they are asked for.
+    CoopGemm(CoopTile),
+    /// Plain matrix product of cooperative matrices.
+    CoopMatmul(CoopTile),
     /// Winograd's minimal filtering: convolutions with three taps at stride 1, in fewer products.
     Winograd(WinogradTile),
     /// Register patches over the rows of a channel: one input channel to a group.
@@ -133,8 +139,20 @@ struct Parts {
 }
 
 /// The variants without their tiles; of equal guesses the first here wins, and so the one with less arithmetic on addresses.
-const FAMILIES: [&str; 10] =
-    ["subgroup_matmul", "matmul", "subgroup_gemm", "gemm", "winograd", "depthwise", "direct", "pool_patch", "pool", "pool_tree"];
+const FAMILIES: [&str; 12] = [
+    "coop_matmul",
+    "subgroup_matmul",
+    "matmul",
+    "coop_gemm",
+    "subgroup_gemm",
+    "gemm",
+    "winograd",
+    "depthwise",
+    "direct",
+    "pool_patch",
+    "pool",
+    "pool_tree",
+];
 
 impl Algorithm {
     /// The name without the tile.
@@ -145,6 +163,8 @@ impl Algorithm {
             Algorithm::SubgroupGemm(_) => "subgroup_gemm",
             Algorithm::Matmul(_) => "matmul",
             Algorithm::SubgroupMatmul(_) => "subgroup_matmul",
+            Algorithm::CoopGemm(_) => "coop_gemm",
+            Algorithm::CoopMatmul(_) => "coop_matmul",
             Algorithm::Winograd(_) => "winograd",
             Algorithm::Depthwise(_) => "depthwise",
             Algorithm::PoolPatch(_) => "pool_patch",
@@ -256,6 +276,8 @@ impl Algorithm {
             Algorithm::SubgroupGemm(tile) => subgroup_parts(&context, Operands::Implicit, tile),
             Algorithm::Matmul(tile) => gemm_parts(&context, Operands::Plain, tile),
             Algorithm::SubgroupMatmul(tile) => subgroup_parts(&context, Operands::Plain, tile),
+            Algorithm::CoopGemm(tile) => coop_parts(&context, Operands::Implicit, tile),
+            Algorithm::CoopMatmul(tile) => coop_parts(&context, Operands::Plain, tile),
             Algorithm::Winograd(tile) => winograd::plan(&context, tile),
             Algorithm::Depthwise(tile) => depthwise::plan(&context, tile),
             Algorithm::PoolPatch(tile) => pool_patch::plan(&context, tile),
@@ -276,6 +298,8 @@ impl Algorithm {
             Algorithm::SubgroupMatmul(tile) => {
                 Product::new(context, Operands::Plain).and_then(|_| tile.check_lanes(context.limits))
             }
+            Algorithm::CoopGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
+            Algorithm::CoopMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
             Algorithm::Winograd(tile) => winograd::supports_tile(context, tile),
             Algorithm::Depthwise(_) => depthwise::supports(context),
             Algorithm::PoolPatch(_) => pool_patch::supports(context),
@@ -301,6 +325,12 @@ fn subgroup_parts(context: &Context, operands: Operands, tile: &SubgroupTile) ->
     })
 }
 
+fn coop_parts(context: &Context, operands: Operands, tile: &CoopTile) -> Result<Parts> {
+    let product = Product::new(context, operands).expect("the layer was accepted");
+    let step = cooperative::step(&product, context.limits, tile)?;
+    Ok(Parts { steps: vec![step], packing: operands.packing(tile.block_m, tile.block_k), workspace: Vec::new() })
+}
+
 /// The tiles of one family with what they do, or why it does not take the layer.
 fn family(context: &Context, name: &'static str) -> Result<Vec<(Operations, Algorithm)>, String> {
     fn all<T>(tiles: Vec<(Operations, T)>, algorithm: fn(T) -> Algorithm) -> Vec<(Operations, Algorithm)> {
@@ -319,6 +349,10 @@ fn family(context: &Context, name: &'static str) -> Result<Vec<(Operations, Algo
             let product = Product::new(context, Operands::Plain)?;
             subgroup::supports(context.limits)?;
             all(subgroup::tiles(&product, context.limits), Algorithm::SubgroupMatmul)
+        }
+        "coop_gemm" => all(cooperative::tiles(&Product::new(context, Operands::Implicit)?, context.limits)?, Algorithm::CoopGemm),
+        "coop_matmul" => {
+            all(cooperative::tiles(&Product::new(context, Operands::Plain)?, context.limits)?, Algorithm::CoopMatmul)
         }
         "winograd" => all(winograd::tiles(context)?, Algorithm::Winograd),
         "depthwise" => depthwise::supports(context).map(|()| all(depthwise::tiles(context), Algorithm::Depthwise))?,
@@ -340,6 +374,7 @@ impl fmt::Display for Algorithm {
             Algorithm::Direct | Algorithm::Pool | Algorithm::PoolTree => Ok(()),
             Algorithm::Gemm(tile) | Algorithm::Matmul(tile) => write!(f, "({tile})"),
             Algorithm::SubgroupGemm(tile) | Algorithm::SubgroupMatmul(tile) => write!(f, "({tile})"),
+            Algorithm::CoopGemm(tile) | Algorithm::CoopMatmul(tile) => write!(f, "({tile})"),
             Algorithm::Winograd(tile) => write!(f, "({tile})"),
             Algorithm::Depthwise(tile) => write!(f, "({tile})"),
             Algorithm::PoolPatch(tile) => write!(f, "({tile})"),
@@ -378,6 +413,8 @@ impl FromStr for Algorithm {
             "matmul" => GemmTile::from_numbers(&numbers).map(Algorithm::Matmul),
             "subgroup_gemm" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupGemm),
             "subgroup_matmul" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupMatmul),
+            "coop_gemm" => CoopTile::from_numbers(&numbers).map(Algorithm::CoopGemm),
+            "coop_matmul" => CoopTile::from_numbers(&numbers).map(Algorithm::CoopMatmul),
             "depthwise" => DepthwiseTile::from_numbers(&numbers).map(Algorithm::Depthwise),
             "pool_patch" => PoolTile::from_numbers(&numbers).map(Algorithm::PoolPatch),
             _ => None,

@@ -97,6 +97,21 @@ impl Product {
             .with_epilogue(&self.epilogue, self.output)
             .fragment(self.operands.fragment())
     }
+
+    /// [`kernel`](Self::kernel) in f16: operands as they are stored, and the weights one by one.
+    pub fn half_kernel(&self, label: String, invocations: u32, [block_m, block_n, block_k]: [u32; 3], columns: u32) -> Kernel {
+        Kernel::new(label, self.dtype, invocations)
+            .constant("BLOCK_M", block_m)
+            .constant("BLOCK_N", block_n)
+            .constant("BLOCK_K", block_k)
+            .constant("COLUMNS", columns)
+            .input(self.input)
+            .fragment(include_str!("../../shaders/lib/half_operand.wgsl"))
+            .binding("weights", "array<f16>", Slot::Weights)
+            .with_geometry(&self.geometry, self.mode)
+            .with_epilogue(&self.epilogue, self.output)
+            .fragment(self.operands.fragment())
+    }
 }
 
 /// What a loop takes of the operands.

@@ -73,6 +73,8 @@ pub(crate) struct Wanted {
     pub precision: Precision,
     /// How long a submission may take, as predicted.
     pub submission: Duration,
+    /// Whether cooperative matrices may be used.
+    pub cooperative_matrix: bool,
     /// The file of what the driver keeps of compiled kernels.
     pub pipeline_cache: Option<PathBuf>,
     /// The most bytes of one binding.
@@ -138,7 +140,7 @@ pub(crate) async fn list(wanted: &Wanted) -> Vec<AdapterReport> {
         AdapterReport {
             index,
             summary: summary(&info),
-            limits: limits(&info, features, &adapter.limits(), wanted),
+            limits: limits(&info, features, &adapter.limits(), cooperative(&adapter, wanted), wanted),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             compute: computes(&adapter),
         }
@@ -197,10 +199,18 @@ async fn request(adapter: &wgpu::Adapter, wanted: &Wanted) -> Result<Gpu> {
     if class(&info) != DeviceClass::Discrete {
         features |= wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
     }
+    let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+    if cooperative(adapter, wanted).is_some() {
+        features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        // SAFETY: cooperative matrices were asked for, and `EngineDesc::cooperative_matrix` says that wgpu calls them an experiment. The
+        // kernels here read and write them within their panels and tiles only.
+        experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    }
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgconv"),
         required_features: adapter.features() & features,
         required_limits: adapter.limits(),
+        experimental_features,
         ..Default::default()
     };
     let (device, queue) = adapter
@@ -210,19 +220,43 @@ async fn request(adapter: &wgpu::Adapter, wanted: &Wanted) -> Result<Gpu> {
     if class(&info) == DeviceClass::Software {
         log::warn!("{} computes on the CPU: no GPU was found, or it was asked for", info.name);
     }
-    let limits = limits(&info, device.features(), &device.limits(), wanted);
+    let limits = limits(&info, device.features(), &device.limits(), cooperative(adapter, wanted), wanted);
     Ok(Gpu::new(device, queue, true, summary(&info), wanted.pipeline_cache.as_deref(), limits))
 }
 
 /// A device that the caller opened; its features and limits are what it was opened with.
 pub(crate) fn wrap(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, wanted: &Wanted) -> Gpu {
     let info = adapter.get_info();
-    let limits = limits(&info, device.features(), &device.limits(), wanted);
+    let limits = limits(&info, device.features(), &device.limits(), cooperative(adapter, wanted), wanted);
     Gpu::new(device, queue, false, summary(&info), wanted.pipeline_cache.as_deref(), limits)
 }
 
+/// The size of an adapter's cooperative matrices of f16 with sums in f32, the largest that WGSL can say, where they are wanted. The
+/// feature alone does not tell: it is there for any type.
+fn cooperative(adapter: &wgpu::Adapter, wanted: &Wanted) -> Option<u32> {
+    let features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+    if !wanted.cooperative_matrix || !adapter.features().contains(features) {
+        return None;
+    }
+    let properties = adapter.cooperative_matrix_properties();
+    let fits = |&size: &u32| {
+        properties.iter().any(|one| {
+            [one.m_size, one.n_size, one.k_size] == [size; 3]
+                && one.ab_type == wgpu::CooperativeScalarType::F16
+                && one.cr_type == wgpu::CooperativeScalarType::F32
+        })
+    };
+    [16, 8].into_iter().find(fits)
+}
+
 /// What plans may use on a device with these features and limits.
-fn limits(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits, wanted: &Wanted) -> DeviceLimits {
+fn limits(
+    info: &wgpu::AdapterInfo,
+    features: wgpu::Features,
+    limits: &wgpu::Limits,
+    cooperative: Option<u32>,
+    wanted: &Wanted,
+) -> DeviceLimits {
     let class = class(info);
     let subgroup = (info.subgroup_min_size == info.subgroup_max_size).then_some(info.subgroup_min_size);
     let own = DeviceLimits {
@@ -236,6 +270,7 @@ fn limits(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Lim
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup: subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
         submission_flop: class.flop_in(wanted.submission),
+        cooperative_matrix: cooperative.filter(|_| features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)),
         workspace_bytes: wanted.workspace_bytes,
         precision: wanted.precision,
         loop_iterations: if class == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },
@@ -259,6 +294,7 @@ fn limits(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Lim
         buffer_bytes: own.buffer_bytes.min(floor.buffer_bytes),
         f16: false,
         subgroup: None,
+        cooperative_matrix: None,
         ..own
     }
 }
