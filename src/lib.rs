@@ -27,6 +27,8 @@
 
 mod activation;
 mod algorithm;
+#[cfg(feature = "ndarray")]
+mod array;
 mod desc;
 mod engine;
 mod error;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The modules from the top down. What stands in one row may not know each other.
 const LAYERS: &[&[&str]] = &[
     &["multi", "tiles"],
-    &["network", "onnx", "safetensors"],
+    &["array", "network", "onnx", "safetensors"],
     &["verify"],
     &["engine"],
     &["tune"],
