@@ -1,5 +1,6 @@
 //! Sums and activations behind layers.
 
+use crate::build::padded;
 use crate::{F16, case, check, typed};
 use wgconv::{Activation, Binary, ConvOp, ElementType, Op, PoolDesc, Unary, Variadic};
 
@@ -252,6 +253,19 @@ fn sums_and_activations_become_parts_of_the_layer_before() {
                     b.output(y);
                 },
                 &["Conv", "Cast", "Relu"],
+            ),
+            case(
+                "an activation behind a late sum that is given without one",
+                |b| {
+                    let x = b.input(&[1, 3, 4, 4]);
+                    let w = b.weight(&[3, 3, 3, 3]);
+                    let mut op = padded(&[1; 4]);
+                    op.epilogue.residual = wgconv::Residual::AfterActivation;
+                    let y = b.graph.apply_many("", Op::Conv(op), &[Some(x), Some(w), None, Some(x)], 1)[0];
+                    let y = b.relu(y);
+                    b.output(y);
+                },
+                &["Conv residual=after", "Relu"],
             ),
             case(
                 "transposed, grouped, and of computed weights",
