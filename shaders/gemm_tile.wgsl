@@ -1,8 +1,10 @@
 // The loop of a tiled matrix product through workgroup memory. A workgroup computes BLOCK_M x BLOCK_N of C in steps of BLOCK_K;
 // an invocation computes THREAD_M x THREAD_N of them in registers. It knows no convolution: its operands come from locate(),
-// set_column(), k_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), its results go to
-// store(), output_channel_step() apart.
-// Expects also ROWS, the rows that load_b() brings, and put_b(), which puts them into tile_b; WORKGROUP, COLUMNS, workgroup_index(), and weights: array<vec4<Elem>> in panels [BLOCK_K, BLOCK_M].
+// set_column(), k_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), outputs of a column are output_channel_step()
+// apart. Nor does it know its numbers: those are Number, Four and Sums, with widened(), multiply(), column_term() and finish()
+// (lib/floats.wgsl, lib/bytes.wgsl).
+// Expects also ROWS, the rows that load_b() brings, and put_b(), which puts them into tile_b; WORKGROUP, COLUMNS, workgroup_index(), and
+// weights in panels [BLOCK_K, BLOCK_M].
 
 const VECTORS_M: i32 = BLOCK_M / 4;               // vec4s of a row of tile_a
 const VECTORS: i32 = THREAD_M / 4;                // vec4s of an invocation's rows
@@ -15,8 +17,8 @@ const_assert THREAD_M % 4 == 0 && BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N 
 const_assert WORKGROUP == (BLOCK_M / THREAD_M) * THREADS_N;
 const_assert WORKGROUP % LOADERS == 0 && BLOCK_N == LOADERS * COLUMNS && BLOCK_K % LOADED_ROWS == 0;
 
-var<workgroup> tile_a: array<vec4<f32>, BLOCK_K * VECTORS_M>; // [BLOCK_K, BLOCK_M / 4]
-var<workgroup> tile_b: array<f32, BLOCK_K * BLOCK_N>;         // [BLOCK_K, BLOCK_N]
+var<workgroup> tile_a: array<Four, BLOCK_K * VECTORS_M>; // [BLOCK_K, BLOCK_M / 4]
+var<workgroup> tile_b: array<Number, BLOCK_K * BLOCK_N>; // [BLOCK_K, BLOCK_N]
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -36,13 +38,14 @@ fn main(
         set_column(j, block_n * BLOCK_N + loader_column + j * LOADERS);
     }
 
-    var sums: array<vec4<f32>, VECTORS * THREAD_N>; // [THREAD_M / 4, THREAD_N]
+    var sums: array<Sums, VECTORS * THREAD_N>; // [THREAD_M / 4, THREAD_N]
+    var columns: array<i32, THREAD_N>;
     let tiles = k_tiles();
     for (var tile = 0; tile < tiles; tile += 1) {
         begin_k_tile(tile);
         let panel_at = panel_start();
         for (var at = local; at < BLOCK_K * VECTORS_M; at += WORKGROUP) {
-            tile_a[at] = vec4<f32>(weights[panel_at + at]);
+            tile_a[at] = widened(weights[panel_at + at]);
         }
         for (var row = ROWS * loader_row; row < BLOCK_K; row += ROWS * LOADED_ROWS) {
             for (var j = 0; j < COLUMNS; j += 1) {
@@ -51,15 +54,16 @@ fn main(
         }
         workgroupBarrier();
         for (var k = 0; k < BLOCK_K; k += 1) {
-            var a: array<vec4<f32>, VECTORS>;
+            var a: array<Four, VECTORS>;
             for (var i = 0; i < VECTORS; i += 1) {
                 a[i] = tile_a[k * VECTORS_M + thread_m * VECTORS + i];
             }
             for (var j = 0; j < THREAD_N; j += 1) {
                 // Columns of an invocation lie THREADS_N apart, so that neighbours read neighbouring words.
-                let b = vec4<f32>(tile_b[k * BLOCK_N + thread_n + j * THREADS_N]);
+                let b = tile_b[k * BLOCK_N + thread_n + j * THREADS_N];
+                columns[j] += column_term(b);
                 for (var i = 0; i < VECTORS; i += 1) {
-                    sums[i * THREAD_N + j] = fma(a[i], b, sums[i * THREAD_N + j]);
+                    sums[i * THREAD_N + j] = multiply(a[i], b, sums[i * THREAD_N + j]);
                 }
             }
         }
@@ -73,7 +77,8 @@ fn main(
             for (var i = 0; i < THREAD_M; i += 1) {
                 let m = first_m + i;
                 if (m < g.group_out) {
-                    store(sums[(i / 4) * THREAD_N + j][i % 4], group * g.group_out + m, start + m * output_channel_step());
+                    let sum = sums[(i / 4) * THREAD_N + j][i % 4];
+                    finish(sum, columns[j], tiles * BLOCK_K, group * g.group_out + m, start + m * output_channel_step());
                 }
             }
         }

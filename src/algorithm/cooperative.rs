@@ -12,7 +12,7 @@ use std::fmt::{self, Write as _};
 
 use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
-use super::product::Product;
+use super::product::{Blocks, Loads, Product};
 use crate::error::Result;
 use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::DType;
@@ -150,7 +150,7 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &CoopTile) ->
     let rows = u64::from(block_k * tile.loaders() / tile.invocations());
     let per_step = rows * u64::from(columns + 2) + u64::from(columns + block_k / size + 3);
     let mut kernel = product
-        .half_kernel(label, tile.invocations(), [block_m, block_n, block_k], columns)
+        .kernel(label, tile.invocations(), Blocks { block: [block_m, block_n, block_k], columns }, Loads::Half)
         .constant("SIZE", size)
         .constant("LANES", lanes)
         .constant("SUBGROUPS_M", SUBGROUPS[0])

@@ -8,8 +8,9 @@ use std::fmt;
 
 use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
-use super::product::{Blocks, Product};
+use super::product::{Blocks, Loads, Product};
 use crate::error::Result;
+use crate::kernel::Kernel;
 use crate::limits::{DeviceClass, DeviceLimits};
 
 /// The tile of a matrix product through workgroup memory.
@@ -53,12 +54,16 @@ impl GemmTile {
 
     /// Iterations of an invocation's loops for each step; those over its own rows and columns are unrolled. A loop over nothing takes
     /// one too, and some compilers unroll some of the others: this is the most there can be.
-    pub(super) fn iterations(&self) -> u64 {
+    fn iterations(&self) -> u64 {
         let loaders = self.invocations().min(self.block_n);
         let columns = self.block_n / loaders;
         let load_a = (self.block_k * self.block_m / 4).div_ceil(self.invocations()) + 1;
         let load_b = self.block_k * loaders / self.invocations() * (columns + 2) + 1;
         u64::from(load_a + load_b + (columns + 1) + (self.block_k + 1) + 1)
+    }
+
+    pub(super) fn blocks(&self) -> Blocks {
+        Blocks { block: [self.block_m, self.block_n, self.block_k], columns: (self.block_n / self.invocations()).max(1) }
     }
 
     /// Whether the kernel's assumptions hold (its `const_assert`s).
@@ -121,7 +126,7 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
 }
 
 /// Puts what one load brought into the tile of `B`.
-const PUT_ONE: &str = "fn put_b(at: i32, row: f32) {\n    tile_b[at] = row;\n}";
+const PUT_ONE: &str = "fn put_b(at: i32, row: Number) {\n    tile_b[at] = row;\n}";
 
 /// Puts four rows into it.
 const PUT_FOUR: &str = "\
@@ -153,21 +158,21 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
 
 /// The dispatch.
 pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Result<Step> {
-    let GemmTile { block_m, block_n, block_k, thread_m, thread_n } = *tile;
     let label = format!("{} {} {tile}", product.operands.label(), product.dtype);
-    let columns = (block_n / tile.invocations()).max(1);
-    let mut kernel = product
-        .kernel(
-            label,
-            tile.invocations(),
-            Blocks { block: [block_m, block_n, block_k], columns, vectors: vectors(product, tile) },
-        )
-        .constant("ROWS", if vectors(product, tile) { 4 } else { 1 })
-        .constant("THREAD_M", thread_m)
-        .constant("THREAD_N", thread_n)
-        .iterations(product.iterations(block_k, tile.iterations()))
-        .fragment(if vectors(product, tile) { PUT_FOUR } else { PUT_ONE })
+    let loads = if vectors(product, tile) { Loads::Four } else { Loads::One };
+    looped(product.kernel(label, tile.invocations(), tile.blocks(), loads), product, limits, tile, loads)
+}
+
+/// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
+pub(super) fn looped(kernel: Kernel, product: &Product, limits: &DeviceLimits, tile: &GemmTile, loads: Loads) -> Result<Step> {
+    let (rows, put_b) = if loads == Loads::Four { (4, PUT_FOUR) } else { (1, PUT_ONE) };
+    let mut kernel = kernel
+        .constant("ROWS", rows)
+        .constant("THREAD_M", tile.thread_m)
+        .constant("THREAD_N", tile.thread_n)
+        .iterations(product.iterations(tile.block_k, tile.iterations()))
+        .fragment(put_b)
         .fragment(include_str!("../../shaders/gemm_tile.wgsl"));
     kernel.workgroup_bytes = tile.workgroup_bytes();
-    Ok(Step { kernel, grid: fold(product.blocks(block_m, block_n), limits.workgroups)? })
+    Ok(Step { kernel, grid: fold(product.blocks(tile.block_m, tile.block_n), limits.workgroups)? })
 }

@@ -78,36 +78,22 @@ impl Product {
     }
 
     /// A kernel with the operands and everything around them; the loop is still to be added.
-    pub fn kernel(&self, label: String, invocations: u32, blocks: Blocks) -> Kernel {
-        let Blocks { block: [block_m, block_n, block_k], columns, vectors: by_four } = blocks;
-        let kernel = Kernel::new(label, self.dtype, invocations)
-            .constant("BLOCK_M", block_m)
-            .constant("BLOCK_N", block_n)
-            .constant("BLOCK_K", block_k)
-            .constant("COLUMNS", columns);
-        let kernel = match by_four {
-            true => kernel
+    pub fn kernel(&self, label: String, invocations: u32, blocks: Blocks, loads: Loads) -> Kernel {
+        let kernel = blocks.constants(Kernel::new(label, self.dtype, invocations));
+        let kernel = match loads {
+            Loads::One => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
+            Loads::Four => kernel
                 .binding("input", vectors(self.dtype), self.input)
                 .fragment(include_str!("../../shaders/lib/operand_4.wgsl")),
-            false => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
+            Loads::Half => kernel.input(self.input).fragment(include_str!("../../shaders/lib/half_operand.wgsl")),
+        };
+        let kernel = match loads {
+            Loads::Half => kernel.binding("weights", "array<f16>", Slot::Weights),
+            Loads::One | Loads::Four => kernel
+                .binding("weights", vectors(self.dtype), Slot::Weights)
+                .fragment(include_str!("../../shaders/lib/floats.wgsl")),
         };
         kernel
-            .binding("weights", vectors(self.dtype), Slot::Weights)
-            .with_geometry(&self.geometry, self.mode)
-            .with_epilogue(&self.epilogue, self.output)
-            .fragment(self.operands.fragment())
-    }
-
-    /// [`kernel`](Self::kernel) in f16: operands as they are stored, and the weights one by one.
-    pub fn half_kernel(&self, label: String, invocations: u32, [block_m, block_n, block_k]: [u32; 3], columns: u32) -> Kernel {
-        Kernel::new(label, self.dtype, invocations)
-            .constant("BLOCK_M", block_m)
-            .constant("BLOCK_N", block_n)
-            .constant("BLOCK_K", block_k)
-            .constant("COLUMNS", columns)
-            .input(self.input)
-            .fragment(include_str!("../../shaders/lib/half_operand.wgsl"))
-            .binding("weights", "array<f16>", Slot::Weights)
             .with_geometry(&self.geometry, self.mode)
             .with_epilogue(&self.epilogue, self.output)
             .fragment(self.operands.fragment())
@@ -115,13 +101,30 @@ impl Product {
 }
 
 /// What a loop takes of the operands.
+#[derive(Clone, Copy)]
 pub(super) struct Blocks {
     /// Rows and columns of the result, and terms of one step.
     pub block: [u32; 3],
     /// Columns that an invocation loads.
     pub columns: u32,
-    /// Whether it loads four rows of them at once.
-    pub vectors: bool,
+}
+
+impl Blocks {
+    pub fn constants(self, kernel: Kernel) -> Kernel {
+        let Self { block: [block_m, block_n, block_k], columns } = self;
+        kernel.constant("BLOCK_M", block_m).constant("BLOCK_N", block_n).constant("BLOCK_K", block_k).constant("COLUMNS", columns)
+    }
+}
+
+/// What a load of `B` brings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loads {
+    /// An element, in f32.
+    One,
+    /// Four rows that are neighbours in memory, in f32.
+    Four,
+    /// An element in f16 as it is stored; so are the weights, one by one.
+    Half,
 }
 
 /// Which matrix product a layer is.

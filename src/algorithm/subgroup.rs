@@ -11,9 +11,10 @@ use std::fmt::{self, Write as _};
 
 use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
-use super::product::{Blocks, Product};
+use super::product::{Blocks, Loads, Product};
 use crate::error::Result;
 use crate::geometry::Geometry;
+use crate::kernel::Kernel;
 use crate::limits::{DeviceClass, DeviceLimits};
 
 /// The tile of a matrix product through subgroup broadcasts.
@@ -28,7 +29,7 @@ pub struct SubgroupTile {
 }
 
 /// Subgroups of a workgroup: enough that starting a workgroup costs little.
-pub(super) const SUBGROUPS: u32 = 4;
+const SUBGROUPS: u32 = 4;
 
 /// Output channels and positions of a lane to choose from on a class of devices.
 fn table(class: DeviceClass) -> &'static [[u32; 2]] {
@@ -62,12 +63,12 @@ impl SubgroupTile {
     }
 
     /// Output positions of a subgroup.
-    pub(super) fn block_n(&self) -> u32 {
+    fn block_n(&self) -> u32 {
         self.thread_n * self.lanes
     }
 
     /// Rows of the weights that one load of a whole subgroup brings.
-    pub(super) fn chunk(&self) -> u32 {
+    fn chunk(&self) -> u32 {
         self.lanes * 4 / self.block_m
     }
 
@@ -77,6 +78,15 @@ impl SubgroupTile {
         let cost = |step: &u32| u64::from(chunks.div_ceil(*step)) * u64::from(step + 1);
         let whole = |step: &u32| step.is_multiple_of(self.unrolled()) || chunks == 1;
         self.chunk() * (1..=8).filter(whole).min_by_key(cost).expect("eight steps to choose from")
+    }
+
+    /// Invocations of a workgroup.
+    pub(super) fn invocations(&self) -> u32 {
+        self.lanes * SUBGROUPS
+    }
+
+    pub(super) fn blocks(&self, product: &Product) -> Blocks {
+        Blocks { block: [self.block_m, self.block_n(), self.block_k(&product.geometry)], columns: self.thread_n }
     }
 
     /// Chunks of one turn of the loop, where there are as many: turns of a single row wait for its loads.
@@ -125,24 +135,33 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     // A step finds the inputs of its columns: about as much arithmetic as a load each.
     let per_thread = (per_row * f64::from(block_k) + Of::LOAD * thread_n) * product.k_tiles(block_k);
     let workgroups = product.blocks(tile.block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
-    Of::total(limits, workgroups, f64::from(tile.lanes * SUBGROUPS), per_thread)
+    Of::total(limits, workgroups, f64::from(tile.invocations()), per_thread)
 }
 
 /// The dispatch.
 pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Result<Step> {
-    let SubgroupTile { block_m, thread_n, lanes } = *tile;
     let label = format!("{}_subgroup {} {tile}", product.operands.label(), product.dtype);
-    let vectors = vectors(product, tile);
-    let blocks = [block_m, tile.block_n(), tile.block_k(&product.geometry)];
-    let mut kernel = product
-        .kernel(label, lanes * SUBGROUPS, Blocks { block: blocks, columns: thread_n, vectors })
+    let loads = if vectors(product, tile) { Loads::Four } else { Loads::One };
+    looped(product.kernel(label, tile.invocations(), tile.blocks(product), loads), product, limits, tile, loads)
+}
+
+/// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
+pub(super) fn looped(
+    kernel: Kernel,
+    product: &Product,
+    limits: &DeviceLimits,
+    tile: &SubgroupTile,
+    loads: Loads,
+) -> Result<Step> {
+    let block_k = tile.block_k(&product.geometry);
+    let mut kernel = kernel
         .constant("SUBGROUPS", SUBGROUPS)
-        .constant("LANES", lanes)
+        .constant("LANES", tile.lanes)
         .constant("CHUNK", tile.chunk())
-        .iterations(product.iterations(blocks[2], u64::from(blocks[2] / tile.chunk() + thread_n + 4)))
-        .fragment(main_function(tile, blocks[2], vectors));
+        .iterations(product.iterations(block_k, u64::from(block_k / tile.chunk() + tile.thread_n + 4)))
+        .fragment(main_function(tile, block_k, loads == Loads::Four));
     kernel.subgroups = true;
-    let workgroups = product.blocks(block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
+    let workgroups = product.blocks(tile.block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
     Ok(Step { kernel, grid: fold(workgroups, limits.workgroups)? })
 }
 
@@ -171,9 +190,10 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
     let mut line = |text_line: String| {
         let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
     };
-    for i in 0..vectors {
-        for j in 0..tile.thread_n {
-            line(format!("    var sum_{i}_{j} = vec4<f32>();"));
+    for j in 0..tile.thread_n {
+        line(format!("    var column_{j} = 0;"));
+        for i in 0..vectors {
+            line(format!("    var sum_{i}_{j} = Sums();"));
         }
     }
     line("    let tiles = k_tiles();".into());
@@ -182,7 +202,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
     line("        var panel_at = panel_start() + lane;".into());
     line(format!("        for (var row = 0; row < BLOCK_K; row += {chunks} * CHUNK) {{"));
     for chunk in 0..chunks {
-        line(format!("            let four_{chunk} = vec4<f32>(weights[panel_at + {chunk} * LANES]);"));
+        line(format!("            let four_{chunk} = widened(weights[panel_at + {chunk} * LANES]);"));
     }
     line(format!("            panel_at += {chunks} * LANES;"));
     let rows = chunks * tile.chunk();
@@ -193,7 +213,8 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
                 line(format!("            let fours_{k}_{j} = load_b(row + {k}, {j});"));
             }
             let element = if by_four { format!("fours_{first}_{j}.{part}") } else { format!("load_b(row + {k}, {j})") };
-            line(format!("            let b_{k}_{j} = vec4<f32>({element});"));
+            line(format!("            let b_{k}_{j} = {element};"));
+            line(format!("            column_{j} += column_term(b_{k}_{j});"));
         }
     }
     // All rows of four sums before the next four: they stay in registers for so long.
@@ -202,20 +223,22 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
             let (chunk, lane) = (k / tile.chunk(), k % tile.chunk() * vectors + i);
             line(format!("            let a_{k}_{i} = subgroupBroadcast(four_{chunk}, {lane}u);"));
             for j in 0..tile.thread_n {
-                line(format!("            sum_{i}_{j} = fma(a_{k}_{i}, b_{k}_{j}, sum_{i}_{j});"));
+                line(format!("            sum_{i}_{j} = multiply(a_{k}_{i}, b_{k}_{j}, sum_{i}_{j});"));
             }
         }
     }
     line("        }\n    }".into());
     line("    let first_m = block_m * BLOCK_M;".into());
     for j in 0..tile.thread_n {
-        line(format!("    store_column(column_output(block_n * BLOCK_N + lane + {} * LANES), first_m,", j));
+        line(format!(
+            "    store_column(column_output(block_n * BLOCK_N + lane + {j} * LANES), first_m, column_{j}, tiles * BLOCK_K,"
+        ));
         let sums: Vec<String> = (0..vectors).map(|i| format!("sum_{i}_{j}")).collect();
-        line(format!("        array<vec4<f32>, BLOCK_M / 4>({}));", sums.join(", ")));
+        line(format!("        array<Sums, BLOCK_M / 4>({}));", sums.join(", ")));
     }
     line("}\n".into());
     line(
-        "fn store_column(start: i32, first_m: i32, sums: array<vec4<f32>, BLOCK_M / 4>) {\n\
+        "fn store_column(start: i32, first_m: i32, column: i32, terms: i32, sums: array<Sums, BLOCK_M / 4>) {\n\
          \x20   if (start < 0) {\n\
          \x20       return;\n\
          \x20   }\n\
@@ -223,7 +246,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
          \x20   for (var i = 0; i < BLOCK_M; i += 1) {\n\
          \x20       let m = first_m + i;\n\
          \x20       if (m < g.group_out) {\n\
-         \x20           store(values[i / 4][i % 4], group * g.group_out + m, start + m * output_channel_step());\n\
+         \x20           finish(values[i / 4][i % 4], column, terms, group * g.group_out + m, start + m * output_channel_step());\n\
          \x20       }\n\
          \x20   }\n\
          }"

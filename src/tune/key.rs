@@ -7,7 +7,6 @@ use crate::limits::DeviceLimits;
 
 /// The shaders that layers are made of. A test looks that none is missing.
 const SHADERS: &[&str] = &[
-    include_str!("../../shaders/byte_gemm_tile.wgsl"),
     include_str!("../../shaders/conv_depthwise.wgsl"),
     include_str!("../../shaders/conv_direct.wgsl"),
     include_str!("../../shaders/conv_gemm_operands.wgsl"),
@@ -17,6 +16,7 @@ const SHADERS: &[&str] = &[
     include_str!("../../shaders/lib/blocks.wgsl"),
     include_str!("../../shaders/lib/bytes.wgsl"),
     include_str!("../../shaders/lib/each.wgsl"),
+    include_str!("../../shaders/lib/floats.wgsl"),
     include_str!("../../shaders/lib/geometry.wgsl"),
     include_str!("../../shaders/lib/grid.wgsl"),
     include_str!("../../shaders/lib/half_operand.wgsl"),
