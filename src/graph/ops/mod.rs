@@ -200,6 +200,11 @@ enum Family {
     Shape,
 }
 
+/// Whether each element of the results depends on the elements at its place only.
+pub(crate) fn is_pointwise(op: &Op) -> bool {
+    matches!(family(op), Family::Pointwise)
+}
+
 fn family(op: &Op) -> Family {
     match op {
         Op::Conv(_) | Op::Pool(_) | Op::MaxUnpool { .. } | Op::Gemm { .. } | Op::Linear(_) | Op::MatMul => Family::Layers,

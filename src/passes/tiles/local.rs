@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::desc::{ConvDesc, Padding, PoolDesc, PoolKind, PoolWindow};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, axis_cut};
-use crate::graph::ops::{axis_of, conv_desc};
+use crate::graph::ops::{axis_of, conv_desc, is_pointwise};
 use crate::graph::{ConvOp, Coordinates, Graph, Node, Op, PadMode, Pads};
 use crate::problem::Problem;
 use crate::spatial::Spatial;
@@ -233,16 +233,7 @@ impl Question<'_> {
                 _ => refuse("has more than one result"),
             },
             Op::Pool(desc) => Ok(Local::Pool(*desc)),
-            Op::Activation(_)
-            | Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Variadic(_)
-            | Op::Where
-            | Op::Clip
-            | Op::Cast(_)
-            | Op::CastLike
-            | Op::Fused(_)
-            | Op::Identity => self.elementwise(),
+            op if is_pointwise(op) || matches!(op, Op::Identity) => self.elementwise(),
             Op::Dropout if self.node.outputs.len() == 1 => self.elementwise(),
             Op::BatchNorm { training: false, .. } | Op::Lrn { .. } => Ok(Local::Same),
             Op::QuantizeLinear { block: 0, .. } | Op::DequantizeLinear { block: 0, .. } => Ok(Local::Same),
