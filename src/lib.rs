@@ -48,6 +48,7 @@ mod operation;
 pub mod passes;
 mod problem;
 mod problems;
+mod recent;
 pub mod reference;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;

@@ -10,6 +10,7 @@ use crate::engine::{Engine, EngineDesc};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph};
 use crate::network::{Network, NetworkDesc};
+use crate::recent::Recent;
 use crate::value::Value;
 
 /// Several engines that work on one batch together. Cheap to clone.
@@ -36,12 +37,6 @@ pub struct MultiEngine {
 /// Networks of so many sizes are kept for each engine.
 const KEPT: usize = 4;
 
-/// A network that the engine made for inputs of these shapes.
-struct Made {
-    shapes: Vec<Vec<usize>>,
-    network: Network,
-}
-
 /// A graph on several engines. Made by [`MultiEngine::network`].
 pub struct MultiNetwork {
     engines: Arc<[Engine]>,
@@ -49,8 +44,8 @@ pub struct MultiNetwork {
     desc: NetworkDesc,
     /// Items for each unit of time, by engine.
     speeds: Mutex<Vec<f64>>,
-    /// By engine, the latest at the end.
-    made: Vec<Mutex<Vec<Made>>>,
+    /// By engine, the networks for inputs of these shapes.
+    made: Vec<Mutex<Recent<Vec<Vec<usize>>, Network>>>,
 }
 
 impl MultiEngine {
@@ -96,7 +91,7 @@ impl MultiEngine {
             graph: graph.clone(),
             desc: desc.clone(),
             speeds: Mutex::new(vec![1.0; self.engines.len()]),
-            made: self.engines.iter().map(|_| Mutex::default()).collect(),
+            made: self.engines.iter().map(|_| Mutex::new(Recent::new(KEPT))).collect(),
         };
         for name in network.inputs() {
             let first = graph.input_dims(name).and_then(|(_, dims)| dims.first());
@@ -244,10 +239,7 @@ impl MultiNetwork {
     fn made(&self, engine: usize, inputs: &[Value]) -> Result<Network> {
         let shapes: Vec<Vec<usize>> = inputs.iter().map(|value| value.shape().to_vec()).collect();
         let mut made = self.made[engine].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = made.iter().position(|made| made.shapes == shapes) {
-            let found = made.remove(at);
-            let network = found.network.clone();
-            made.push(found);
+        if let Some(network) = made.find(&shapes) {
             return Ok(network);
         }
         let mut desc = self.desc.clone();
@@ -264,10 +256,7 @@ impl MultiNetwork {
             }
         }
         let network = Network::new(&self.engines[engine], &self.graph, &desc)?;
-        if made.len() == KEPT {
-            made.remove(0);
-        }
-        made.push(Made { shapes, network: network.clone() });
+        made.keep(shapes, network.clone());
         Ok(network)
     }
 }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Bindings, Graph};
 use crate::network::{Network, NetworkDesc};
 use crate::passes::tiles::{AxisTile, Tiling};
+use crate::recent::Recent;
 use crate::tensor::Tensor;
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::ElementType;
@@ -102,7 +103,8 @@ pub struct TileRunner {
     output: Vec<usize>,
     dtype: DType,
     keep: usize,
-    networks: Mutex<Vec<(Vec<usize>, Network)>>,
+    /// By the classes of a tile on its axes.
+    networks: Mutex<Recent<Vec<usize>, Network>>,
 }
 
 /// The tiles of an axis.
@@ -177,8 +179,9 @@ impl TileRunner {
         let half = tiling.element() == Some(ElementType::F16) && engine.limits().f16;
         let output = [&result.shape[..2], tiling.output_sizes()].concat();
         let dtype = if half { DType::F16 } else { DType::F32 };
-        let (input, networks) = (desc.input.clone(), Mutex::default());
-        Ok(Self { engine: engine.clone(), tiling, axes, input, output, dtype, keep: desc.keep.max(1), networks })
+        let (input, keep) = (desc.input.clone(), desc.keep.max(1));
+        let networks = Mutex::new(Recent::new(keep));
+        Ok(Self { engine: engine.clone(), tiling, axes, input, output, dtype, keep, networks })
     }
 
     /// The shape of the whole output.
@@ -240,18 +243,13 @@ impl TileRunner {
     fn network(&self, tile: &[usize], axes: &[&AxisTile]) -> Result<Network> {
         let class = self.class(tile);
         let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = networks.iter().position(|(other, _)| *other == class) {
-            let found = networks.remove(at);
-            let network = found.1.clone();
-            networks.push(found);
+        if let Some(network) = networks.find(&class) {
             return Ok(network);
         }
         // Before the new one takes memory.
-        while networks.len() >= self.keep {
-            networks.remove(0);
-        }
+        networks.make_room();
         let network = Network::new(&self.engine, &self.tiling.graph(axes), &NetworkDesc::default())?;
-        networks.push((class, network.clone()));
+        networks.keep(class, network.clone());
         Ok(network)
     }
 

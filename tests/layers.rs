@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["problem"],
     &["desc"],
     &["activation", "image", "tensor_desc", "value"],
-    &["spatial", "layout", "problems"],
+    &["spatial", "layout", "problems", "recent"],
     &["error"],
 ];
 

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{self, Bound, Current, Dispatch, Gpu, Pipeline, PooledBuffer, Rebuilt};
 use crate::kernel::Slot;
 use crate::problem::Layer;
+use crate::recent::Recent;
 use crate::tensor::{Tensor, to_bytes};
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::weights::Weights;
@@ -23,12 +24,6 @@ pub(super) struct Io<'a> {
 
 /// Sets of tensors whose bind groups a layer keeps: enough for a ring of frames.
 const KEPT_BINDINGS: usize = 8;
-
-/// The dispatches of one set of tensors.
-struct Bindings {
-    key: Vec<Bound>,
-    dispatches: Arc<[Dispatch]>,
-}
 
 /// A plan, its constants, and what was made of them on the device.
 pub(super) struct Prepared {
@@ -48,7 +43,8 @@ struct Built {
     fixed: Vec<(Slot, Bound)>,
     /// The numbers of each step that takes them from a buffer.
     uniforms: Vec<Option<(Slot, Bound)>>,
-    bindings: Mutex<Vec<Bindings>>,
+    /// The dispatches of a set of tensors.
+    bindings: Mutex<Recent<Vec<Bound>, Arc<[Dispatch]>>>,
     /// What `fixed` and `uniforms` point into.
     buffers: Vec<PooledBuffer>,
 }
@@ -60,7 +56,7 @@ impl Built {
             pipelines: plan.steps.iter().map(|step| gpu.pipelines.get(gpu, &step.kernel)).collect::<Result<_>>()?,
             fixed: Vec::new(),
             uniforms: Vec::new(),
-            bindings: Mutex::default(),
+            bindings: Mutex::new(Recent::new(KEPT_BINDINGS)),
             buffers: Vec::new(),
         };
         for (slot, bytes) in constants {
@@ -150,20 +146,13 @@ impl Prepared {
         self.check(&built.gpu, io)?;
         let key: Vec<Bound> =
             [Some(io.input), io.residual, Some(io.output), io.indices].into_iter().flatten().map(Tensor::bound).collect();
-        let mut kept = built.bindings.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = kept.iter().position(|bindings| bindings.key == key) {
-            // The most recent ones are at the end.
-            kept[at..].rotate_left(1);
-            return Ok(kept[kept.len() - 1].dispatches.clone());
+        let kept = || built.bindings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dispatches) = kept().find(&key) {
+            return Ok(dispatches);
         }
-        drop(kept);
         let dispatches: Arc<[Dispatch]> =
             (0..self.plan.steps.len()).map(|number| self.dispatch(built, number, io)).collect::<Result<_>>()?;
-        kept = built.bindings.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT_BINDINGS {
-            kept.remove(0);
-        }
-        kept.push(Bindings { key, dispatches: dispatches.clone() });
+        kept().keep(key, dispatches.clone());
         Ok(dispatches)
     }
 
