@@ -1,6 +1,9 @@
 //! Shows how a layer is computed and why: the chosen algorithm and tile, what stands behind it, what was rejected and for which
 //! reason, grid, memory and work; on request the WGSL text. It runs nothing, but for `--tuning measure`.
 
+#[path = "support/ending.rs"]
+mod ending;
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -98,17 +101,7 @@ impl FromStr for Choice {
 
 fn main() -> ExitCode {
     env_logger::init();
-    match run(&Arguments::parse(), &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `explain .. | head` has seen enough: that is not an error.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending::of(run(&Arguments::parse(), &mut io::stdout()))
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>> {

@@ -3,6 +3,9 @@
 //! `cargo run --release --example tiles` needs nothing but this repository. Neither the picture nor anything between the layers is
 //! ever in memory as a whole; only the result is, as bytes, because it becomes one PNG file.
 
+#[path = "support/ending.rs"]
+mod ending;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,13 +102,7 @@ fn shade(value: f32) -> u8 {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse(), &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {

@@ -5,6 +5,8 @@
 //! read off the model; how it wants them scaled, no file says: that is what the options are for.
 
 mod answer;
+#[path = "../support/ending.rs"]
+mod ending;
 mod model;
 mod picture;
 #[path = "../features/plane.rs"]
@@ -109,17 +111,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse(), &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `classify | head` has seen enough: that is not an error.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {

@@ -5,6 +5,8 @@
 
 mod cpu;
 mod data;
+#[path = "../support/ending.rs"]
+mod ending;
 mod gpu;
 mod model;
 mod picture;
@@ -74,17 +76,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match run(&args, &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `digits | head` has seen enough: that is not an error.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending::of(run(&args, &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {

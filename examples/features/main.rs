@@ -9,6 +9,8 @@ mod canvas;
 #[allow(dead_code, reason = "the program `digits` uses more of it")]
 mod data;
 mod device;
+#[path = "../support/ending.rs"]
+mod ending;
 mod filters;
 mod handmade;
 mod learned;
@@ -70,17 +72,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse(), &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `features | head` has seen enough: that is not an error.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 /// What goes through which filters, and what came out.

@@ -3,6 +3,8 @@
 //!
 //! `scene` is the renderer, in plain wgpu; `filters` makes the networks; here they meet.
 
+#[path = "../support/ending.rs"]
+mod ending;
 mod filters;
 mod scene;
 
@@ -58,17 +60,7 @@ fn size(text: &str) -> Result<[u32; 2], String> {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse(), &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `filter | head` has seen enough: that is not an error.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 /// The time between two frames, in seconds of the scene.

@@ -4,6 +4,8 @@
 //! look backwards only, so that one run over the whole series predicts every year of it from the years before.
 
 mod data;
+#[path = "../support/ending.rs"]
+mod ending;
 mod plot;
 #[path = "../bench/text.rs"]
 mod text;
@@ -55,17 +57,7 @@ pub struct Errors {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse(), &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `series | head` has seen enough: that is not an error.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {

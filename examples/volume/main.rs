@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "the program `features` uses more of it")]
 mod canvas;
 mod data;
+#[path = "../support/ending.rs"]
+mod ending;
 #[path = "../features/plane.rs"]
 #[allow(dead_code, reason = "the program `features` uses more of it")]
 mod plane;
@@ -51,17 +53,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse(), &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `volume | head` has seen enough: that is not an error.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
