@@ -42,7 +42,7 @@ pub struct EngineDesc {
     pub memory_budget: Option<u64>,
     /// Plan as if one binding held at most so many bytes, where the device's hold more: larger tensors are then worked on in parts.
     pub max_binding_bytes: Option<u64>,
-    /// Plan as if one buffer had at most so many bytes, where the device's have more.
+    /// Plan as if one buffer had at most so many bytes, where the device's have more: larger tensors then lie in several.
     pub max_buffer_bytes: Option<u64>,
     /// How long the work of one submission may take, as predicted from its operations: what is predicted to take longer goes to the
     /// device in several submissions, and a layer that is too long by itself is computed in parts, with the same results to the bit, so
@@ -243,7 +243,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the length is not the shape's,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for i32, and for more bytes than a buffer may have.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for i32, [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
     pub fn upload(&self, data: &[f32], desc: &TensorDesc) -> Result<Tensor> {
         desc.check_len("input", data.len())?;
         if desc.dtype() == DType::I32 {

@@ -144,6 +144,41 @@ impl Default for DeviceLimits {
     }
 }
 
+/// Where bindings may begin: what every device allows.
+pub(crate) const ALIGNMENT: u64 = 256;
+
+/// Which ranges of a tensor's bytes a kernel can be bound to.
+///
+/// A tensor of more bytes than a buffer has lies in several, each of `chunk` bytes but the last: a range over a border between two of
+/// them is none that can be bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ranges {
+    /// The most bytes of one.
+    pub most: u64,
+    /// Bytes from border to border.
+    pub chunk: u64,
+}
+
+impl Ranges {
+    /// Those of a device.
+    pub fn of(limits: &DeviceLimits) -> Self {
+        let chunk = (limits.buffer_bytes / ALIGNMENT * ALIGNMENT).max(ALIGNMENT);
+        Self { most: limits.storage_binding_bytes.min(chunk), chunk }
+    }
+
+    /// Whether one binding holds so many bytes from this one on.
+    pub fn hold(&self, offset: u64, bytes: u64) -> bool {
+        offset.is_multiple_of(ALIGNMENT) && bytes <= self.most && offset % self.chunk + bytes <= self.chunk
+    }
+
+    /// The bytes from this one on that one binding holds, which begins at the last place where one may.
+    pub fn room(&self, from: u64) -> u64 {
+        let offset = from / ALIGNMENT * ALIGNMENT;
+        let border = (from / self.chunk + 1) * self.chunk;
+        border.min(offset.saturating_add(self.most / 4 * 4)).saturating_sub(from)
+    }
+}
+
 /// How many submissions dispatches of so much work make, none of more than `bound` unless it is one dispatch.
 pub(crate) fn submissions(flop: impl IntoIterator<Item = u64>, bound: u64) -> usize {
     let mut meter = Meter::new(bound);
@@ -172,7 +207,7 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
-    use super::{DeviceLimits, submissions};
+    use super::{DeviceLimits, Ranges, submissions};
 
     #[test]
     fn plans_for_one_device_run_on_another_that_has_no_less_of_anything() {
@@ -183,6 +218,16 @@ mod tests {
         assert_eq!(larger.exceeds(&floor).unwrap(), "its workgroup_bytes is 16384, but plans were made for 32768");
         let lanes = DeviceLimits { subgroup: Some(8), ..larger };
         assert_eq!(lanes.exceeds(&larger).unwrap(), "its subgroup size is 32, but plans were made for 8");
+    }
+
+    #[test]
+    fn ranges_begin_at_multiples_of_256_and_cross_no_border() {
+        let limits = DeviceLimits { storage_binding_bytes: 512, buffer_bytes: 1100, ..Default::default() };
+        let ranges = Ranges::of(&limits);
+        assert_eq!(ranges, Ranges { most: 512, chunk: 1024 });
+        assert!(ranges.hold(0, 512) && ranges.hold(512, 512) && ranges.hold(1024, 4) && ranges.hold(2816, 256));
+        assert!(!ranges.hold(0, 516) && !ranges.hold(768, 512) && !ranges.hold(4, 8));
+        assert_eq!([0, 4, 300, 1020, 1024].map(|from| ranges.room(from)), [512, 508, 468, 4, 512]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! [`Tensor`]: a buffer of the device with a shape and an element type.
+//! [`Tensor`]: bytes of the device with a shape and an element type.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use half::f16;
 
+use crate::algorithm::View;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{self, Bound, Buffer, CommandEncoder, Dispatch, Gpu, PooledBuffer, Readback, Recorded};
+use crate::gpu::{self, Bound, Bounds, Buffer, CommandEncoder, Dispatch, Gpu, Readback, Recorded, Storage};
 use crate::kernel::Slot;
 use crate::layout::Layout;
 use crate::operation::{Arithmetic, Map, Operand, Operation};
 use crate::tensor_desc::{DType, TensorDesc};
 
-/// An array on the device. Cheap to clone: clones share the buffer, which goes back to the engine's pool with the last of them.
+/// An array on the device. Cheap to clone: clones share the memory, which goes back to the engine's pool with the last of them. An array
+/// of more bytes than a buffer may have lies in several.
 #[derive(Clone)]
 pub struct Tensor {
     gpu: Arc<Gpu>,
-    buffer: Arc<PooledBuffer>,
+    storage: Arc<Storage>,
     desc: TensorDesc,
-    /// The byte of the buffer at which the elements begin; 0 unless the buffer is a caller's.
-    offset: u64,
     /// Bytes that kernels may touch; more than the elements only where a check puts a guard zone behind them.
     bound_bytes: u64,
 }
@@ -72,12 +72,12 @@ pub(crate) fn to_bytes(data: &[f32], dtype: DType) -> Cow<'_, [u8]> {
 }
 
 impl Tensor {
-    /// A tensor whose content is whatever its buffer held, with `guard` more bytes that kernels may touch.
+    /// A tensor whose content is whatever its memory held, with `guard` more bytes that kernels may touch.
     pub(crate) fn uninitialised(gpu: &Arc<Gpu>, desc: TensorDesc, guard: u64) -> Result<Self> {
         let bytes = desc.bytes()?.next_multiple_of(4);
         let bound_bytes = (bytes + guard).max(4);
-        let buffer = gpu.buffers.take(gpu, bound_bytes, gpu::tensor_usage(gpu))?;
-        Ok(Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc, offset: 0, bound_bytes })
+        let storage = Arc::new(Storage::take(gpu, bound_bytes, gpu::tensor_usage(gpu))?);
+        Ok(Self { gpu: gpu.clone(), storage, desc, bound_bytes })
     }
 
     /// A tensor of these numbers in row-major order, as many as it has elements; f16 gets them rounded.
@@ -99,62 +99,69 @@ impl Tensor {
     /// Overwrites everything that kernels may touch by a repeated word.
     pub(crate) fn fill(&self, word: &[u8; 4]) -> Result<()> {
         if *word == [0; 4] {
-            return gpu::clear(&self.gpu, self.buffer.raw(), self.bound_bytes);
+            return gpu::clear(&self.gpu, &self.all());
         }
         self.write(&word.repeat((self.bound_bytes / 4) as usize))
     }
 
-    /// A tensor over a buffer that others use too.
-    pub(crate) fn over(gpu: &Arc<Gpu>, buffer: Arc<PooledBuffer>, desc: TensorDesc) -> Result<Self> {
+    /// A tensor over memory that others use too.
+    pub(crate) fn over(gpu: &Arc<Gpu>, storage: Arc<Storage>, desc: TensorDesc) -> Result<Self> {
         let bound_bytes = desc.bytes()?.next_multiple_of(4).max(4);
-        Ok(Self { gpu: gpu.clone(), buffer, desc, offset: 0, bound_bytes })
+        Ok(Self { gpu: gpu.clone(), storage, desc, bound_bytes })
     }
 
     /// A tensor over a range of a caller's buffer, which begins at a byte of it.
     pub(crate) fn foreign(gpu: &Arc<Gpu>, buffer: &Buffer, offset: u64, desc: &TensorDesc) -> Result<Self> {
         let bound_bytes = desc.bytes()?.next_multiple_of(4).max(4);
         gpu::check_range(gpu, buffer, offset, bound_bytes)?;
-        let buffer = Arc::new(PooledBuffer::foreign(buffer));
-        Ok(Self { gpu: gpu.clone(), buffer, desc: desc.clone(), offset, bound_bytes })
+        let storage = Arc::new(Storage::foreign(buffer, offset));
+        Ok(Self { gpu: gpu.clone(), storage, desc: desc.clone(), bound_bytes })
     }
 
     /// Checks that the elements can be copied: a caller's buffer may lack the usage.
     pub(crate) fn check_usage(&self, field: &'static str, usage: gpu::Usage) -> Result<()> {
-        let has = self.buffer.raw().usage();
+        let has = self.storage.usage();
         if has.contains(usage) {
             return Ok(());
         }
         Err(Error::invalid(field, format!("is in a buffer with the usages {has:?}, but {usage:?} is needed")))
     }
 
-    /// The same buffer under a description of as many elements.
+    /// The same memory under a description of as many elements.
     pub(crate) fn with_desc(&self, desc: TensorDesc) -> Self {
         Self { desc, ..self.clone() }
     }
 
     /// Overwrites everything that kernels may touch.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
-        gpu::write(&self.gpu, self.buffer.raw(), bytes)
+        gpu::write(&self.gpu, &self.all(), bytes)
     }
 
     /// Records a copy of the elements to the host; `None` where there are none.
     pub(crate) fn record_readback(&self, encoder: &mut CommandEncoder) -> Result<Option<Recorded>> {
         let bytes = self.desc.bytes()?.next_multiple_of(4);
-        let record = || Recorded::new(&self.gpu, encoder, self.buffer.raw(), bytes);
+        let record = || Recorded::new(&self.gpu, encoder, &self.storage.first(bytes, bytes));
         (bytes > 0).then(record).transpose()
     }
 
     /// Everything that kernels may touch.
     pub(crate) fn read_all(&self) -> Result<Vec<u8>> {
-        Readback::start(&self.gpu, self.buffer.raw(), self.bound_bytes)?.wait(&self.gpu, <[u8]>::to_vec)
+        Readback::start(&self.gpu, &self.all())?.wait(&self.gpu, <[u8]>::to_vec)
     }
 
     pub(crate) fn gpu(&self) -> &Arc<Gpu> {
         &self.gpu
     }
 
-    pub(crate) fn bound(&self) -> Bound {
-        Bound { buffer: self.buffer.raw().clone(), offset: self.offset, bytes: self.bound_bytes }
+    /// Everything that kernels may touch.
+    fn all(&self) -> Bounds {
+        self.storage.first(self.bound_bytes, self.bound_bytes)
+    }
+
+    /// What kernels are bound to: the buffers with elements, the last with the guard zone.
+    pub(crate) fn bounds(&self) -> Bounds {
+        // The bytes were counted when the tensor was made.
+        self.storage.first(self.desc.bytes().unwrap_or(u64::MAX), self.bound_bytes)
     }
 
     /// Checks that this is what a layer was made for, on the layer's engine.
@@ -220,25 +227,21 @@ impl Tensor {
             arithmetic: Arithmetic::Move,
             function: "a",
         };
-        for Operation { step, parameters, views, .. } in
-            copy.operations(&[output.bound_bytes, self.bound_bytes], &self.gpu.limits)?
-        {
+        let (from, to) = (self.bounds(), output.bounds());
+        for Operation { step, parameters, views, .. } in copy.operations(&[to.bytes(), from.bytes()], &self.gpu.limits)? {
             let bytes: &[u8] = bytemuck::cast_slice(&parameters);
             let sizes = self.gpu.buffers.take(&self.gpu, bytes.len() as u64, gpu::UNIFORM)?;
-            gpu::write(&self.gpu, sizes.raw(), bytes)?;
-            let sizes = Bound::first(sizes.raw(), bytes.len() as u64);
+            let sizes_bound = Bounds::from(Bound::first(sizes.raw(), bytes.len() as u64));
+            gpu::write(&self.gpu, &sizes_bound, bytes)?;
             let bound = |slot: Slot| {
                 let whole = match slot {
-                    Slot::Parameters => sizes.clone(),
-                    Slot::Output => output.bound(),
-                    _ => self.bound(),
+                    Slot::Parameters => &sizes_bound,
+                    Slot::Output => &to,
+                    _ => &from,
                 };
-                match views.iter().find(|view| view.slot == slot) {
-                    Some(view) => Bound { offset: whole.offset + view.offset, bytes: view.bytes, ..whole },
-                    None => whole,
-                }
+                whole.range(views.iter().find(|view| view.slot == slot).map(View::range))
             };
-            let bound: Vec<Bound> = step.kernel.bindings.iter().map(|binding| bound(binding.slot)).collect();
+            let bound: Vec<Bound> = step.kernel.bindings.iter().map(|binding| bound(binding.slot)).collect::<Result<_>>()?;
             let pipeline = self.gpu.pipelines.get(&self.gpu, &step.kernel)?;
             let bind_group = gpu::bind(&self.gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
             gpu::run(&self.gpu, &[Dispatch { pipeline, bind_group, grid: step.grid, flop: 0 }])?;
@@ -285,32 +288,20 @@ impl Tensor {
 
     fn into_readback(self) -> Result<(Arc<Gpu>, TensorDesc, Readback)> {
         let bytes = self.desc.bytes()?.next_multiple_of(4);
-        let Self { gpu, buffer, desc, offset, bound_bytes } = self;
-        let readback = match Arc::try_unwrap(buffer) {
+        let Self { gpu, storage, desc, bound_bytes } = self;
+        let readback = match Arc::try_unwrap(storage) {
             // A caller has handles of its own to its buffer.
-            Ok(buffer) if bytes > 0 && buffer.is_pooled() && gpu::is_mappable(&buffer) => Readback::in_place(&gpu, buffer, bytes),
-            Ok(buffer) => Self { gpu: gpu.clone(), buffer: Arc::new(buffer), desc: desc.clone(), offset, bound_bytes }.readback(),
-            Err(buffer) => Self { gpu: gpu.clone(), buffer, desc: desc.clone(), offset, bound_bytes }.readback(),
+            Ok(storage) if bytes > 0 && storage.is_mappable() => Readback::in_place(&gpu, storage, bytes),
+            Ok(storage) => Self { gpu: gpu.clone(), storage: Arc::new(storage), desc: desc.clone(), bound_bytes }.readback(),
+            Err(storage) => Self { gpu: gpu.clone(), storage, desc: desc.clone(), bound_bytes }.readback(),
         };
         Ok((gpu, desc, readback?))
     }
 
     pub(crate) fn readback(&self) -> Result<Readback> {
-        if self.offset > 0 {
-            return self.copied()?.readback();
-        }
         self.check_usage("tensor", gpu::Usage::COPY_SRC)?;
-        Readback::start(&self.gpu, self.buffer.raw(), self.desc.bytes()?.next_multiple_of(4))
-    }
-
-    /// The same elements in a buffer of the engine.
-    fn copied(&self) -> Result<Tensor> {
-        self.check_usage("tensor", gpu::Usage::COPY_SRC)?;
-        let copy = Self::uninitialised(&self.gpu, self.desc.clone(), 0)?;
-        let mut encoder = gpu::encoder(&self.gpu);
-        encoder.copy_buffer_to_buffer(self.buffer.raw(), self.offset, copy.buffer.raw(), 0, self.bound_bytes);
-        gpu::submit(&self.gpu, encoder)?;
-        Ok(copy)
+        let bytes = self.desc.bytes()?.next_multiple_of(4);
+        Readback::start(&self.gpu, &self.storage.first(bytes, bytes))
     }
 
     fn elements<T: Element>(&self, bytes: &[u8]) -> Result<Vec<T>> {

@@ -9,10 +9,8 @@ use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
 use crate::layout::Layout;
+use crate::limits::{ALIGNMENT, Ranges};
 use crate::tensor_desc::DType;
-
-/// Where bindings may begin: what every device allows.
-const ALIGNMENT: u64 = 256;
 
 /// Invocations of a workgroup.
 const WORKGROUP: u32 = 64;
@@ -59,6 +57,9 @@ struct Move {
     stride: usize,
     rows: usize,
     run: usize,
+    /// Lines of the block before the first, and elements of that before the run.
+    line: usize,
+    at: usize,
     /// Elements that lie before these in the block.
     before: usize,
 }
@@ -93,37 +94,54 @@ impl Region {
     }
 
     /// The range that can be bound as it lies.
-    fn view(&self, slot: Slot) -> Option<View> {
-        let offset = self.start() as u64 * self.dtype.bytes() as u64;
-        (self.is_run() && offset.is_multiple_of(ALIGNMENT)).then(|| View { slot, offset, bytes: self.bytes() })
+    fn view(&self, slot: Slot, ranges: Ranges) -> Option<View> {
+        let (offset, bytes) = (self.start() as u64 * self.dtype.bytes() as u64, self.bytes());
+        (self.is_run() && ranges.hold(offset, bytes)).then_some(View { slot, offset, bytes })
     }
 
-    /// The copies of all elements, each within a binding of `limit` bytes; line by line if `by_line`.
-    fn moves(&self, limit: u64, by_line: bool) -> Vec<Move> {
+    /// The copies of all elements, each within a binding; line by line if `by_line`.
+    fn moves(&self, ranges: Ranges, by_line: bool) -> Vec<Move> {
         let element = self.dtype.bytes() as u64;
         let lines = self.items.len() * self.part.len();
         let (rows, run) = if self.is_run() && !by_line { (1, self.elements()) } else { (lines, self.run.len()) };
-        // A part is small enough for one row.
-        let spare = (limit.saturating_sub(2 * ALIGNMENT) / element).saturating_sub(run as u64) / self.line as u64;
-        let at_once = usize::try_from(spare).unwrap_or(rows).saturating_add(1).min(rows);
-        (0..rows.div_ceil(at_once))
-            .map(|number| {
-                let first = number * at_once;
-                let rows = at_once.min(rows - first);
-                let byte = (self.start() + first * self.line) as u64 * element;
-                let offset = byte / ALIGNMENT * ALIGNMENT;
-                let end = byte + (((rows - 1) * self.line + run) as u64 * element).next_multiple_of(4);
-                Move {
-                    offset,
-                    bytes: (end - offset).next_multiple_of(4),
-                    first: ((byte - offset) / element) as usize,
-                    stride: self.line,
-                    rows,
-                    run,
-                    before: first * run,
-                }
-            })
-            .collect()
+        let room = |first: usize| usize::try_from(ranges.room(first as u64 * element) / element).unwrap_or(usize::MAX);
+        let one = |row: usize, at: usize, rows: usize, length: usize| {
+            let first = self.start() + row * self.line + at;
+            let byte = first as u64 * element;
+            let offset = byte / ALIGNMENT * ALIGNMENT;
+            let end = byte + ((rows - 1) * self.line + length) as u64 * element;
+            Move {
+                offset,
+                bytes: (end - offset).next_multiple_of(4),
+                first: ((byte - offset) / element) as usize,
+                stride: self.line,
+                rows,
+                run: length,
+                line: row,
+                at,
+                before: row * run + at,
+            }
+        };
+        let mut list = Vec::new();
+        let mut row = 0;
+        while row < rows {
+            let room_of_row = room(self.start() + row * self.line);
+            if let Some(spare) = room_of_row.checked_sub(run) {
+                let count = (spare / self.line + 1).min(rows - row);
+                list.push(one(row, 0, count, run));
+                row += count;
+                continue;
+            }
+            // A row that no binding holds, or that lies in two buffers.
+            let mut at = 0;
+            while at < run {
+                let length = room(self.start() + row * self.line + at).clamp(1, run - at);
+                list.push(one(row, at, 1, length));
+                at += length;
+            }
+            row += 1;
+        }
+        list
     }
 }
 
@@ -131,8 +149,7 @@ impl Region {
 pub(super) struct Assembly<'a> {
     whole: &'a Geometry,
     dtype: DType,
-    /// Bytes of a binding.
-    limit: u64,
+    ranges: Ranges,
     /// Workgroups on each dimension of a dispatch.
     workgroups: u32,
     steps: Vec<Step>,
@@ -141,8 +158,8 @@ pub(super) struct Assembly<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    pub fn new(whole: &'a Geometry, dtype: DType, limit: u64, workgroups: u32) -> Self {
-        Self { whole, dtype, limit, workgroups, steps: Vec::new(), bindings: Vec::new(), workspace: Vec::new() }
+    pub fn new(whole: &'a Geometry, dtype: DType, ranges: Ranges, workgroups: u32) -> Self {
+        Self { whole, dtype, ranges, workgroups, steps: Vec::new(), bindings: Vec::new(), workspace: Vec::new() }
     }
 
     /// Steps, what each is bound to, bytes of the workspace.
@@ -186,7 +203,7 @@ impl<'a> Assembly<'a> {
             if !uses(slot) {
                 continue;
             }
-            match region.view(slot).filter(|_| slot != Slot::Indices || !numbered) {
+            match region.view(slot, self.ranges).filter(|_| slot != Slot::Indices || !numbered) {
                 Some(view) => views.push(view),
                 None => {
                     let staged = Slot::Workspace(number);
@@ -236,7 +253,7 @@ impl<'a> Assembly<'a> {
         let (workspace, tensor) = if to_tensor { (from, to) } else { (to, from) };
         let word =
             |value: usize| i32::try_from(value).map_err(|_| Error::unsupported("output", "has more than 2^31 - 1 elements"));
-        for one in region.moves(self.limit, positions) {
+        for one in region.moves(self.ranges, positions) {
             let (inside, outside) = ([word(one.before)?, word(one.run)?], [word(one.first)?, word(one.stride)?]);
             let ([from_first, from_step], [to_first, to_step]) = if to_tensor { (inside, outside) } else { (outside, inside) };
             let mut parameters =
@@ -245,8 +262,8 @@ impl<'a> Assembly<'a> {
                 let channels = self.whole.out_channels as usize;
                 // A line is a plane, or has an element of each of the part's planes.
                 let (planes, positions) = match self.whole.output_layout {
-                    Layout::ChannelsFirst => (piece.items.start * channels + piece.outputs.start + one.before / one.run, 0),
-                    Layout::ChannelsLast => (piece.items.start * channels + piece.outputs.start, region.part.len()),
+                    Layout::ChannelsFirst => (piece.items.start * channels + piece.outputs.start + one.line, 0),
+                    Layout::ChannelsLast => (piece.items.start * channels + piece.outputs.start + one.at, region.part.len()),
                 };
                 let (shift, plane) = Self::run(self.whole.input, piece.row_axis, &piece.input_rows);
                 let order = match piece.indices {
@@ -257,7 +274,7 @@ impl<'a> Assembly<'a> {
                 let [depth, height, width] = self.whole.input.map(|size| size as usize);
                 parameters[1] = [to_first, to_step, word(planes)?, word(shift.start)?];
                 parameters.push([word(plane)?, order, word(positions)?, word(channels)?]);
-                parameters.push([word(depth)?, word(height)?, word(width)?, word(one.before / one.run)?]);
+                parameters.push([word(depth)?, word(height)?, word(width)?, word(one.line)?]);
             }
             let kernel = mover(region.dtype, positions, from, to);
             let grid = fold((one.rows * one.run).div_ceil(WORKGROUP as usize) as u64, self.workgroups)?;

@@ -10,7 +10,7 @@ use crate::geometry::Geometry;
 use crate::image::ImageDesc;
 use crate::kernel::{GeometryUniform, Kernel, Slot};
 use crate::layout::Layout;
-use crate::limits::{DeviceLimits, submissions};
+use crate::limits::{DeviceLimits, Ranges, submissions};
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::{DType, TensorDesc};
 
@@ -29,6 +29,13 @@ pub(crate) struct View {
     pub slot: Slot,
     pub offset: u64,
     pub bytes: u64,
+}
+
+impl View {
+    /// The first byte and how many.
+    pub fn range(&self) -> [u64; 2] {
+        [self.offset, self.bytes]
+    }
 }
 
 /// How the weights are laid out for the kernels.
@@ -203,7 +210,7 @@ impl Plan {
         Work { flop, bytes: (geometry.input_elements() + weights + outputs) * element }
     }
 
-    /// Whether the elements are of a type that the device has, and whether its buffers hold the tensors.
+    /// Whether the elements are of a type that the device has, and its kernels within its limits.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the number asked for and the limit.
@@ -214,15 +221,6 @@ impl Plan {
                 "input",
                 "has elements of type f16, but the adapter has no 16-bit floats (SHADER_F16)",
             ));
-        }
-        for (field, bytes) in self.tensors() {
-            let limit = limits.buffer_bytes;
-            if bytes > limit {
-                return Err(Error::unsupported(
-                    field,
-                    format!("needs a buffer of {bytes} bytes, but the device's largest has {limit} bytes"),
-                ));
-            }
         }
         self.steps.iter().try_for_each(|step| step.check(limits))
     }
@@ -254,7 +252,7 @@ impl Plan {
     pub(crate) fn check_bindings(&self, limits: &DeviceLimits) -> Result<()> {
         let weights = ("weight", self.packed_elements() * self.packed_dtype().bytes() as u64);
         let workspaces = self.workspace.iter().map(|&bytes| ("workspace", bytes));
-        let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
+        let limit = Ranges::of(limits).most;
         match self.tensors().into_iter().chain([weights]).chain(workspaces).find(|(_, bytes)| *bytes > limit) {
             None => Ok(()),
             Some((field, bytes)) => Err(Error::unsupported(

@@ -1,8 +1,8 @@
 //! [`Split`]: a layer in parts, where a tensor, the weights or the workspace are more than one binding holds.
 //!
 //! Each part is a layer of its own, a smaller one, by the same algorithm and tile: kernels know nothing of it, and every sum is made
-//! in the same order. A part reads and writes ranges of the layer's buffers, bound where they begin at a multiple of 256 bytes; what
-//! is no such range, as some rows of all channels are not, is moved through the workspace (`part.rs`).
+//! in the same order. A part reads and writes ranges of the layer's tensors, bound where they begin at a multiple of 256 bytes and lie in
+//! one buffer; what is no such range, as some rows of all channels are not, is moved through the workspace (`part.rs`).
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use super::{Algorithm, Packing, pack, part};
 use crate::desc::{ConvDesc, IndexOrder, PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, section};
-use crate::limits::DeviceLimits;
+use crate::limits::{DeviceLimits, Ranges};
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::TensorDesc;
 
@@ -133,12 +133,12 @@ struct Blocks {
     rows: usize,
 }
 
-/// The numbers of a layer, and the bytes of a binding.
+/// The numbers of a layer, and what a kernel can be bound to.
 struct Splitting<'a> {
     algorithm: &'a Algorithm,
     problem: &'a Problem,
     geometry: &'a Geometry,
-    limit: u64,
+    ranges: Ranges,
     workgroups: u32,
     /// Plans a layer that fits.
     plan: &'a dyn Fn(&Problem) -> Result<Plan>,
@@ -157,12 +157,11 @@ pub(super) fn plan(
     plan_part: &dyn Fn(&Problem) -> Result<Plan>,
     refusal: Error,
 ) -> Result<Plan> {
-    let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
     let splitting = Splitting {
         algorithm: &whole.algorithm,
         problem: &whole.problem,
         geometry: &whole.geometry,
-        limit,
+        ranges: Ranges::of(limits),
         workgroups: limits.workgroups,
         plan: plan_part,
     };
@@ -256,7 +255,7 @@ impl Splitting<'_> {
         let weights = number(blocks.groups) * number(blocks.channels) * geometry.reduction();
         let output_element = if self.indices().is_some() { 4 } else { self.element() };
         let (input, output) = (input * self.element(), output * output_element);
-        input.max(output) + SLACK <= self.limit && weights * self.element() <= self.limit
+        input.max(output) + SLACK <= self.ranges.most && weights * self.element() <= self.ranges.most
     }
 
     fn build(&self, blocks: Blocks) -> Result<(Split, Vec<Step>, Vec<u64>)> {
@@ -271,7 +270,7 @@ impl Splitting<'_> {
         let names = [SplitAxis::Batch, SplitAxis::Groups, SplitAxis::OutputChannels, SplitAxis::Rows];
         let axes = (0..4).filter(|&axis| blocks[axis] < counts[axis]).map(|axis| names[axis]).collect();
         let mut split = Split { axes, parts: Vec::new(), weights: Vec::new(), steps: Vec::new() };
-        let mut assembly = part::Assembly::new(geometry, self.problem.input.dtype(), self.limit, self.workgroups);
+        let mut assembly = part::Assembly::new(geometry, self.problem.input.dtype(), self.ranges, self.workgroups);
         let mut plans: Vec<Plan> = Vec::new();
         for (groups, channels) in ranges(1).flat_map(|groups| ranges(2).map(move |channels| (groups.clone(), channels))) {
             let mut set = None;

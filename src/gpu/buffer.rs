@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::Gpu;
+use super::{Bound, Gpu};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of the smallest buffer: everything smaller shares its class.
@@ -21,6 +21,9 @@ const ALWAYS: u64 = 64 << 20;
 /// them, where one part would need new pages for all. Measured on lavapipe (Mesa 22.3.6): 64 MiB take 18 ms in parts of 4 MiB (1 MiB: 25,
 /// 8 MiB: 20), 110 at once, 23 by way of a staging buffer of ours that stays mapped; parts of it up to 600 KB are equal by all ways.
 const UPLOAD: usize = 4 << 20;
+
+/// Why there is no room where the device is not asked.
+const OVER_BUDGET: &str = "memory_budget allows no more";
 
 /// What a free buffer is found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,6 +170,15 @@ impl BufferPool {
         destroy(evicted);
     }
 
+    /// An error with the numbers where the budget does not allow so many bytes more.
+    pub fn check_budget(&self, bytes: u64) -> Result<()> {
+        let BufferStats { in_use, budget, .. } = self.stats();
+        match budget {
+            Some(budget) if in_use.saturating_add(bytes) > budget => Err(self.no_room(bytes, OVER_BUDGET)),
+            _ => Ok(()),
+        }
+    }
+
     /// A buffer of at least `bytes`; its content is whatever was there.
     pub fn take(self: &Arc<Self>, gpu: &Gpu, bytes: u64, usage: wgpu::BufferUsages) -> Result<PooledBuffer> {
         gpu.check()?;
@@ -185,7 +197,7 @@ impl BufferPool {
             }
             free.reserve(class.bytes)
         };
-        destroy(reserved.ok_or_else(|| self.no_room(class.bytes, "memory_budget allows no more"))?);
+        destroy(reserved.ok_or_else(|| self.no_room(class.bytes, OVER_BUDGET))?);
         let descriptor = wgpu::BufferDescriptor { label: None, size: class.bytes, usage, mapped_at_creation: false };
         let made = self.relieved(gpu, || gpu.scoped(|| Ok(gpu.device.create_buffer(&descriptor))));
         {
@@ -212,12 +224,12 @@ impl BufferPool {
         work()
     }
 
-    /// Writes the first bytes of a buffer, a multiple of 4, by way of memory that wgpu takes of the device for the time being.
-    pub fn write(&self, gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+    /// Writes the first bytes of a range, a multiple of 4, by way of memory that wgpu takes of the device for the time being.
+    pub fn write(&self, gpu: &Gpu, to: &Bound, bytes: &[u8]) -> Result<()> {
         let write = || {
             gpu.scoped(|| {
-                for (at, part) in (0..).step_by(UPLOAD).zip(bytes.chunks(UPLOAD)) {
-                    gpu.queue.write_buffer(buffer, at, part);
+                for (at, part) in (to.offset..).step_by(UPLOAD).zip(bytes.chunks(UPLOAD)) {
+                    gpu.queue.write_buffer(&to.buffer, at, part);
                     // The last part goes with whatever is submitted next.
                     if part.len() == UPLOAD {
                         gpu.queue.submit([]);

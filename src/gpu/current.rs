@@ -28,7 +28,7 @@ impl Current {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where plans made for the lost one could not run on the new one.
-    pub fn replace(&self, lost: &Arc<Gpu>, new: Gpu) -> Result<()> {
+    pub fn replace(&self, lost: &Arc<Gpu>, mut new: Gpu) -> Result<()> {
         let name = |adapter: &AdapterSummary| format!("{} ({})", adapter.name, adapter.backend);
         if name(&self.adapter) != name(&new.adapter) {
             return Err(Error::new(
@@ -39,6 +39,8 @@ impl Current {
         if let Some(less) = self.limits.exceeds(&new.limits) {
             return Err(Error::unsupported("device", format!("cannot take the lost one's place: {less}")));
         }
+        // Tensors are cut where plans expect it, whatever more the new one has.
+        new.limits = self.limits;
         let mut gpu = self.gpu.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&gpu, lost) {
             *gpu = Arc::new(new);

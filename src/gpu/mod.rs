@@ -12,6 +12,7 @@ mod pipeline;
 mod pipeline_file;
 mod readback;
 mod recording;
+mod storage;
 
 pub(crate) use adapter::{Wanted, list, open, wrap};
 pub use buffer::BufferStats;
@@ -24,6 +25,7 @@ pub(crate) use readback::{Readback, Recorded};
 pub(crate) use recording::{
     Bound, Dispatch, Resource, bind, bind_resources, dispatch, encoder, pass, run, run_timed, submit, timed_passes,
 };
+pub(crate) use storage::{Bounds, Storage};
 
 pub use adapter::{AdapterReport, AdapterSummary};
 pub(crate) use wgpu::BufferUsages as Usage;
@@ -45,24 +47,27 @@ pub(crate) fn tensor_usage(gpu: &Gpu) -> wgpu::BufferUsages {
     if shared { STORAGE | wgpu::BufferUsages::MAP_READ } else { STORAGE }
 }
 
-/// Whether a buffer can be read where it lies.
-pub(crate) fn is_mappable(buffer: &PooledBuffer) -> bool {
-    buffer.raw().usage().contains(wgpu::BufferUsages::MAP_READ)
-}
-
 /// The usage of a buffer of sizes.
 pub(crate) const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);
 
-/// Writes the first bytes of a buffer, a multiple of 4; the next submission sees them.
-pub(crate) fn write(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
-    gpu.buffers.write(gpu, buffer, bytes)
+/// Writes the first bytes of ranges that follow each other, a multiple of 4; the next submission sees them.
+pub(crate) fn write(gpu: &Gpu, to: &Bounds, bytes: &[u8]) -> Result<()> {
+    let mut rest = bytes;
+    for bound in &to.0 {
+        let (part, behind) = rest.split_at(rest.len().min(usize::try_from(bound.bytes).unwrap_or(usize::MAX)));
+        gpu.buffers.write(gpu, bound, part)?;
+        rest = behind;
+    }
+    Ok(())
 }
 
-/// Makes the first `bytes` of a buffer zeros, a multiple of 4.
-pub(crate) fn clear(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: u64) -> Result<()> {
+/// Makes ranges zeros, of a multiple of 4 bytes each.
+pub(crate) fn clear(gpu: &Gpu, ranges: &Bounds) -> Result<()> {
     gpu.scoped(|| {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv zeros") });
-        encoder.clear_buffer(buffer, 0, Some(bytes));
+        for bound in &ranges.0 {
+            encoder.clear_buffer(&bound.buffer, bound.offset, Some(bound.bytes));
+        }
         gpu.queue.submit([encoder.finish()]);
         Ok(())
     })

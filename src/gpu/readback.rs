@@ -1,12 +1,13 @@
-//! From a buffer of the device to bytes of the host, blocking or not.
+//! From buffers of the device to bytes of the host, blocking or not.
 
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Mutex, PoisonError};
 
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
-use super::{Gpu, PooledBuffer};
+use super::{Bound, Bounds, Gpu, PooledBuffer, Storage};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Ranges;
 
 /// A thread that drives the device for those who await instead of blocking. It starts with the first of them.
 pub(crate) struct Poller {
@@ -45,46 +46,62 @@ impl Poller {
     }
 }
 
-/// A copy to the host that is recorded and waits for its submission.
+/// A copy to the host that is recorded and waits for its submission: of each range of a tensor one, in a buffer of its own.
 pub(crate) struct Recorded {
-    staging: PooledBuffer,
-    bytes: u64,
+    staging: Vec<(PooledBuffer, u64)>,
 }
 
 impl Recorded {
-    /// Records the copy of the first `bytes` of a buffer, a multiple of 4 above 0.
-    pub fn new(gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, source: &wgpu::Buffer, bytes: u64) -> Result<Self> {
-        let staging = gpu.buffers.take(gpu, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?;
-        encoder.copy_buffer_to_buffer(source, 0, staging.raw(), 0, bytes);
-        Ok(Self { staging, bytes })
+    /// Records the copy of ranges that follow each other, of a multiple of 4 bytes each above 0.
+    pub fn new(gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, source: &Bounds) -> Result<Self> {
+        let mut staging = Vec::new();
+        let Ranges { chunk, .. } = Ranges::of(&gpu.limits);
+        for Bound { buffer, offset, bytes } in &source.0 {
+            // A caller's buffer may be larger than those made here.
+            for first in (0..*bytes).step_by(usize::try_from(chunk).unwrap_or(usize::MAX)) {
+                let bytes = chunk.min(bytes - first);
+                let target = gpu.buffers.take(gpu, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?;
+                encoder.copy_buffer_to_buffer(buffer, offset + first, target.raw(), 0, bytes);
+                staging.push((target, bytes));
+            }
+        }
+        Ok(Self { staging })
     }
 
     /// To be called when the encoder is submitted.
     pub fn submitted(self, gpu: &Gpu, submission: wgpu::SubmissionIndex) -> Result<Readback> {
-        let Self { staging, bytes } = self;
-        let (sender, mapped) = oneshot_channel();
-        gpu.scoped(|| {
-            staging.raw().map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-                // Nobody may wait any more: then there is nothing to tell.
-                let _ = sender.send(result);
-            });
-            Ok(())
-        })?;
-        Ok(Readback { staging, bytes, submission, mapped, answer: None })
+        let mut readback = Readback { parts: Vec::new(), submission };
+        for (staging, bytes) in self.staging {
+            let (sender, mapped) = oneshot_channel();
+            gpu.scoped(|| {
+                staging.raw().map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+                    // Nobody may wait any more: then there is nothing to tell.
+                    let _ = sender.send(result);
+                });
+                Ok(())
+            })?;
+            readback.parts.push(Part { staging, bytes, mapped, answer: None });
+        }
+        Ok(readback)
     }
 }
 
-/// A copy on its way to the host. Dropping it at any time gives its buffer back.
+/// A copy on its way to the host. Dropping it at any time gives its buffers back.
 pub(crate) struct Readback {
+    /// What follows each other on the host.
+    parts: Vec<Part>,
+    submission: wgpu::SubmissionIndex,
+}
+
+struct Part {
     staging: PooledBuffer,
     bytes: u64,
-    submission: wgpu::SubmissionIndex,
     mapped: OneshotReceiver<Result<(), wgpu::BufferAsyncError>>,
     /// Whether the copy arrived, once that is known.
     answer: Option<Result<()>>,
 }
 
-impl Drop for Readback {
+impl Drop for Part {
     fn drop(&mut self) {
         // A mapping that is still pending is cancelled by this.
         if !matches!(self.answer, Some(Err(_))) {
@@ -94,53 +111,62 @@ impl Drop for Readback {
 }
 
 impl Readback {
-    /// Submits the copy of the first `bytes` of a buffer, a multiple of 4 above 0.
-    pub fn start(gpu: &Gpu, source: &wgpu::Buffer, bytes: u64) -> Result<Self> {
+    /// Submits the copy of ranges that follow each other, of a multiple of 4 bytes each above 0.
+    pub fn start(gpu: &Gpu, source: &Bounds) -> Result<Self> {
         let mut recorded = None;
         let submission = gpu.scoped(|| {
             let mut encoder =
                 gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv readback") });
-            recorded = Some(Recorded::new(gpu, &mut encoder, source, bytes)?);
+            recorded = Some(Recorded::new(gpu, &mut encoder, source)?);
             Ok(gpu.queue.submit([encoder.finish()]))
         })?;
         recorded.expect("recorded before it was submitted").submitted(gpu, submission)
     }
 
-    /// Reads a buffer where it lies, without a copy, when everything before is done. It must allow [`MAP_READ`], and nobody else may use
-    /// it any more.
-    ///
-    /// [`MAP_READ`]: wgpu::BufferUsages::MAP_READ
-    pub fn in_place(gpu: &Gpu, buffer: PooledBuffer, bytes: u64) -> Result<Self> {
+    /// Reads the first bytes where they lie, without a copy, when everything before is done. They must be
+    /// [mappable](Storage::is_mappable), and nobody else may use them any more.
+    pub fn in_place(gpu: &Gpu, storage: Storage, bytes: u64) -> Result<Self> {
+        let lengths: Vec<u64> = storage.first(bytes, bytes).0.iter().map(|bound| bound.bytes).collect();
         // Writes of the host that wait for a submission are in this one.
         let submission = gpu.scoped(|| Ok(gpu.queue.submit([])))?;
-        Recorded { staging: buffer, bytes }.submitted(gpu, submission)
+        Recorded { staging: storage.into_buffers().into_iter().zip(lengths).collect() }.submitted(gpu, submission)
     }
 
     /// Blocks the thread until the copy is there.
     pub fn arrive(&mut self, gpu: &Gpu) -> Result<()> {
-        if self.answer.is_none() {
-            gpu.wait(Some(self.submission.clone()))?;
-            let answer = pollster::block_on(self.mapped.receive());
-            self.answer = Some(meaning(gpu, answer));
+        for part in &mut self.parts {
+            if part.answer.is_none() {
+                gpu.wait(Some(self.submission.clone()))?;
+                part.answer = Some(meaning(gpu, pollster::block_on(part.mapped.receive())));
+            }
         }
-        self.answer.clone().expect("set above")
+        self.answer()
     }
 
     /// [`arrive`](Self::arrive) without blocking the thread. Dropped before it is done, it can be begun again.
     pub async fn arrive_async(&mut self, gpu: &Gpu) -> Result<()> {
-        if self.answer.is_none() {
-            gpu.poller.watch(self.submission.clone())?;
-            let answer = self.mapped.receive().await;
-            self.answer = Some(meaning(gpu, answer));
+        for part in &mut self.parts {
+            if part.answer.is_none() {
+                gpu.poller.watch(self.submission.clone())?;
+                let answer = part.mapped.receive().await;
+                part.answer = Some(meaning(gpu, answer));
+            }
         }
-        self.answer.clone().expect("set above")
+        self.answer()
+    }
+
+    /// What all have answered.
+    fn answer(&self) -> Result<()> {
+        self.parts.iter().filter_map(|part| part.answer.clone()).collect()
     }
 
     /// Reads what has arrived.
     pub fn read<T>(self, gpu: &Gpu, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        match self.staging.raw().get_mapped_range(0..self.bytes) {
-            Ok(view) => Ok(read(&view)),
-            Err(error) => Err(gpu.mapping_error(&error)),
+        let views = self.parts.iter().map(|part| part.staging.raw().get_mapped_range(0..part.bytes));
+        let views = views.collect::<Result<Vec<_>, _>>().map_err(|error| gpu.mapping_error(&error))?;
+        match views.as_slice() {
+            [view] => Ok(read(view)),
+            views => Ok(read(&views.iter().map(|view| &**view).collect::<Vec<&[u8]>>().concat())),
         }
     }
 

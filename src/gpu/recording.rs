@@ -139,7 +139,8 @@ pub(crate) fn timed_passes(gpu: &Gpu, lists: &[&[Dispatch]]) -> Result<Option<Ve
             gpu.queue.submit([commands.finish()]);
             Ok(())
         })?;
-        let ticks: Vec<u64> = Readback::start(gpu, resolved.raw(), bytes)?.wait(gpu, bytemuck::pod_collect_to_vec)?;
+        let ticks: Vec<u64> =
+            Readback::start(gpu, &Bound::first(resolved.raw(), bytes).into())?.wait(gpu, bytemuck::pod_collect_to_vec)?;
         let period = f64::from(gpu.queue.get_timestamp_period());
         times.extend(ticks.chunks_exact(2).map(|pair| [pair[0] as f64 * period, pair[1] as f64 * period]));
     }
@@ -196,7 +197,8 @@ pub(crate) fn run_timed(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<(Option<Du
     })?;
     gpu.wait(None)?;
     let wall = start.elapsed();
-    let ticks: [u64; 2] = Readback::start(gpu, resolved.raw(), 16)?.wait(gpu, bytemuck::pod_read_unaligned)?;
+    let ticks: [u64; 2] =
+        Readback::start(gpu, &Bound::first(resolved.raw(), 16).into())?.wait(gpu, bytemuck::pod_read_unaligned)?;
     let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f64 * f64::from(gpu.queue.get_timestamp_period());
     Ok((Some(Duration::from_nanos(nanoseconds as u64)), wall))
 }

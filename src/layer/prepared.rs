@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Timing;
-use crate::algorithm::Plan;
+use crate::algorithm::{Plan, View};
 use crate::desc::Residual;
 use crate::error::{Error, Result};
-use crate::gpu::{self, Bound, Current, Dispatch, Gpu, Pipeline, PooledBuffer, Rebuilt};
+use crate::gpu::{self, Bound, Bounds, Current, Dispatch, Gpu, Pipeline, PooledBuffer, Rebuilt};
 use crate::kernel::Slot;
 use crate::problem::Layer;
 use crate::recent::Recent;
@@ -40,9 +40,9 @@ struct Built {
     gpu: Arc<Gpu>,
     pipelines: Vec<Arc<Pipeline>>,
     /// What every run binds; weights, biases and slopes for each set of weights in turn.
-    fixed: Vec<(Slot, Bound)>,
+    fixed: Vec<(Slot, Bounds)>,
     /// The numbers of each step that takes them from a buffer.
-    uniforms: Vec<Option<(Slot, Bound)>>,
+    uniforms: Vec<Option<(Slot, Bounds)>>,
     /// The dispatches of a set of tensors.
     bindings: Mutex<Recent<Vec<Bound>, Arc<[Dispatch]>>>,
     /// What `fixed` and `uniforms` point into.
@@ -65,7 +65,7 @@ impl Built {
         }
         for (number, &bytes) in plan.workspace.iter().enumerate() {
             let buffer = gpu.buffers.take(gpu, bytes, gpu::STORAGE)?;
-            built.fixed.push((Slot::Workspace(number), Bound { buffer: buffer.raw().clone(), offset: 0, bytes }));
+            built.fixed.push((Slot::Workspace(number), Bound::first(buffer.raw(), bytes).into()));
             built.buffers.push(buffer);
         }
         for step in 0..plan.steps.len() {
@@ -76,10 +76,10 @@ impl Built {
         Ok(built)
     }
 
-    fn upload(&mut self, bytes: &[u8], usage: gpu::Usage) -> Result<Bound> {
+    fn upload(&mut self, bytes: &[u8], usage: gpu::Usage) -> Result<Bounds> {
         let buffer = self.gpu.buffers.take(&self.gpu, bytes.len() as u64, usage)?;
-        gpu::write(&self.gpu, buffer.raw(), bytes)?;
-        let bound = Bound { buffer: buffer.raw().clone(), offset: 0, bytes: bytes.len() as u64 };
+        let bound = Bounds::from(Bound::first(buffer.raw(), bytes.len() as u64));
+        gpu::write(&self.gpu, &bound, bytes)?;
         self.buffers.push(buffer);
         Ok(bound)
     }
@@ -125,9 +125,9 @@ impl Prepared {
             indices.check("indices", gpu, &self.indices_desc())?;
         }
         // wgpu forbids a buffer that one dispatch both reads and writes.
-        let output = io.output.bound().buffer;
+        let output = io.output.bounds();
         for (field, tensor) in [("input", Some(io.input)), ("residual", io.residual), ("indices", io.indices)] {
-            if tensor.is_some_and(|tensor| tensor.bound().buffer == output) {
+            if tensor.is_some_and(|tensor| tensor.bounds().meets(&output)) {
                 return Err(Error::invalid(
                     "output",
                     format!("shares the buffer of {field}, but a kernel cannot read and write one buffer"),
@@ -144,8 +144,11 @@ impl Prepared {
     /// The dispatches of a run, with bind groups that are made once for each set of tensors.
     fn made(&self, built: &Built, io: &Io) -> Result<Arc<[Dispatch]>> {
         self.check(&built.gpu, io)?;
-        let key: Vec<Bound> =
-            [Some(io.input), io.residual, Some(io.output), io.indices].into_iter().flatten().map(Tensor::bound).collect();
+        let key: Vec<Bound> = [Some(io.input), io.residual, Some(io.output), io.indices]
+            .into_iter()
+            .flatten()
+            .flat_map(|one| one.bounds().0)
+            .collect();
         let kept = || built.bindings.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dispatches) = kept().find(&key) {
             return Ok(dispatches);
@@ -168,20 +171,17 @@ impl Prepared {
             .iter()
             .map(|binding| {
                 let whole = match binding.slot {
-                    Slot::Input => Some(io.input.bound()),
-                    Slot::Residual => io.residual.map(Tensor::bound),
-                    Slot::Output => Some(io.output.bound()),
-                    Slot::Indices => io.indices.map(Tensor::bound),
+                    Slot::Input => Some(io.input.bounds()),
+                    Slot::Residual => io.residual.map(Tensor::bounds),
+                    Slot::Output => Some(io.output.bounds()),
+                    Slot::Indices => io.indices.map(Tensor::bounds),
                     slot if slot.is_uniform() => built.uniforms[number].as_ref().map(|(_, bound)| bound.clone()),
                     slot => fixed(slot),
                 };
-                match self.plan.view(number, binding.slot) {
-                    Some(view) => whole.map(|bound| Bound { offset: bound.offset + view.offset, bytes: view.bytes, ..bound }),
-                    None => whole,
-                }
+                let missing = || Error::invalid("indices", "are an output of this pooling: use run_with_indices");
+                whole.ok_or_else(missing)?.range(self.plan.view(number, binding.slot).as_ref().map(View::range))
             })
-            .collect::<Option<_>>()
-            .ok_or_else(|| Error::invalid("indices", "are an output of this pooling: use run_with_indices"))?;
+            .collect::<Result<_>>()?;
         let bind_group = gpu::bind(&built.gpu, pipeline, &bound.iter().collect::<Vec<_>>())?;
         Ok(Dispatch { pipeline: pipeline.clone(), bind_group, grid: step.grid, flop: self.plan.step_flop() })
     }
@@ -192,7 +192,7 @@ impl Prepared {
         let workspace = built.fixed.iter().filter(|(slot, _)| matches!(slot, Slot::Workspace(_)));
         workspace
             .into_iter()
-            .try_for_each(|(_, bound)| gpu::write(&built.gpu, &bound.buffer, &word.repeat((bound.bytes / 4) as usize)))
+            .try_for_each(|(_, bounds)| gpu::write(&built.gpu, bounds, &word.repeat((bounds.bytes() / 4) as usize)))
     }
 
     /// The dispatches of a run.

@@ -11,9 +11,9 @@ use super::image::Unbound;
 use super::memory::Layout;
 use super::no_room;
 use super::program::{DeviceId, LayerWeights, Outcome, Program, Source, Work};
-use crate::algorithm::{Plan, Step};
+use crate::algorithm::{Plan, Step, View};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Bound, Dispatch, Gpu, PooledBuffer};
+use crate::gpu::{self, Bound, Bounds, Dispatch, Gpu, PooledBuffer, Storage};
 use crate::graph::Graph;
 use crate::kernel::{Kernel, Slot};
 use crate::operation::Operation;
@@ -23,6 +23,9 @@ use crate::tensor::{Tensor, to_bytes};
 /// does little else.
 pub(super) const FLOP_OF_A_BYTE: u64 = 16;
 
+/// What a slot of a step is bound to; `None` where nothing fills it.
+pub(super) type Find<'a> = dyn Fn(Slot) -> Result<Option<Bound>> + 'a;
+
 /// Makes buffers and remembers them.
 struct Builder<'a> {
     gpu: &'a Arc<Gpu>,
@@ -31,7 +34,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn upload(&mut self, bytes: &[u8], usage: gpu::Usage) -> Result<Bound> {
+    fn upload(&mut self, bytes: &[u8], usage: gpu::Usage) -> Result<Bounds> {
         let padded;
         let bytes = if bytes.len().is_multiple_of(4) && !bytes.is_empty() {
             bytes
@@ -40,9 +43,9 @@ impl Builder<'_> {
             &padded
         };
         let buffer = self.gpu.buffers.take(self.gpu, bytes.len() as u64, usage)?;
-        gpu::write(self.gpu, buffer.raw(), bytes)?;
-        let bound = Bound::first(buffer.raw(), bytes.len() as u64);
-        self.constant_bytes += bound.bytes;
+        let bound = Bounds::from(Bound::first(buffer.raw(), bytes.len() as u64));
+        gpu::write(self.gpu, &bound, bytes)?;
+        self.constant_bytes += bound.bytes();
         self.buffers.push(buffer);
         Ok(bound)
     }
@@ -60,7 +63,7 @@ impl Executable {
         let shared = layout
             .buffers
             .iter()
-            .map(|&bytes| gpu.buffers.take(gpu, bytes, gpu::STORAGE).map(Arc::new))
+            .map(|&bytes| Storage::take(gpu, bytes, gpu::STORAGE).map(Arc::new))
             .collect::<Result<Vec<_>>>()?;
         let mut builder = Builder { gpu, buffers: Vec::new(), constant_bytes: 0 };
         let mut tensors: Vec<Option<Tensor>> = vec![None; program.devices.len()];
@@ -87,7 +90,7 @@ impl Executable {
                     .transpose()?
             };
             if let (Some(tensor), Source::Constant(_)) = (&tensors[number], &device.source) {
-                builder.constant_bytes += tensor.bound().bytes;
+                builder.constant_bytes += tensor.bounds().bytes();
             }
         }
         let mut executable = Self {
@@ -112,7 +115,7 @@ impl Executable {
         }
         for output in &executable.program.image_outputs {
             let parameters = builder.upload(bytemuck::cast_slice(&output.operation.parameters), gpu::UNIFORM)?;
-            let store = executable.store(output, parameters)?;
+            let store = executable.store(output, &parameters)?;
             executable.stores.push(store);
         }
         (executable.constant_bytes, executable.buffers) = (builder.constant_bytes, builder.buffers);
@@ -122,7 +125,7 @@ impl Executable {
     /// The dispatches of a step, but for those of a texture.
     fn prepare(&self, number: usize, builder: &mut Builder, unbound: &mut Vec<Unbound>) -> Result<Vec<Dispatch>> {
         let mut dispatches = Vec::new();
-        let mut dispatch = |step: &Step, flop: Option<u64>, find: &dyn Fn(Slot) -> Option<Bound>| {
+        let mut dispatch = |step: &Step, flop: Option<u64>, find: &Find| {
             match self.program.image_of(number, &step.kernel) {
                 Some(input) => {
                     let place = dispatches.len() + unbound.len();
@@ -137,11 +140,11 @@ impl Executable {
         };
         match &self.program.steps[number].work {
             Work::Layer { plan, weights, input, residual, output, indices, workspace } => {
-                let mut fixed = vec![(Slot::Output, self.tensor(*output).bound())];
-                fixed.extend(self.find(*input).map(|input| (Slot::Input, input.bound())));
-                fixed.extend(residual.map(|id| (Slot::Residual, self.tensor(id).bound())));
-                fixed.extend(indices.map(|id| (Slot::Indices, self.tensor(id).bound())));
-                fixed.extend((0..).zip(workspace).map(|(number, &id)| (Slot::Workspace(number), self.tensor(id).bound())));
+                let mut fixed = vec![(Slot::Output, self.tensor(*output).bounds())];
+                fixed.extend(self.find(*input).map(|input| (Slot::Input, input.bounds())));
+                fixed.extend(residual.map(|id| (Slot::Residual, self.tensor(id).bounds())));
+                fixed.extend(indices.map(|id| (Slot::Indices, self.tensor(id).bounds())));
+                fixed.extend((0..).zip(workspace).map(|(number, &id)| (Slot::Workspace(number), self.tensor(id).bounds())));
                 self.weights(plan, weights, builder, &mut fixed)?;
                 for part in 0..plan.steps.len() {
                     let uniform =
@@ -149,34 +152,29 @@ impl Executable {
                     let find = |slot: Slot| {
                         let set = if slot.is_weights() { plan.weights_of(part) } else { 0 };
                         let mut all = fixed.iter().chain(&uniform).filter(|(other, _)| *other == slot);
-                        let whole = all.nth(set).map(|(_, bound)| bound.clone())?;
-                        match plan.view(part, slot) {
-                            Some(view) => Some(Bound { offset: whole.offset + view.offset, bytes: view.bytes, ..whole }),
-                            None => Some(whole),
-                        }
+                        let whole = all.nth(set).map(|(_, bounds)| bounds);
+                        whole.map(|bounds| bounds.range(plan.view(part, slot).as_ref().map(View::range))).transpose()
                     };
                     dispatch(&plan.steps[part], Some(plan.step_flop()), &find)?;
                 }
             }
             Work::Operation { operation, operands, output } => {
                 let Operation { step, parameters, tables, views } = operation.as_ref();
-                let mut fixed = vec![(Slot::Output, self.tensor(*output).bound())];
+                let mut fixed = vec![(Slot::Output, self.tensor(*output).bounds())];
                 if !parameters.is_empty() {
                     fixed.push((Slot::Parameters, builder.upload(bytemuck::cast_slice(parameters), gpu::UNIFORM)?));
                 }
                 if let Some(uniform) = step.kernel.geometry.filter(|_| uses(&step.kernel, Slot::Geometry)) {
                     fixed.push((Slot::Geometry, builder.upload(bytemuck::bytes_of(&uniform), gpu::UNIFORM)?));
                 }
-                fixed.extend((0..).zip(operands).map(|(number, &id)| (Slot::Operand(number), self.tensor(id).bound())));
+                fixed.extend((0..).zip(operands).map(|(number, &id)| (Slot::Operand(number), self.tensor(id).bounds())));
                 for (number, table) in tables.iter().enumerate() {
                     fixed.push((Slot::Table(number), builder.upload(table, gpu::STORAGE)?));
                 }
                 let find = |slot: Slot| {
-                    let whole = fixed.iter().find(|(other, _)| *other == slot).map(|(_, bound)| bound.clone())?;
-                    match views.iter().find(|view| view.slot == slot) {
-                        Some(view) => Some(Bound { offset: whole.offset + view.offset, bytes: view.bytes, ..whole }),
-                        None => Some(whole),
-                    }
+                    let whole = fixed.iter().find(|(other, _)| *other == slot).map(|(_, bounds)| bounds);
+                    let view = views.iter().find(|view| view.slot == slot).map(View::range);
+                    whole.map(|bounds| bounds.range(view)).transpose()
                 };
                 dispatch(step, None, &find)?;
             }
@@ -185,7 +183,7 @@ impl Executable {
         Ok(dispatches)
     }
 
-    fn weights(&self, plan: &Plan, weights: &LayerWeights, builder: &mut Builder, fixed: &mut Vec<(Slot, Bound)>) -> Result<()> {
+    fn weights(&self, plan: &Plan, weights: &LayerWeights, builder: &mut Builder, fixed: &mut Vec<(Slot, Bounds)>) -> Result<()> {
         match weights {
             LayerWeights::None => {}
             LayerWeights::Constant { kernel, bias, slope } => {
@@ -204,19 +202,19 @@ impl Executable {
             }
             LayerWeights::Computed { packed, bias, slope } => {
                 for (slot, list) in [(Slot::Weights, packed), (Slot::Bias, bias), (Slot::Slope, slope)] {
-                    fixed.extend(list.iter().map(|&id| (slot, self.tensor(id).bound())));
+                    fixed.extend(list.iter().map(|&id| (slot, self.tensor(id).bounds())));
                 }
             }
         }
         Ok(())
     }
 
-    fn dispatch(&self, step: &Step, find: impl Fn(Slot) -> Option<Bound>) -> Result<Dispatch> {
+    fn dispatch(&self, step: &Step, find: &Find) -> Result<Dispatch> {
         let (gpu, Step { kernel, grid }) = (&self.gpu, step);
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
-        let bound: Option<Vec<Bound>> = kernel.bindings.iter().map(|binding| find(binding.slot)).collect();
-        let bound =
-            bound.ok_or_else(|| Error::invalid("kernel", format!("{} has a binding that nothing fills", kernel.label)))?;
+        let unfilled = || Error::invalid("kernel", format!("{} has a binding that nothing fills", kernel.label));
+        let find = |slot: Slot| find(slot)?.ok_or_else(unfilled);
+        let bound = kernel.bindings.iter().map(|binding| find(binding.slot)).collect::<Result<Vec<Bound>>>()?;
         let bind_group = gpu::bind(gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
         let flop = FLOP_OF_A_BYTE * bound.iter().map(|bound| bound.bytes).sum::<u64>();
         Ok(Dispatch { pipeline, bind_group, grid: *grid, flop })

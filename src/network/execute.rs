@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{self, CommandEncoder, Dispatch, Gpu, PooledBuffer, SubmissionIndex, Texture};
 use crate::graph::ops::evaluate;
 use crate::graph::{Graph, ValueId};
-use crate::limits::{Meter, submissions};
+use crate::limits::{Meter, Ranges, submissions};
 use crate::tensor::Tensor;
 use crate::tensor_desc::TensorDesc;
 use crate::value::{ElementType, Value};
@@ -63,9 +63,10 @@ impl Executable {
         self.layout.bytes()
     }
 
-    /// Buffers that intermediate values share.
+    /// Buffers that intermediate values share: of what is more than one has, several.
     pub fn buffer_count(&self) -> usize {
-        self.layout.buffers.len()
+        let chunk = Ranges::of(&self.gpu.limits).chunk;
+        self.layout.buffers.iter().map(|bytes| bytes.div_ceil(chunk) as usize).sum()
     }
 
     pub fn constant_bytes(&self) -> u64 {
@@ -371,8 +372,7 @@ fn copy(encoder: &mut CommandEncoder, from: &Tensor, to: &Tensor) -> Result<()> 
     from.check_usage("inputs", gpu::Usage::COPY_SRC)?;
     to.check_usage("outputs", gpu::Usage::COPY_DST)?;
     if bytes > 0 {
-        let (from, to) = (from.bound(), to.bound());
-        encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset, bytes);
+        from.bounds().copy_to(encoder, &to.bounds(), bytes);
     }
     Ok(())
 }

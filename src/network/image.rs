@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::build::FLOP_OF_A_BYTE;
+use super::build::{FLOP_OF_A_BYTE, Find};
 use super::execute::{Executable, Operand};
 use super::program::{DeviceId, ImageInput, ImageOutput, LayerWeights, Outcome, Program, Source, Step, Work};
 use crate::algorithm::Step as PlanStep;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::gpu::{self, Bound, CommandEncoder, Dispatch, Pipeline, Resource, Texture};
+use crate::gpu::{self, Bound, Bounds, CommandEncoder, Dispatch, Pipeline, Resource, Texture};
 use crate::graph::{Graph, ValueId};
 use crate::image::ImageDesc;
 use crate::kernel::Slot;
@@ -183,13 +183,13 @@ impl Unbound {
         executable: &Executable,
         dispatch: &PlanStep,
         flop: Option<u64>,
-        find: &dyn Fn(Slot) -> Option<Bound>,
+        find: &Find,
         [step, place, input]: [usize; 3],
     ) -> Result<Self> {
         let (gpu, PlanStep { kernel, grid }) = (&executable.gpu, dispatch);
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
-        let bound = kernel.bindings.iter().map(|binding| if binding.image.is_some() { None } else { find(binding.slot) });
-        let bound: Vec<Option<Bound>> = bound.collect();
+        let bound = kernel.bindings.iter().map(|binding| if binding.image.is_some() { Ok(None) } else { find(binding.slot) });
+        let bound = bound.collect::<Result<Vec<Option<Bound>>>>()?;
         let bytes = bound.iter().flatten().map(|bound| bound.bytes).sum::<u64>();
         let flop = flop.unwrap_or(FLOP_OF_A_BYTE * bytes);
         Ok(Self { step, place, input, pipeline, bound, grid: *grid, flop })
@@ -205,12 +205,12 @@ impl Unbound {
 
 impl Executable {
     /// The dispatch that writes an output to a texture, still without it.
-    pub(super) fn store(&self, output: &ImageOutput, parameters: Bound) -> Result<Unbound> {
+    pub(super) fn store(&self, output: &ImageOutput, parameters: &Bounds) -> Result<Unbound> {
         let Operation { step, .. } = output.operation.as_ref();
         let find = |slot: Slot| match slot {
-            Slot::Operand(0) => Some(self.tensor(output.tensor).bound()),
-            Slot::Parameters => Some(parameters.clone()),
-            _ => None,
+            Slot::Operand(0) => self.tensor(output.tensor).bounds().range(None).map(Some),
+            Slot::Parameters => parameters.range(None).map(Some),
+            _ => Ok(None),
         };
         Unbound::new(self, step, None, &find, [0, 0, output.output])
     }

@@ -5,10 +5,7 @@ use super::{Map, Operand, Operation};
 use crate::algorithm::View;
 use crate::error::{Error, Result};
 use crate::kernel::Slot;
-use crate::limits::DeviceLimits;
-
-/// Where bindings may begin: what every device allows.
-const ALIGNMENT: u64 = 256;
+use crate::limits::{ALIGNMENT, DeviceLimits, Ranges};
 
 /// The most blocks: beyond it a program of steps would be larger than the data.
 const MOST: usize = 4096;
@@ -38,57 +35,65 @@ impl Map<'_> {
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where no block fits, or too many would be needed.
     pub fn operations(&self, bytes: &[u64], limits: &DeviceLimits) -> Result<Vec<Operation>> {
-        let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
-        if bytes.iter().all(|&bytes| bytes <= limit) {
+        let ranges = Ranges::of(limits);
+        if bytes.iter().all(|&bytes| bytes <= ranges.most) {
             return Ok(vec![self.operation(limits)?]);
         }
         let mut list = Vec::new();
-        self.blocks(self.shape, 0, limit, limits, &mut list)?;
+        self.blocks(ranges, limits, &mut list)?;
         Ok(list)
     }
 
-    /// Adds the blocks of a shape, which is cut along its axes from this one on.
-    fn blocks(&self, shape: &[usize], axis: usize, limit: u64, limits: &DeviceLimits, list: &mut Vec<Operation>) -> Result<()> {
-        let all: Vec<(Slot, &Operand)> =
-            std::iter::once((Slot::Output, &self.output)).chain((0..).map(Slot::Operand).zip(&self.operands)).collect();
-        // Blocks of one shape begin at different distances from where a binding may.
-        let fits =
-            |shape: &[usize], spare: u64| all.iter().all(|(slot, operand)| view(operand, shape, *slot).0.bytes + spare <= limit);
-        if fits(shape, 0) {
+    /// The tensors with what they are bound to, the output first.
+    fn tensors(&self) -> impl Iterator<Item = (Slot, &Operand)> {
+        std::iter::once((Slot::Output, &self.output)).chain((0..).map(Slot::Operand).zip(&self.operands))
+    }
+
+    /// A part of the map: some of the places on an axis.
+    fn part<'a>(&self, axis: usize, first: usize, shape: &'a [usize]) -> Map<'a>
+    where
+        Self: 'a,
+    {
+        let moved =
+            |operand: &Operand| Operand { offset: operand.offset + first as i64 * operand.strides[axis], ..operand.clone() };
+        let (output, operands) = (moved(&self.output), self.operands.iter().map(moved).collect());
+        Map { shape, output, operands, ..self.clone() }
+    }
+
+    /// Adds the largest blocks that fit, one after the other.
+    fn blocks(&self, ranges: Ranges, limits: &DeviceLimits, list: &mut Vec<Operation>) -> Result<()> {
+        let fits = |map: &Map| {
+            let views = map.tensors().map(|(slot, operand)| view(operand, map.shape, slot).0);
+            views.into_iter().all(|view| ranges.hold(view.offset, view.bytes))
+        };
+        if fits(self) {
             if list.len() == MOST {
-                return Err(Error::unsupported(
-                    "input",
-                    format!("needs more than {MOST} bindings of at most {limit} bytes each"),
-                ));
+                let most = ranges.most;
+                return Err(Error::unsupported("input", format!("needs more than {MOST} bindings of at most {most} bytes each")));
             }
-            let mut views = Vec::new();
-            let mut seen = all.iter().map(|(slot, operand)| {
-                let (view, operand) = view(operand, shape, *slot);
-                views.push(view);
-                operand
-            });
-            let output = seen.next().expect("a map has an output");
-            let operands = seen.collect();
-            let mut operation = Map { shape, output, operands, ..self.clone() }.operation(limits)?;
+            let (views, mut seen): (Vec<View>, Vec<Operand>) =
+                self.tensors().map(|(slot, operand)| view(operand, self.shape, slot)).unzip();
+            let output = seen.remove(0);
+            let mut operation = Map { output, operands: seen, ..self.clone() }.operation(limits)?;
             operation.views = views;
             list.push(operation);
             return Ok(());
         }
-        let Some(axis) = (axis..shape.len()).find(|&axis| shape[axis] > 1) else {
-            return Err(Error::unsupported("input", format!("has elements too far apart for a binding of {limit} bytes")));
+        let Some(axis) = self.shape.iter().position(|&size| size > 1) else {
+            let most = ranges.most;
+            return Err(Error::unsupported("input", format!("has elements too far apart for a binding of {most} bytes")));
         };
-        let of = |size: usize| [&shape[..axis], &[size], &shape[axis + 1..]].concat();
-        // The largest block that fits, or one of the axis to be cut further.
-        let (mut block, mut too_large) = (1, shape[axis]);
-        while too_large - block > 1 {
-            let middle = block + (too_large - block) / 2;
-            if fits(&of(middle), ALIGNMENT) { block = middle } else { too_large = middle }
-        }
-        for first in (0..shape[axis]).step_by(block) {
-            let moved =
-                |operand: &Operand| Operand { offset: operand.offset + first as i64 * operand.strides[axis], ..operand.clone() };
-            let part = Map { output: moved(&self.output), operands: self.operands.iter().map(moved).collect(), ..self.clone() };
-            part.blocks(&of(block.min(shape[axis] - first)), axis + 1, limit, limits, list)?;
+        let of = |size: usize| [&self.shape[..axis], &[size], &self.shape[axis + 1..]].concat();
+        let mut first = 0;
+        while first < self.shape[axis] {
+            // What fits from here on, or one place of the axis to be cut further.
+            let (mut block, mut too_large) = (1, self.shape[axis] - first + 1);
+            while too_large - block > 1 {
+                let middle = block + (too_large - block) / 2;
+                if fits(&self.part(axis, first, &of(middle))) { block = middle } else { too_large = middle }
+            }
+            self.part(axis, first, &of(block)).blocks(ranges, limits, list)?;
+            first += block;
         }
         Ok(())
     }
@@ -105,7 +110,7 @@ mod tests {
         let mut list = Vec::new();
         for operation in map.operations(&[u64::MAX; 2], limits).unwrap() {
             let p = &operation.parameters;
-            assert!(operation.views.iter().all(|view| view.bytes <= limits.storage_binding_bytes && view.offset % 256 == 0));
+            assert!(operation.views.iter().all(|view| Ranges::of(limits).hold(view.offset, view.bytes)));
             let base: Vec<i64> = operation.views.iter().map(|view| (view.offset / 4) as i64).collect();
             for index in 0..p[0][0] {
                 let (mut rest, mut at) = (index, [i64::from(p[0][1]), i64::from(p[0][2])]);
@@ -127,6 +132,7 @@ mod tests {
     #[test]
     fn blocks_touch_what_the_whole_touches() {
         let small = DeviceLimits { storage_binding_bytes: 1024, ..Default::default() };
+        let in_buffers = DeviceLimits { buffer_bytes: 1280, ..Default::default() };
         let large = DeviceLimits { storage_binding_bytes: 1 << 40, ..Default::default() };
         let operand = |offset, strides: &[i64]| Operand { dtype: DType::F32, offset, strides: strides.to_vec() };
         let shape = [3, 7, 50];
@@ -143,7 +149,9 @@ mod tests {
             let parts = map.operations(&[u64::MAX; 2], &small);
             // Neighbours that are 21 elements apart need many blocks, but never too many.
             assert!(parts.unwrap().len() > 4);
-            assert_eq!(touched(&map, &small), touched(&map, &large));
+            for limits in [&small, &in_buffers] {
+                assert_eq!(touched(&map, limits), touched(&map, &large));
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::ops::{Fact, broadcast, broadcast_strides};
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::layout::Layout;
+use crate::limits::Ranges;
 use crate::operation::{Arithmetic, Map, Operand, Operation, dense};
 use crate::problems::Problems;
 use crate::tensor_desc::{DType, TensorDesc};
@@ -104,8 +105,7 @@ impl Lowering<'_> {
 
     /// Whether all tensors of the steps from this one on fit a binding of the device; layers are planned in parts where they do not.
     fn check_bindings(&self, first: usize) -> Result<()> {
-        let limits = self.engine.limits();
-        let limit = limits.storage_binding_bytes.min(limits.buffer_bytes);
+        let limit = Ranges::of(self.engine.limits()).most;
         let bound_in_parts = |work: &Work| match work {
             Work::Layer { .. } => true,
             Work::Operation { operation, .. } => !operation.views.is_empty(),
