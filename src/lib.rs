@@ -45,6 +45,7 @@ mod multi;
 mod network;
 pub mod onnx;
 mod operation;
+mod parallel;
 pub mod passes;
 mod problem;
 mod problems;

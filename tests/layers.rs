@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["problem"],
     &["desc"],
     &["activation", "image", "tensor_desc", "value"],
-    &["spatial", "layout", "problems", "recent"],
+    &["spatial", "layout", "parallel", "problems", "recent"],
     &["error"],
 ];
 
@@ -90,5 +90,14 @@ fn only_the_gpu_folder_says_wgpu() {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         let says = code.filter(|line| line.contains("wgpu::")).count();
         assert!(says == 0 || module == "gpu", "src/{module} says wgpu:: {says} times");
+    }
+}
+
+/// What takes part of a caller's threads could wait for itself: see `src/parallel.rs`.
+#[test]
+fn only_one_module_says_rayon() {
+    for (module, text) in sources() {
+        let says = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("rayon::"));
+        assert!(says == (module == "parallel"), "src/{module} and rayon");
     }
 }

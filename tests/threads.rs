@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use support::{Random, dims, within};
 use wgconv::{
-    Activation, ConvDesc, ElementType, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, PoolDesc, TensorDesc, Value, Weights,
+    Activation, ConvDesc, ElementType, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, PoolDesc, Reduce, TensorDesc, Tuning,
+    Value, Weights,
 };
 
 const THREADS: usize = 16;
@@ -154,4 +155,75 @@ fn what_an_engine_made_may_be_dropped_in_any_order() {
             assert!(results.0[0].to_vec::<f32>().is_ok());
         }
     });
+}
+
+/// A network whose host part the reference spreads over threads: sums of 64-bit integers.
+fn sums_of_the_host() -> Graph {
+    let mut graph = Graph::new("sums");
+    let x = graph.input("x", &dims(&[1, 4, 10, 10]));
+    let whole = graph.apply(Op::Cast(ElementType::I64), &[x]);
+    let axes = graph.constant("axes", Value::list(&[1, 2]));
+    let sum = graph.apply(Op::Reduce { kind: Reduce::Sum, keep_dims: true, noop_with_empty_axes: false }, &[whole, axes]);
+    let y = graph.apply(Op::Cast(ElementType::F32), &[sum]);
+    graph.output("y", y);
+    graph
+}
+
+/// Runs a task many times on a pool of rayon's, whose workers take up other tasks whenever they wait in rayon.
+fn in_a_pool(tasks: usize, task: impl Fn(usize) + Sync) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let task = &task;
+    pool.scope(|scope| (0..tasks).for_each(|number| scope.spawn(move |_| task(number))));
+}
+
+#[test]
+fn tasks_of_a_rayon_pool_share_a_network_with_steps_of_the_host() {
+    within(120, "tasks of a pool", || {
+        let engine = new_engine();
+        let network = Network::new(&engine, &sums_of_the_host(), &NetworkDesc::default()).unwrap();
+        assert!(network.explain().contains("host"), "{}", network.explain());
+        let wanted: Vec<Vec<f32>> = (0..IMAGES).map(|seed| network.run_values(&[image(seed)]).unwrap()[0].to_f32()).collect();
+        let run = |number: usize| {
+            let seed = number % IMAGES as usize;
+            assert_eq!(network.run_values(&[image(seed as u64)]).unwrap()[0].to_f32(), wanted[seed]);
+        };
+        in_a_pool(300, run);
+        // The pool that rayon gives to whoever asks for none, and threads that are in no pool, at once.
+        std::thread::scope(|scope| {
+            (0..3).for_each(|_| drop(scope.spawn(|| (0..100).for_each(run))));
+            let run = &run;
+            rayon::scope(|tasks| (0..300).for_each(|number| tasks.spawn(move |_| run(number))));
+        });
+    });
+}
+
+#[test]
+fn tasks_of_a_rayon_pool_share_a_tuner() {
+    let path = std::env::temp_dir().join(format!("wgconv-threads-{}", std::process::id()));
+    let table = path.clone();
+    within(120, "tuning tasks of a pool", move || {
+        let tuning = Tuning::Measure { budget: Duration::from_millis(30) };
+        let desc = EngineDesc { tuning, tuning_table: Some(table), ..Default::default() };
+        let engine = Engine::new(&desc).unwrap();
+        let input = TensorDesc::f32(&[1, 4, 34, 34]);
+        let layer = |number: usize| {
+            let channels = 2 + number % 10;
+            let kernel = vec![0.5; channels * 4 * 9];
+            let weights = Weights { kernel: &kernel, ..Default::default() };
+            let x = engine.upload(&vec![1.0; 4 * 34 * 34], &input).unwrap();
+            let conv = engine.conv(&ConvDesc::new(4, channels, [3, 3]), &input, weights).unwrap();
+            assert_eq!(conv.run(&x).unwrap().to_vec::<f32>().unwrap()[0], 18.0);
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        // One after the other, so that a worker without a task helps the one that measures, which then looks for another.
+        pool.in_place_scope(|tasks| {
+            for number in 0..60 {
+                let layer = &layer;
+                tasks.spawn(move |_| layer(number));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+    });
+    let _ = std::fs::remove_file(path.with_extension("lock"));
+    let _ = std::fs::remove_file(path);
 }

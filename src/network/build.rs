@@ -3,8 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::convert::constant;
 use super::execute::Executable;
 use super::image::Unbound;
@@ -17,6 +15,7 @@ use crate::gpu::{self, Bound, Bounds, Dispatch, Gpu, PooledBuffer, Storage};
 use crate::graph::Graph;
 use crate::kernel::{Kernel, Slot};
 use crate::operation::Operation;
+use crate::parallel;
 use crate::tensor::{Tensor, to_bytes};
 
 /// What moving a byte takes of a device, in floating-point operations that it could do meanwhile: for how long an operation lasts that
@@ -256,5 +255,6 @@ fn compile(gpu: &Arc<Gpu>, program: &Program) -> Result<()> {
             _ => {}
         }
     }
-    kernels.into_values().collect::<Vec<_>>().par_iter().try_for_each(|kernel| gpu.pipelines.get(gpu, kernel).map(|_| ()))
+    let kernels: Vec<&Kernel> = kernels.into_values().collect();
+    parallel::collect(kernels.len(), |number| gpu.pipelines.get(gpu, kernels[number]).map(drop)).into_iter().collect()
 }

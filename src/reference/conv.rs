@@ -1,11 +1,10 @@
 //! Convolutions and transposed ones, by their definition.
 
-use rayon::prelude::*;
-
 use super::{Cell, Meetings, Output, batch_and_channel, every_output, meetings, size};
 use crate::desc::{ConvDesc, Residual};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
+use crate::parallel;
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::TensorDesc;
 use crate::weights::Weights;
@@ -56,13 +55,14 @@ pub fn conv_at(problem: &Problem, operands: &ConvOperands, indices: &[usize]) ->
     if let Some(index) = indices.iter().find(|&&index| index >= outputs) {
         return Err(Error::invalid("output", format!("has no element {index}: there are {outputs}")));
     }
-    let at = |&index: &usize| {
+    let at = |number: usize| {
+        let index = indices[number];
         let position = [index / width / height % depth, index / width % height, index % width];
         let meetings = std::array::from_fn(|axis| meetings(&conv.geometry, axis, position[axis]));
         let cell = conv.output(index, &meetings);
         (cell.value, cell.magnitude)
     };
-    Ok(indices.par_iter().map(at).collect())
+    Ok(parallel::collect(indices.len(), at))
 }
 
 struct Conv<'a> {

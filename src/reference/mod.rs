@@ -9,13 +9,12 @@
 mod conv;
 mod pool;
 
-use rayon::prelude::*;
-
 pub use conv::{ConvOperands, conv, conv_at};
 pub use pool::pool;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Geometry;
+use crate::parallel;
 use crate::tensor_desc::TensorDesc;
 use crate::weights::BatchNorm;
 
@@ -86,14 +85,14 @@ fn every_output(
 ) -> Result<Output> {
     let [depth, height, width] = geometry.output.map(size);
     let mut cells = filled(geometry.output_shape().iter().product())?;
-    let row = |(row, cells): (usize, &mut [Cell])| {
+    let row = |row: usize, cells: &mut [Cell]| {
         let mut at = [meetings(geometry, 0, row / height % depth), meetings(geometry, 1, row % height), Vec::new()];
         for (x, cell) in cells.iter_mut().enumerate() {
             at[2] = meetings(geometry, 2, x);
             *cell = output(row * width + x, &at);
         }
     };
-    cells.par_chunks_mut(width).enumerate().for_each(row);
+    parallel::pieces(&mut cells, width, row);
     Ok(Output {
         values: cells.iter().map(|cell| cell.value).collect(),
         magnitude: cells.iter().map(|cell| cell.magnitude).collect(),

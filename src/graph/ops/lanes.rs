@@ -1,8 +1,7 @@
 //! [`Lanes`]: a tensor as rows along any of its axes, which reductions and normalisations run over.
 
-use rayon::prelude::*;
-
 use super::{each, index_of, strides};
+use crate::parallel;
 use crate::value::elements;
 
 /// The rows of a shape along some axes: one for each element of the other axes, in row-major order.
@@ -51,7 +50,7 @@ impl Lanes {
 
     /// One result for each lane.
     pub fn fold<T: Copy + Sync, R: Send>(&self, list: &[T], call: impl Fn(Lane<T>) -> R + Sync) -> Vec<R> {
-        self.starts.par_iter().map(|&start| call(Lane { list, start, steps: &self.steps })).collect()
+        parallel::collect(self.starts.len(), |lane| call(Lane { list, start: self.starts[lane], steps: &self.steps }))
     }
 
     /// Each number by a function of itself and of what was found of its lane.

@@ -1,14 +1,13 @@
 //! Convolutions, poolings and matrix products. Their formulas are those of `geometry` and `reference`: here are only the ways from
 //! a graph's attributes to them.
 
-use rayon::prelude::*;
-
 use super::{Fact, Inputs, broadcast, broadcast_strides, each, index_of, not_of_type};
 use crate::activation::Activation;
 use crate::desc::{ConvDesc, Epilogue, IndexOrder, Padding, PoolDesc, PoolKind, Residual};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::graph::{ConvOp, Op, Pads};
+use crate::parallel;
 use crate::problem::Problem;
 use crate::reference::{self, ConvOperands};
 use crate::spatial::Spatial;
@@ -174,7 +173,7 @@ fn check_epilogue(epilogue: &Epilogue, inputs: &Inputs, channels: usize, output:
 /// `sum over k of term(row, column, k)` for each row and column.
 fn product<T: std::iter::Sum + Send>(shape: [usize; 2], k: usize, term: impl Fn(usize, usize, usize) -> T + Sync) -> Vec<T> {
     let [m, n] = shape;
-    (0..m * n).into_par_iter().map(|index| (0..k).map(|k| term(index / n, index % n, k)).sum()).collect()
+    parallel::collect(m * n, |index| (0..k).map(|k| term(index / n, index % n, k)).sum())
 }
 
 /// A matrix product in f64, or in integers for integer types, as numpy's `matmul`.

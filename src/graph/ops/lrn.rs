@@ -1,10 +1,9 @@
 //! Local response normalisation (Krizhevsky et al., 2012): each element by the squares of its neighbours in other channels.
 
-use rayon::prelude::*;
-
 use super::{Fact, Inputs};
 use crate::error::{Error, Result};
 use crate::graph::Op;
+use crate::parallel;
 use crate::value::{Value, elements};
 
 /// Checks what [`Op::Lrn`] asks of its input.
@@ -29,7 +28,7 @@ pub(super) fn lrn(op: &Op, inputs: &Inputs, result: &Fact) -> Value {
     let plane = elements(&x.shape()[2..]).expect("a tensor with elements has planes with elements");
     let list = x.to_f64();
     let mut output = vec![0.0; list.len()];
-    output.par_chunks_mut(plane).enumerate().for_each(|(index, output)| {
+    parallel::pieces(&mut output, plane, |index, output| {
         let (item, channel) = (index / channels, index % channels);
         // An even window has its odd channel behind.
         let first = channel.saturating_sub((size - 1) / 2);

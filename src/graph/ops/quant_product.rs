@@ -1,8 +1,6 @@
 //! Convolutions and matrix products of quantised numbers: exact sums of integers from which their zero points are taken off, and
 //! then scaled to the result's own quantisation.
 
-use rayon::prelude::*;
-
 use super::layers::{matmul, matmul_operands};
 use super::quant::{check_zero, in_type, is_scale, saturated};
 use super::{Fact, Inputs, broadcast, broadcast_strides, conv_desc, each, index_of, matmul_shape, not_of_type};
@@ -10,6 +8,7 @@ use crate::desc::PaddingMode;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::graph::{ConvOp, Op};
+use crate::parallel;
 use crate::problem::Problem;
 use crate::tensor_desc::TensorDesc;
 use crate::value::{ElementType, Value, elements};
@@ -234,7 +233,7 @@ fn convolved(geometry: &Geometry, x: &[i128], weight: &[i128]) -> Vec<i128> {
         }
         sum.into()
     };
-    (0..geometry.output_elements() as usize).into_par_iter().map(one).collect()
+    parallel::collect(geometry.output_elements() as usize, one)
 }
 
 #[cfg(test)]

@@ -3,13 +3,12 @@
 //! Every mode is separable: along one axis each output is a weighted sum of a few inputs, and the axes follow each other. What is
 //! particular to a mode ends up in an [`AxisTable`], from which the reference and the devices compute alike.
 
-use rayon::prelude::*;
-
 use super::movement::{select_or, sources};
 use super::resize_kernel::{Kernel, nearest_to};
 use super::{Fact, Inputs, axes_of, not_of_type, strides};
 use crate::error::{Error, Result};
 use crate::graph::{AspectPolicy, Coordinates, Op, Resize, ResizeMode};
+use crate::parallel;
 use crate::value::{ElementType, Value};
 
 /// One axis of a resampling: output `o` is the sum of `weights[o][t] * input[indices[o][t]]` over the taps.
@@ -95,8 +94,8 @@ fn along(table: &AxisTable, data: &[f64], sizes: &mut [usize], outside: f64) -> 
     sizes[table.axis] = table.output;
     let inner: usize = sizes[table.axis + 1..].iter().product();
     let mut result = vec![0.0; data.len() / table.input * table.output];
-    let blocks = result.par_chunks_mut(table.output * inner).zip(data.par_chunks(table.input * inner));
-    blocks.for_each(|(block, source)| {
+    parallel::pieces(&mut result, table.output * inner, |number, block| {
+        let source = &data[number * table.input * inner..];
         for (o, row) in block.chunks_mut(inner).enumerate() {
             let taps = o * table.taps..(o + 1) * table.taps;
             for (&index, &weight) in table.indices[taps.clone()].iter().zip(&table.weights[taps]) {

@@ -1,11 +1,10 @@
 //! Sampling between elements, at positions that are data themselves: flow fields and regions. What sums windows is in
 //! `sample_windows`.
 
-use rayon::prelude::*;
-
 use super::{Fact, Inputs, not_of_type, sample_windows, strides};
 use crate::error::{Error, Result};
 use crate::graph::{Op, SampleMode, SamplePadding};
+use crate::parallel;
 use crate::value::{ElementType, Value};
 
 /// Samples of a bin on each axis, at most: the regions are data, and may be of any size.
@@ -124,9 +123,12 @@ impl Grid {
         let mut result = Vec::with_capacity(shape.iter().product());
         for (item, grid) in x.chunks(channels * plane).zip(grid.chunks(positions * sizes.len())) {
             // All channels are sampled at the same places.
-            let taps: Vec<Taps> = grid.par_chunks(sizes.len()).map(|place| self.taps(place, sizes)).collect();
-            let samples = |plane: &[f64]| taps.iter().map(|taps| weighted(plane, taps)).collect::<Vec<f64>>();
-            result.par_extend(item.par_chunks(plane).map(samples).flatten());
+            let taps = parallel::collect(positions, |at| self.taps(&grid[at * sizes.len()..][..sizes.len()], sizes));
+            let samples = |channel: usize| {
+                let plane = &item[channel * plane..][..plane];
+                taps.iter().map(|taps| weighted(plane, taps)).collect::<Vec<f64>>()
+            };
+            result.extend(parallel::collect(channels, samples).concat());
         }
         result
     }
@@ -217,7 +219,8 @@ impl Regions {
         let x = inputs.value(0);
         let &[batch, channels, height, width] = image(x.shape())?;
         let (x, regions, items) = (x.to_f64(), inputs.value(1).to_f64(), inputs.value(2).to_i64());
-        let region = |(region, &item): (&[f64], &i64)| -> Result<Vec<f64>> {
+        let region = |number: usize| -> Result<Vec<f64>> {
+            let (region, item) = (&regions[number * 4..], items[number]);
             let item = usize::try_from(item)
                 .ok()
                 .filter(|&item| item < batch)
@@ -227,7 +230,7 @@ impl Regions {
             let planes = x[item * channels * height * width..].chunks(height * width).take(channels);
             Ok(planes.flat_map(|plane| bins.iter().map(|samples| self.bin(plane, samples))).collect())
         };
-        let lists: Result<Vec<Vec<f64>>> = regions.par_chunks(4).zip(&items).map(region).collect();
+        let lists: Result<Vec<Vec<f64>>> = parallel::collect(items.len().min(regions.len() / 4), region).into_iter().collect();
         let list = lists?.concat();
         debug_assert_eq!(list.len(), shape.iter().product::<usize>());
         Ok(list)

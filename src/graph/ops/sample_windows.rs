@@ -1,13 +1,12 @@
 //! Windows other than a convolution's: deformed ones, columns summed into an image, and those that reach into what came before.
 
-use rayon::prelude::*;
-
 use super::sample::{bilinear, image};
 use super::{Fact, Inputs, conv_desc};
 use crate::desc::PaddingMode;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::graph::{ConvOp, Op, Pads};
+use crate::parallel;
 use crate::problem::Problem;
 use crate::tensor_desc::TensorDesc;
 use crate::value::Value;
@@ -122,25 +121,22 @@ fn deform_conv(geometry: &Geometry, offset_groups: usize, inputs: &Inputs) -> Ve
     let mut result = Vec::with_capacity(geometry.output_elements() as usize);
     for item in 0..size(geometry.batch) {
         // What the taps meet, `[channels, taps, places]`: the same for all filters.
-        let met: Vec<f64> = (0..channels * taps * places)
-            .into_par_iter()
-            .map(|index| {
-                let (channel, tap, at) = (index / places / taps, index / places % taps, index % places);
-                let group = item * offset_groups + channel / (channels / offset_groups);
-                let shift = |axis: usize| offset[((group * taps + tap) * 2 + axis) * places + at];
-                let position = [place(1, at / columns, tap / taps_w) + shift(0), place(2, at % columns, tap % taps_w) + shift(1)];
-                let plane = &x[(item * channels + channel) * height * width..];
-                let sum: f64 = bilinear([height, width], position).into_iter().map(|(at, weight)| plane[at] * weight).sum();
-                sum * mask.map_or(1.0, |mask| mask[(group * taps + tap) * places + at])
-            })
-            .collect();
-        let outputs = (0..size(geometry.out_channels) * places).into_par_iter().map(|index| {
+        let met: Vec<f64> = parallel::collect(channels * taps * places, |index| {
+            let (channel, tap, at) = (index / places / taps, index / places % taps, index % places);
+            let group = item * offset_groups + channel / (channels / offset_groups);
+            let shift = |axis: usize| offset[((group * taps + tap) * 2 + axis) * places + at];
+            let position = [place(1, at / columns, tap / taps_w) + shift(0), place(2, at % columns, tap % taps_w) + shift(1)];
+            let plane = &x[(item * channels + channel) * height * width..];
+            let sum: f64 = bilinear([height, width], position).into_iter().map(|(at, weight)| plane[at] * weight).sum();
+            sum * mask.map_or(1.0, |mask| mask[(group * taps + tap) * places + at])
+        });
+        let outputs = parallel::collect(size(geometry.out_channels) * places, |index| {
             let (o, at) = (index / places, index % places);
             let terms = (0..group_in * taps)
                 .map(|term| weight[o * group_in * taps + term] * met[(o / group_out * group_in * taps + term) * places + at]);
             terms.sum::<f64>() + bias.map_or(0.0, |bias| bias[o])
         });
-        result.par_extend(outputs);
+        result.extend(outputs);
     }
     result
 }
@@ -167,10 +163,11 @@ fn col2im(geometry: &Geometry, x: &Value) -> Vec<f64> {
     let ([taps_d, taps_h, taps_w], [_, rows, columns]) = (geometry.kernel, geometry.output.map(size));
     let [_, height, width] = geometry.input.map(size);
     let places = geometry.output_plane() as usize;
-    let image = |blocks: &[f64]| {
+    let (x, block) = (x.to_f64(), geometry.taps() as usize * places);
+    let image = |number: usize| {
         let mut image = vec![0.0; geometry.input_plane() as usize];
         let taps = (0..taps_d).flat_map(|d| (0..taps_h).flat_map(move |h| (0..taps_w).map(move |w| [d, h, w])));
-        for (tap, row) in taps.zip(blocks.chunks(places)) {
+        for (tap, row) in taps.zip(x[number * block..].chunks(places)) {
             for (at, value) in row.iter().enumerate() {
                 let place = [at / columns / rows, at / columns % rows, at % columns];
                 let source = |axis: usize| geometry.source(axis, place[axis] as u32, tap[axis]).map(size);
@@ -181,7 +178,7 @@ fn col2im(geometry: &Geometry, x: &Value) -> Vec<f64> {
         }
         image
     };
-    x.to_f64().par_chunks(geometry.taps() as usize * places).flat_map(image).collect()
+    parallel::collect(x.len() / block, image).concat()
 }
 
 /// Each channel by its own kernel, whose last tap is at the output's place, over the state and then the input.
