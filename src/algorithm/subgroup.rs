@@ -229,28 +229,31 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
     }
     line("        }\n    }".into());
     line("    let first_m = block_m * BLOCK_M;".into());
-    for j in 0..tile.thread_n {
-        line(format!(
-            "    store_column(column_output(block_n * BLOCK_N + lane + {j} * LANES), first_m, column_{j}, tiles * BLOCK_K,"
-        ));
-        let sums: Vec<String> = (0..vectors).map(|i| format!("sum_{i}_{j}")).collect();
-        line(format!("        array<Sums, BLOCK_M / 4>({}));", sums.join(", ")));
+    // A loop, as the text of a store is long on devices that store lane by lane, and code that a cache does not hold is slow. The sums
+    // are chosen, not indexed: an array would put them into memory.
+    line("    for (var j = 0; j < COLUMNS; j += 1) {".into());
+    line("        let start = column_output(block_n * BLOCK_N + lane + j * LANES);".into());
+    line(format!("        let column = {};", chosen("column", tile.thread_n)));
+    for i in 0..vectors {
+        let sums = chosen(&format!("sum_{i}"), tile.thread_n);
+        line(format!("        store_four({sums}, column, tiles * BLOCK_K, first_m + 4 * {i}, start);"));
     }
+    line("    }".into());
     line("}\n".into());
-    line(
-        "fn store_column(start: i32, first_m: i32, column: i32, terms: i32, sums: array<Sums, BLOCK_M / 4>) {\n\
-         \x20   if (start < 0) {\n\
-         \x20       return;\n\
-         \x20   }\n\
-         \x20   var values = sums;\n\
-         \x20   for (var i = 0; i < BLOCK_M; i += 1) {\n\
-         \x20       let m = first_m + i;\n\
-         \x20       if (m < g.group_out) {\n\
-         \x20           finish(values[i / 4][i % 4], column, terms, group * g.group_out + m, start + m * output_channel_step());\n\
-         \x20       }\n\
-         \x20   }\n\
-         }"
-        .into(),
-    );
+    line("// Four rows of a column.".into());
+    line("fn store_four(sums: Sums, column: i32, terms: i32, m: i32, start: i32) {".into());
+    line("    if (start < 0) {\n        return;\n    }".into());
+    line("    let at = start + m * output_channel_step();".into());
+    for (row, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
+        line(format!("    if (m + {row} < g.group_out) {{"));
+        let channel = format!("group * g.group_out + m + {row}");
+        line(format!("        finish(sums.{part}, column, terms, {channel}, at + {row} * output_channel_step());\n    }}"));
+    }
+    line("}".into());
     text
+}
+
+/// The `name_j` of a variable `j` below `count`.
+fn chosen(name: &str, count: u32) -> String {
+    (1..count).fold(format!("{name}_0"), |text, j| format!("select({text}, {name}_{j}, j == {j})"))
 }
