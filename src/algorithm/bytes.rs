@@ -14,7 +14,7 @@ use crate::geometry::Geometry;
 use crate::kernel::{GeometryMode, Kernel, Slot};
 use crate::limits::DeviceLimits;
 use crate::problem::Problem;
-use crate::tensor_desc::DType;
+use crate::tensor_desc::{DType, TensorDesc};
 
 /// The dispatch of a convolution of bytes, and how its weights lie.
 ///
@@ -22,9 +22,13 @@ use crate::tensor_desc::DType;
 /// bytes and its zero point. Output: i32.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ByteProduct {
-    pub step: Step,
+    problem: Problem,
     geometry: Geometry,
     packing: Packing,
+    operands: Operands,
+    tile: Loop,
+    centred: bool,
+    mode: GeometryMode,
 }
 
 /// Which loop, with its tile.
@@ -49,12 +53,33 @@ impl ByteProduct {
                 Loop::Workgroup(tile) => (tile.block_m, tile.block_k),
                 Loop::Subgroup(tile) => (tile.block_m, tile.block_k(&product.geometry)),
             };
-            match step(&product, limits, &tile, centred).and_then(|step| step.check(limits).map(|()| step)) {
-                Ok(step) => return Ok(Self { step, geometry, packing: operands.packing(block_m, block_k) }),
+            let packing = operands.packing(block_m, block_k);
+            let made = Self { problem: problem.clone(), geometry, packing, operands, tile, centred, mode };
+            match made.step(problem.input.shape()[0], limits) {
+                Ok(_) => return Ok(made),
                 Err(error) => refusal = error,
             }
         }
         Err(refusal)
+    }
+
+    /// The dispatch for so many batch items, at most those of the layer; weights lie the same for all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the limit that it passes.
+    pub fn step(&self, items: usize, limits: &DeviceLimits) -> Result<Step> {
+        let mut shape = self.problem.input.shape().to_vec();
+        shape[0] = items;
+        let problem = Problem { input: TensorDesc::f32(&shape), ..self.problem.clone() };
+        let geometry = Geometry::new(&problem)?;
+        let product = product(&problem, &geometry, limits, self.operands, self.mode).expect("the layer was accepted");
+        let step = step(&product, limits, &self.tile, self.centred)?;
+        step.check(limits).map(|()| step)
+    }
+
+    /// Operations for so many batch items: two for each product of bytes, of which a word has four.
+    pub fn flop(&self, items: usize) -> u64 {
+        self.geometry.flop() / u64::from(self.geometry.batch.max(1)) * items as u64 * 4
     }
 
     /// The output's shape.

@@ -18,10 +18,6 @@ use crate::operation::Operation;
 use crate::parallel;
 use crate::tensor::{Tensor, to_bytes};
 
-/// What moving a byte takes of a device, in floating-point operations that it could do meanwhile: for how long an operation lasts that
-/// does little else.
-pub(super) const FLOP_OF_A_BYTE: u64 = 16;
-
 /// What a slot of a step is bound to; `None` where nothing fills it.
 pub(super) type Find<'a> = dyn Fn(Slot) -> Result<Option<Bound>> + 'a;
 
@@ -124,16 +120,14 @@ impl Executable {
     /// The dispatches of a step, but for those of a texture.
     fn prepare(&self, number: usize, builder: &mut Builder, unbound: &mut Vec<Unbound>) -> Result<Vec<Dispatch>> {
         let mut dispatches = Vec::new();
-        let mut dispatch = |step: &Step, flop: Option<u64>, find: &Find| {
+        // `work` gives the operations for the bytes that are bound.
+        let mut dispatch = |step: &Step, work: &dyn Fn(u64) -> u64, find: &Find| {
             match self.program.image_of(number, &step.kernel) {
                 Some(input) => {
                     let place = dispatches.len() + unbound.len();
-                    unbound.push(Unbound::new(self, step, flop, find, [number, place, input])?);
+                    unbound.push(Unbound::new(self, step, work, find, [number, place, input])?);
                 }
-                None => {
-                    let made = self.dispatch(step, find)?;
-                    dispatches.push(Dispatch { flop: flop.unwrap_or(made.flop), ..made });
-                }
+                None => dispatches.push(self.dispatch(step, work, find)?),
             }
             Ok(())
         };
@@ -154,11 +148,11 @@ impl Executable {
                         let whole = all.nth(set).map(|(_, bounds)| bounds);
                         whole.map(|bounds| bounds.range(plan.view(part, slot).as_ref().map(View::range))).transpose()
                     };
-                    dispatch(&plan.steps[part], Some(plan.step_flop()), &find)?;
+                    dispatch(&plan.steps[part], &|_| plan.step_flop(), &find)?;
                 }
             }
             Work::Operation { operation, operands, output } => {
-                let Operation { step, parameters, tables, views } = operation.as_ref();
+                let Operation { step, parameters, tables, views, .. } = operation.as_ref();
                 let mut fixed = vec![(Slot::Output, self.tensor(*output).bounds())];
                 if !parameters.is_empty() {
                     fixed.push((Slot::Parameters, builder.upload(bytemuck::cast_slice(parameters), gpu::UNIFORM)?));
@@ -175,7 +169,7 @@ impl Executable {
                     let view = views.iter().find(|view| view.slot == slot).map(View::range);
                     whole.map(|bounds| bounds.range(view)).transpose()
                 };
-                dispatch(step, None, &find)?;
+                dispatch(step, &|bytes| operation.work(bytes), &find)?;
             }
             Work::Upload { .. } | Work::Download { .. } | Work::Host => {}
         }
@@ -208,14 +202,14 @@ impl Executable {
         Ok(())
     }
 
-    fn dispatch(&self, step: &Step, find: &Find) -> Result<Dispatch> {
+    fn dispatch(&self, step: &Step, work: &dyn Fn(u64) -> u64, find: &Find) -> Result<Dispatch> {
         let (gpu, Step { kernel, grid }) = (&self.gpu, step);
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
         let unfilled = || Error::invalid("kernel", format!("{} has a binding that nothing fills", kernel.label));
         let find = |slot: Slot| find(slot)?.ok_or_else(unfilled);
         let bound = kernel.bindings.iter().map(|binding| find(binding.slot)).collect::<Result<Vec<Bound>>>()?;
         let bind_group = gpu::bind(gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
-        let flop = FLOP_OF_A_BYTE * bound.iter().map(|bound| bound.bytes).sum::<u64>();
+        let flop = work(bound.iter().map(|bound| bound.bytes).sum());
         Ok(Dispatch { pipeline, bind_group, grid: *grid, flop })
     }
 }

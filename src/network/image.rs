@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::build::{FLOP_OF_A_BYTE, Find};
+use super::build::Find;
 use super::execute::{Executable, Operand};
 use super::program::{DeviceId, ImageInput, ImageOutput, LayerWeights, Outcome, Program, Source, Step, Work};
 use crate::algorithm::Step as PlanStep;
@@ -182,7 +182,7 @@ impl Unbound {
     pub fn new(
         executable: &Executable,
         dispatch: &PlanStep,
-        flop: Option<u64>,
+        work: &dyn Fn(u64) -> u64,
         find: &Find,
         [step, place, input]: [usize; 3],
     ) -> Result<Self> {
@@ -190,8 +190,7 @@ impl Unbound {
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
         let bound = kernel.bindings.iter().map(|binding| if binding.image.is_some() { Ok(None) } else { find(binding.slot) });
         let bound = bound.collect::<Result<Vec<Option<Bound>>>>()?;
-        let bytes = bound.iter().flatten().map(|bound| bound.bytes).sum::<u64>();
-        let flop = flop.unwrap_or(FLOP_OF_A_BYTE * bytes);
+        let flop = work(bound.iter().flatten().map(|bound| bound.bytes).sum());
         Ok(Self { step, place, input, pipeline, bound, grid: *grid, flop })
     }
 
@@ -212,7 +211,7 @@ impl Executable {
             Slot::Parameters => parameters.range(None).map(Some),
             _ => Ok(None),
         };
-        Unbound::new(self, step, None, &find, [0, 0, output.output])
+        Unbound::new(self, step, &|bytes| output.operation.work(bytes), &find, [0, 0, output.output])
     }
 
     /// The dispatches of each step, with the textures of a run.

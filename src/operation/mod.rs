@@ -48,11 +48,27 @@ pub(crate) struct Operation {
     pub parameters: Vec<[i32; 4]>,
     /// What each [`Slot::Table`] holds.
     pub tables: Vec<Vec<u8>>,
-    /// The ranges that are bound; without any, whole buffers are.
+    /// The ranges that are bound; a slot without one is bound to the whole.
     pub views: Vec<View>,
+    /// Floating-point operations, of kernels that do more than moving bytes takes.
+    pub flop: u64,
 }
 
+/// What moving a byte takes of a device, in floating-point operations that it could do meanwhile: for how long an operation lasts that
+/// does little else.
+pub(crate) const FLOP_OF_A_BYTE: u64 = 16;
+
 impl Operation {
+    /// The dispatch of a layer that does so many operations.
+    pub fn of_layer(step: Step, flop: u64) -> Self {
+        Self { step, parameters: Vec::new(), tables: Vec::new(), views: Vec::new(), flop }
+    }
+
+    /// About how many floating-point operations a device could do while it runs, where it moves so many bytes.
+    pub fn work(&self, bytes: u64) -> u64 {
+        FLOP_OF_A_BYTE.saturating_mul(bytes).saturating_add(self.flop)
+    }
+
     /// A kernel over so many workgroups.
     fn new(kernel: Kernel, workgroups: u64, parameters: Vec<[i32; 4]>, limits: &DeviceLimits) -> Result<Self> {
         let kernel = kernel
@@ -61,7 +77,7 @@ impl Operation {
             .binding("p", "Parameters", Slot::Parameters);
         let step = Step { kernel, grid: fold(workgroups, limits.workgroups)? };
         step.check(limits)?;
-        Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new() })
+        Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new(), flop: 0 })
     }
 }
 

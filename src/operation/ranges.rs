@@ -1,7 +1,7 @@
 //! A [`Map`] over tensors of which one binding does not hold the whole: in blocks along its axes, each bound to the ranges that it
 //! touches.
 
-use super::{Map, Operand, Operation};
+use super::{FLOP_OF_A_BYTE, Map, Operand, Operation};
 use crate::algorithm::View;
 use crate::error::{Error, Result};
 use crate::kernel::Slot;
@@ -30,18 +30,27 @@ fn view(operand: &Operand, shape: &[usize], slot: Slot) -> (View, Operand) {
 
 impl Map<'_> {
     /// The kernels that compute the map, where the tensors, the output first, have so many bytes. More than one where a binding does
-    /// not hold one of them.
+    /// not hold one of them, or where one would take longer than a submission may.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where no block fits, or too many would be needed.
     pub fn operations(&self, bytes: &[u64], limits: &DeviceLimits) -> Result<Vec<Operation>> {
         let ranges = Ranges::of(limits);
-        if bytes.iter().all(|&bytes| bytes <= ranges.most) {
+        let elements = self.elements_at_once(limits);
+        if bytes.iter().all(|&bytes| bytes <= ranges.most) && self.count() <= elements {
             return Ok(vec![self.operation(limits)?]);
         }
-        let mut list = Vec::new();
-        self.blocks(ranges, limits, &mut list)?;
-        Ok(list)
+        self.blocks(ranges, elements, limits)
+    }
+
+    fn count(&self) -> u64 {
+        self.shape.iter().map(|&size| size as u64).product()
+    }
+
+    /// The elements that a submission has time for. What would take too many blocks is long.
+    fn elements_at_once(&self, limits: &DeviceLimits) -> u64 {
+        let bytes: u64 = self.tensors().map(|(_, operand)| operand.dtype.bytes() as u64).sum();
+        (limits.submission_flop / (FLOP_OF_A_BYTE * bytes)).max(self.count() / (MOST as u64 / 8)).max(1)
     }
 
     /// The tensors with what they are bound to, the output first.
@@ -49,53 +58,75 @@ impl Map<'_> {
         std::iter::once((Slot::Output, &self.output)).chain((0..).map(Slot::Operand).zip(&self.operands))
     }
 
-    /// A part of the map: some of the places on an axis.
-    fn part<'a>(&self, axis: usize, first: usize, shape: &'a [usize]) -> Map<'a>
-    where
-        Self: 'a,
-    {
-        let moved =
-            |operand: &Operand| Operand { offset: operand.offset + first as i64 * operand.strides[axis], ..operand.clone() };
-        let (output, operands) = (moved(&self.output), self.operands.iter().map(moved).collect());
-        Map { shape, output, operands, ..self.clone() }
+    /// The kernel of a block, bound to the ranges that it touches.
+    fn bound(&self, limits: &DeviceLimits) -> Result<Operation> {
+        let (views, mut seen): (Vec<View>, Vec<Operand>) =
+            self.tensors().map(|(slot, operand)| view(operand, self.shape, slot)).unzip();
+        let output = seen.remove(0);
+        let mut operation = Map { output, operands: seen, ..self.clone() }.operation(limits)?;
+        operation.views = views;
+        Ok(operation)
     }
 
-    /// Adds the largest blocks that fit, one after the other.
-    fn blocks(&self, ranges: Ranges, limits: &DeviceLimits, list: &mut Vec<Operation>) -> Result<()> {
-        let fits = |map: &Map| {
-            let views = map.tensors().map(|(slot, operand)| view(operand, map.shape, slot).0);
-            views.into_iter().all(|view| ranges.hold(view.offset, view.bytes))
-        };
-        if fits(self) {
-            if list.len() == MOST {
-                let most = ranges.most;
-                return Err(Error::unsupported("input", format!("needs more than {MOST} bindings of at most {most} bytes each")));
-            }
-            let (views, mut seen): (Vec<View>, Vec<Operand>) =
-                self.tensors().map(|(slot, operand)| view(operand, self.shape, slot)).unzip();
-            let output = seen.remove(0);
-            let mut operation = Map { output, operands: seen, ..self.clone() }.operation(limits)?;
-            operation.views = views;
-            list.push(operation);
-            return Ok(());
+    /// Whether a block is too large: the axis to cut it along, and how many places of that are not too many for what is exceeded.
+    /// `None` where it fits.
+    fn cut(&self, ranges: Ranges, elements: u64) -> Result<Option<(usize, usize)>> {
+        let of = |axis: usize, size: usize| [&self.shape[..axis], &[size], &self.shape[axis + 1..]].concat();
+        let count = self.count();
+        if count > elements
+            && let Some(axis) = self.shape.iter().position(|&size| size > 1)
+        {
+            let of_a_place = count / self.shape[axis] as u64;
+            return Ok(Some((axis, usize::try_from(elements / of_a_place).unwrap_or(1).max(1))));
         }
-        let Some(axis) = self.shape.iter().position(|&size| size > 1) else {
-            let most = ranges.most;
-            return Err(Error::unsupported("input", format!("has elements too far apart for a binding of {most} bytes")));
-        };
-        let of = |size: usize| [&self.shape[..axis], &[size], &self.shape[axis + 1..]].concat();
-        let mut first = 0;
-        while first < self.shape[axis] {
-            // What fits from here on, or one place of the axis to be cut further.
-            let (mut block, mut too_large) = (1, self.shape[axis] - first + 1);
+        for (slot, operand) in self.tensors() {
+            let holds = |shape: &[usize]| {
+                let (view, _) = view(operand, shape, slot);
+                ranges.hold(view.offset, view.bytes)
+            };
+            if holds(self.shape) {
+                continue;
+            }
+            // Where it reaches farthest.
+            let reach = |axis: &usize| operand.strides[*axis].abs() * (self.shape[*axis] as i64 - 1);
+            let axis = (0..self.shape.len()).max_by_key(reach).filter(|axis| reach(axis) > 0).ok_or_else(|| {
+                Error::unsupported("input", format!("has elements too far apart for a binding of {} bytes", ranges.most))
+            })?;
+            let (mut block, mut too_large) = (1, self.shape[axis]);
             while too_large - block > 1 {
                 let middle = block + (too_large - block) / 2;
-                if fits(&self.part(axis, first, &of(middle))) { block = middle } else { too_large = middle }
+                if holds(&of(axis, middle)) { block = middle } else { too_large = middle }
             }
-            self.part(axis, first, &of(block)).blocks(ranges, limits, list)?;
-            first += block;
+            return Ok(Some((axis, block)));
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// The kernels of the largest blocks that fit.
+    fn blocks(&self, ranges: Ranges, elements: u64, limits: &DeviceLimits) -> Result<Vec<Operation>> {
+        let mut list = Vec::new();
+        // What is left to do, the next at the end: a shape and where its tensors begin.
+        let mut left = vec![(self.shape.to_vec(), self.output.clone(), self.operands.clone())];
+        while let Some((shape, output, operands)) = left.pop() {
+            let block = Map { shape: &shape, output, operands, ..self.clone() };
+            let Some((axis, size)) = block.cut(ranges, elements)? else {
+                if list.len() == MOST {
+                    let most = ranges.most;
+                    return Err(Error::unsupported(
+                        "input",
+                        format!("needs more than {MOST} bindings of at most {most} bytes each"),
+                    ));
+                }
+                list.push(block.bound(limits)?);
+                continue;
+            };
+            let moved =
+                |operand: &Operand| Operand { offset: operand.offset + size as i64 * operand.strides[axis], ..operand.clone() };
+            let sized = |size: usize| [&shape[..axis], &[size], &shape[axis + 1..]].concat();
+            left.push((sized(shape[axis] - size), moved(&block.output), block.operands.iter().map(moved).collect()));
+            left.push((sized(size), block.output, block.operands));
+        }
+        Ok(list)
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Lowering;
 use super::layers::{Convolution, Numbers};
+use super::slices::Items;
 use crate::desc::ConvDesc;
 use crate::error::Result;
 use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, matmul_operands};
@@ -222,8 +223,9 @@ impl Lowering<'_> {
             }
         };
         let output = self.temp(&product.output_shape(), DType::I32);
-        let operation = Operation { step: product.step, parameters: Vec::new(), tables: Vec::new(), views: Vec::new() };
-        self.operation(operation, &[words, panels, zero, terms], output);
+        let limits = *self.engine.limits();
+        let items = Items { outer: shape[0], own: &[words], shared: &[panels, zero, terms] };
+        self.by_items(&items, output, |count| Ok(Operation::of_layer(product.step(count, &limits)?, product.flop(count))))?;
         Ok(output)
     }
 
@@ -240,9 +242,17 @@ impl Lowering<'_> {
     }
 
     fn pack_bytes(&mut self, pack: &PackBytes, from: DeviceId, fill: DeviceId) -> Result<DeviceId> {
-        let operation = pack.operation(self.dtype(from), self.engine.limits())?;
         let words = self.temp(&[pack.count()], DType::I32);
-        self.operation(operation, &[from, fill], words);
+        let (dtype, limits) = (self.dtype(from), *self.engine.limits());
+        // Columns of a matrix lie among each other.
+        let elements: usize = self.shape(from).iter().product();
+        if pack.strides[0] * pack.outer != elements {
+            self.operation(pack.operation(dtype, &limits)?, &[from, fill], words);
+            return Ok(words);
+        }
+        self.by_items(&Items { outer: pack.outer, own: &[from], shared: &[fill] }, words, |outer| {
+            PackBytes { outer, ..*pack }.operation(dtype, &limits)
+        })?;
         Ok(words)
     }
 

@@ -1,6 +1,7 @@
 //! Convolutions that are another operation and then a convolution: deformed ones, and causal ones with a state.
 
 use super::layers::{Convolution, Numbers};
+use super::slices::Items;
 use super::{Done, Lowering};
 use crate::desc::{ConvDesc, Epilogue};
 use crate::error::Result;
@@ -44,11 +45,15 @@ impl Lowering<'_> {
         let geometry = Geometry::new(&Problem::conv(&desc, self.desc(input)))?;
         let mut operands = vec![input, self.input(node, 2)?];
         operands.extend(self.optional_input(node, 4)?);
-        let deform = Deform { dtype: self.dtype(input), geometry: &geometry, offset_groups, mask: operands.len() == 3 };
-        let operation = deform.operation(self.engine.limits())?;
+        let (dtype, mask) = (self.dtype(input), operands.len() == 3);
         let (rows, places) = (x[1] * geometry.taps() as usize, geometry.output_plane() as usize);
-        let columns = self.temp(&[x[0], rows, places], deform.dtype);
-        self.operation(operation, &operands, columns);
+        let columns = self.temp(&[x[0], rows, places], dtype);
+        let limits = *self.engine.limits();
+        self.by_items(&Items { outer: x[0], own: &operands, shared: &[] }, columns, |count| {
+            // No more than the whole has, which fits.
+            let geometry = Geometry { batch: count as u32, ..geometry.clone() };
+            Deform { dtype, geometry: &geometry, offset_groups, mask }.operation(&limits)
+        })?;
 
         let flat = ConvDesc {
             groups: desc.groups,

@@ -9,6 +9,7 @@ mod movement;
 mod norm;
 mod pointwise;
 mod quant;
+mod slices;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::ops::{Fact, broadcast, broadcast_strides};
 use crate::graph::{Graph, Node, Op, ValueId};
+use crate::kernel::Slot;
 use crate::layout::Layout;
 use crate::limits::Ranges;
 use crate::operation::{Arithmetic, Map, Operand, Operation, dense};
@@ -106,13 +108,16 @@ impl Lowering<'_> {
     /// Whether all tensors of the steps from this one on fit a binding of the device; layers are planned in parts where they do not.
     fn check_bindings(&self, first: usize) -> Result<()> {
         let limit = Ranges::of(self.engine.limits()).most;
-        let bound_in_parts = |work: &Work| match work {
-            Work::Layer { .. } => true,
-            Work::Operation { operation, .. } => !operation.views.is_empty(),
-            _ => false,
+        // What an operation is bound to as a whole.
+        let bound = |step: &Step| match &step.work {
+            Work::Operation { operation, operands, output } => {
+                let slots = (0..).map(Slot::Operand).zip(operands).chain([(Slot::Output, output)]);
+                let whole = slots.filter(|(slot, _)| operation.views.iter().all(|view| view.slot != *slot));
+                whole.map(|(_, &id)| id).collect()
+            }
+            _ => Vec::new(),
         };
-        let steps = self.program.steps[first..].iter().filter(|step| !bound_in_parts(&step.work));
-        let touched = steps.flat_map(|step| step.work.reads().into_iter().chain(step.work.writes()));
+        let touched = self.program.steps[first..].iter().flat_map(bound);
         match touched.map(|id| (id, self.program.bytes(id))).find(|(_, bytes)| *bytes > limit) {
             None => Ok(()),
             Some((id, bytes)) => Err(Error::unsupported(

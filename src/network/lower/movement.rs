@@ -1,12 +1,14 @@
 //! Movement: views where nothing moves, strided copies where something does.
 
+use super::slices::Items;
 use super::{Done, Lowering};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::ops::resize::tables;
 use crate::graph::ops::{Fact, Inputs, axis_of, centre_windows, pad_amounts, slice_axes};
 use crate::graph::{Node, Op, PadMode, Resize, ResizeMode};
+use crate::limits::Ranges;
 use crate::network::program::DeviceId;
-use crate::operation::{Gather, Operand, Pad, Resample, dense};
+use crate::operation::{Arithmetic, Gather, Map, Operand, Pad, Resample, dense};
 use crate::tensor_desc::DType;
 use crate::value::ElementType;
 
@@ -175,10 +177,54 @@ impl Lowering<'_> {
             PadMode::Edge => 2,
             PadMode::Wrap => 3,
         };
-        let operation = Pad { dtype, mode, value, shape: &shape, amounts }.operation(self.engine.limits())?;
         let output = self.temp(result, dtype);
-        self.operation(operation, &[from], output);
+        let first = amounts.iter().position(|&amounts| amounts != (0, 0)).unwrap_or(shape.len());
+        let outer: usize = shape[..first].iter().product();
+        let most = Ranges::of(self.engine.limits()).most;
+        if mode == 0 && [from, output].iter().any(|&id| self.item_bytes(id, outer) > most) {
+            self.pad_by_copy(from, value, amounts, output)?;
+            return Ok(output);
+        }
+        let amounts = [&[(0, 0)], &amounts[first..]].concat();
+        let limits = *self.engine.limits();
+        self.by_items(&Items { outer, own: &[from], shared: &[] }, output, |count| {
+            Pad { dtype, mode, value, shape: &[&[count], &shape[first..]].concat(), amounts: &amounts }.operation(&limits)
+        })?;
         Ok(output)
+    }
+
+    /// A value everywhere and then what it surrounds: functions of elements, which are cut along any axis.
+    fn pad_by_copy(&mut self, from: DeviceId, value: f32, amounts: &[(i64, i64)], output: DeviceId) -> Result<()> {
+        let (shape, result, dtype) = (self.shape(from), self.shape(output), self.dtype(output));
+        if !value.is_finite() {
+            return Err(Error::unsupported("constant_value", format!("is {value}, which no text of a kernel holds")));
+        }
+        let dense_output = |offset: i64| Operand { dtype, offset, strides: dense(&result) };
+        let (output_operand, function) = (dense_output(0), format!("{value:e}f"));
+        let fill = Map {
+            name: "fill",
+            shape: &result,
+            operands: Vec::new(),
+            output: output_operand,
+            arithmetic: Arithmetic::Float,
+            function: &function,
+        };
+        self.mapped(&fill, &[], output)?;
+        let inside: Vec<usize> = shape
+            .iter()
+            .zip(amounts)
+            .map(|(&size, &(begin, end))| (size as i64 + begin.min(0) + end.min(0)).max(0) as usize)
+            .collect();
+        if inside.contains(&0) {
+            return Ok(());
+        }
+        let offset = |strides: &[i64], sign: i64| -> i64 {
+            strides.iter().zip(amounts).map(|(stride, &(begin, _))| stride * (sign * begin).max(0)).sum()
+        };
+        let strides = dense(&shape);
+        let read = Operand { dtype, offset: offset(&strides, -1), strides };
+        let write = dense_output(offset(&dense(&result), 1));
+        self.copy("pad", from, read, output, write, &inside)
     }
 
     fn gather(&mut self, node: &Node, facts: &[Option<Fact>], axis: usize, result: &[usize]) -> Result<Done> {
@@ -204,9 +250,11 @@ impl Lowering<'_> {
             indices: indices.len(),
             zeros: false,
         };
-        let operation = gather.operation(self.engine.limits())?;
         let output = self.temp(result, gather.dtype);
-        self.operation(operation, &[from, at], output);
+        let limits = *self.engine.limits();
+        self.by_items(&Items { outer: gather.outer, own: &[from], shared: &[at] }, output, |outer| {
+            Gather { outer, ..gather.clone() }.operation(&limits)
+        })?;
         self.set(node, 0, output);
         Ok(true)
     }
@@ -229,10 +277,12 @@ impl Lowering<'_> {
                 weights: &weights,
                 outside: resize.extrapolation,
             };
-            let operation = resample.operation(self.engine.limits())?;
             shape[table.axis] = table.output;
             let output = self.temp(&shape, dtype);
-            self.operation(operation, &[current], output);
+            let limits = *self.engine.limits();
+            self.by_items(&Items { outer: resample.outer, own: &[current], shared: &[] }, output, |outer| {
+                Resample { outer, ..resample.clone() }.operation(&limits)
+            })?;
             current = output;
         }
         let dtype = self.dtype(from);

@@ -1,14 +1,37 @@
 //! Normalisations, softmax and reductions: a kernel for the rows, and a map for scale and shift.
 
+use super::slices::Items;
 use super::{Done, Lowering};
 use crate::desc::{Padding, PoolDesc, PoolKind};
 use crate::error::Result;
 use crate::graph::ops::{Fact, Inputs, axes_of, axis_of, normalised_axes, reduced_axes, softmax_axes};
 use crate::graph::{Node, Op, Reduce, SoftmaxKind};
+use crate::limits::Ranges;
 use crate::network::program::DeviceId;
 use crate::operation::{Normalise, NormaliseKind, Reduction, ReductionKind};
 use crate::tensor_desc::DType;
 use crate::value::ElementType;
+
+/// A tensor as items, which are what lies along the axes from the first reduced one on.
+struct Rows<'a> {
+    outer: usize,
+    inner: &'a [usize],
+    /// The reduced axes, of an item behind the axis of the items.
+    axes: Vec<usize>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(shape: &'a [usize], axes: &[usize]) -> Self {
+        let first = axes.iter().copied().min().unwrap_or(shape.len());
+        let (outer, inner) = shape.split_at(first);
+        Self { outer: outer.iter().product(), inner, axes: axes.iter().map(|axis| axis + 1 - first).collect() }
+    }
+
+    /// Of so many items.
+    fn shape(&self, items: usize) -> Vec<usize> {
+        [&[items], self.inner].concat()
+    }
+}
 
 impl Lowering<'_> {
     pub(super) fn norm(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
@@ -130,20 +153,50 @@ impl Lowering<'_> {
 
     fn normalise(&mut self, input: DeviceId, kind: NormaliseKind, axes: &[usize]) -> Result<DeviceId> {
         let (shape, dtype) = (self.shape(input), self.dtype(input));
-        let operation = Normalise { kind, dtype, shape: &shape, axes }.operation(self.engine.limits())?;
+        if let Some(order) = self.rows_last(input, axes) {
+            let turned = self.transpose(input, &order)?;
+            let rows: Vec<usize> = (shape.len() - axes.len()..shape.len()).collect();
+            let turned = self.normalise(turned, kind, &rows)?;
+            let back: Vec<usize> =
+                (0..order.len()).map(|axis| order.iter().position(|&from| from == axis).unwrap_or(0)).collect();
+            return self.transpose(turned, &back);
+        }
         let output = self.temp(&shape, dtype);
-        self.operation(operation, &[input], output);
+        let rows = Rows::new(&shape, axes);
+        let limits = *self.engine.limits();
+        self.by_items(&Items { outer: rows.outer, own: &[input], shared: &[] }, output, |count| {
+            Normalise { kind, dtype, shape: &rows.shape(count), axes: &rows.axes }.operation(&limits)
+        })?;
         Ok(output)
+    }
+
+    /// The axes with the reduced ones behind all others, where these must be cut along: a binding does not hold what lies along the axes
+    /// from the first reduced one on.
+    fn rows_last(&self, input: DeviceId, axes: &[usize]) -> Option<Vec<usize>> {
+        let shape = self.shape(input);
+        let (kept, reduced): (Vec<usize>, Vec<usize>) = (0..shape.len()).partition(|axis| !axes.contains(axis));
+        let order = [kept, reduced].concat();
+        let item = self.item_bytes(input, Rows::new(&shape, axes).outer);
+        (!order.is_sorted() && item > Ranges::of(self.engine.limits()).most).then_some(order)
     }
 
     /// A reduction; reduced axes stay with length 1.
     fn reduce(&mut self, input: DeviceId, kind: ReductionKind, axes: &[usize], dtype: DType) -> Result<DeviceId> {
         let shape = self.shape(input);
-        let operation = Reduction { kind, dtype: self.dtype(input), shape: &shape, axes }.operation(self.engine.limits())?;
         let reduced: Vec<usize> =
             shape.iter().enumerate().map(|(axis, &size)| if axes.contains(&axis) { 1 } else { size }).collect();
+        if let Some(order) = self.rows_last(input, axes) {
+            let turned = self.transpose(input, &order)?;
+            let rows: Vec<usize> = (shape.len() - axes.len()..shape.len()).collect();
+            let output = self.reduce(turned, kind, &rows, dtype)?;
+            return Ok(self.view(output, &reduced));
+        }
         let output = self.temp(&reduced, dtype);
-        self.operation(operation, &[input], output);
+        let (rows, of) = (Rows::new(&shape, axes), self.dtype(input));
+        let limits = *self.engine.limits();
+        self.by_items(&Items { outer: rows.outer, own: &[input], shared: &[] }, output, |count| {
+            Reduction { kind, dtype: of, shape: &rows.shape(count), axes: &rows.axes }.operation(&limits)
+        })?;
         Ok(output)
     }
 

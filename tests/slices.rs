@@ -1,0 +1,155 @@
+//! Operations around layers on tensors that are too large for one dispatch: in slices, on the device, with the results of the whole.
+
+use std::time::Duration;
+
+use wgconv::{
+    AspectPolicy, ConvOp, Coordinates, DeviceClass, ElementType, Engine, EngineDesc, Graph, Nearest, Network, NetworkDesc, Op,
+    PadMode, Pads, Reduce, Resize, ResizeMode, SoftmaxKind, Value,
+};
+
+mod support;
+use support::{Random, difference, dims};
+
+fn engine(desc: &EngineDesc) -> Engine {
+    Engine::new(desc).unwrap_or_else(|error| panic!("these tests need a GPU adapter: {error}"))
+}
+
+/// An operation with its inputs, of which the rest are constants.
+struct Case {
+    op: Op,
+    inputs: Vec<Value>,
+    constants: Vec<Option<Value>>,
+}
+
+impl Case {
+    fn new(op: Op, shapes: &[&[usize]], constants: &[Value]) -> Self {
+        let random = |(seed, shape): (u64, &&[usize])| {
+            Value::new(shape, Random::new(seed).numbers(shape.iter().product(), -1.0, 1.0)).unwrap()
+        };
+        Self { op, inputs: (1..).zip(shapes).map(random).collect(), constants: constants.iter().cloned().map(Some).collect() }
+    }
+
+    fn graph(&self) -> Graph {
+        let mut graph = Graph::new("single");
+        let mut ids = Vec::new();
+        for (number, value) in self.inputs.iter().enumerate() {
+            ids.push(Some(graph.input_of(&format!("x{number}"), value.element(), &dims(value.shape()))));
+        }
+        ids.extend(self.constants.iter().map(|value| value.as_ref().map(|value| graph.constant("", value.clone()))));
+        let y = graph.apply_many("", self.op.clone(), &ids, 1)[0];
+        graph.output("y", y);
+        graph
+    }
+}
+
+/// Bytes as numbers of a type.
+fn bytes(element: ElementType, shape: &[usize], seed: u64) -> Value {
+    let mut random = Random::new(seed);
+    let number = |random: &mut Random| random.below(256) as i32 - if element == ElementType::I8 { 128 } else { 0 };
+    let list: Vec<i32> = (0..shape.iter().product()).map(|_| number(&mut random)).collect();
+    match element {
+        ElementType::I8 => Value::new(shape, list.into_iter().map(|number| number as i8).collect::<Vec<_>>()).unwrap(),
+        _ => Value::new(shape, list.into_iter().map(|number| number as u8).collect::<Vec<_>>()).unwrap(),
+    }
+}
+
+/// Operations whose tensors have 60 to 200 KB.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |op: Op, shapes: &[&[usize]], constants: &[Value]| cases.push(Case::new(op, shapes, constants));
+    let reduce = |kind: Reduce| Op::Reduce { kind, keep_dims: false, noop_with_empty_axes: false };
+    let softmax = |axis: i64| Op::Softmax { kind: SoftmaxKind::Softmax, axis, flatten: false };
+    // Rows behind each other, rows of a part of an item, and rows across all.
+    add(reduce(Reduce::Mean), &[&[2, 7, 50, 61]], &[Value::list(&[2, 3])]);
+    add(reduce(Reduce::Max), &[&[300, 3, 61]], &[Value::list(&[1])]);
+    add(reduce(Reduce::L2), &[&[90, 13, 37]], &[Value::list(&[0])]);
+    add(reduce(Reduce::LogSumExp), &[&[2, 40, 700]], &[Value::list(&[1])]);
+    add(Op::ArgReduce { min: false, axis: -1, keep_dims: true, last: false }, &[&[400, 101]], &[]);
+    add(Op::ArgReduce { min: true, axis: 0, keep_dims: false, last: true }, &[&[101, 400]], &[]);
+    add(softmax(-1), &[&[410, 99]], &[]);
+    add(softmax(1), &[&[2, 30, 23, 37]], &[]);
+    add(Op::MeanVarianceNorm { axes: vec![0, 2, 3] }, &[&[3, 9, 35, 37]], &[]);
+    add(Op::LpNorm { axis: 0, p: 2 }, &[&[60, 700]], &[]);
+    add(Op::LayerNorm { axis: -1, epsilon: 1e-5 }, &[&[9, 70, 65], &[65], &[65]], &[]);
+    add(Op::InstanceNorm { epsilon: 1e-5 }, &[&[2, 9, 45, 47], &[9], &[9]], &[]);
+    add(Op::GroupNorm { groups: 3, epsilon: 1e-5 }, &[&[3, 9, 31, 37], &[9], &[9]], &[]);
+    for mode in [PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap] {
+        add(Op::Pad(mode), &[&[2, 7, 51, 43]], &[Value::list(&[0, 0, 2, 1, 0, 0, -1, 3])]);
+    }
+    // Around items too: a value everywhere, and then what it surrounds.
+    add(Op::Pad(PadMode::Constant), &[&[70, 501]], &[Value::list(&[3, -2, 1, 5]), Value::scalar(7.5f32)]);
+    add(Op::Gather { axis: 1 }, &[&[50, 9, 90]], &[Value::new(&[2, 2], vec![0i64, -1, 3, 2]).unwrap()]);
+    add(Op::CenterCropPad { axes: vec![1, 2] }, &[&[7, 55, 99]], &[Value::list(&[61, 80])]);
+    let conv = ConvOp { padding: Pads::Explicit(vec![1, 1, 1, 1]), ..ConvOp::default() };
+    let shapes: &[&[usize]] = &[&[5, 2, 20, 20], &[6, 2, 3, 3], &[5, 18, 20, 20]];
+    add(Op::DeformConv { conv: conv.clone(), offset_groups: 1 }, shapes, &[]);
+    let resize = Resize {
+        mode: ResizeMode::Linear,
+        coordinates: Coordinates::HalfPixel,
+        nearest: Nearest::RoundPreferFloor,
+        cubic_a: -0.75,
+        exclude_outside: false,
+        extrapolation: 0.0,
+        antialias: false,
+        axes: Vec::new(),
+        aspect: AspectPolicy::Stretch,
+    };
+    let scales = Value::new(&[4], vec![1.0f32, 1.0, 1.5, 2.0]).unwrap();
+    cases.push(Case { constants: vec![None, Some(scales)], ..Case::new(Op::Resize(resize), &[&[3, 5, 30, 31]], &[]) });
+    // Products of bytes, by batch items.
+    let (x, w) = (bytes(ElementType::U8, &[9, 8, 31, 29], 3), bytes(ElementType::I8, &[6, 8, 3, 3], 4));
+    let zero = Value::new(&[], vec![7u8]).unwrap();
+    cases.push(Case { op: Op::ConvInteger(conv), inputs: vec![x], constants: vec![Some(w), Some(zero)] });
+    let (a, b) = (bytes(ElementType::I8, &[700, 40], 5), bytes(ElementType::I8, &[40, 60], 6));
+    cases.push(Case { op: Op::MatMulInteger, inputs: vec![a], constants: vec![Some(b)] });
+    cases
+}
+
+/// Runs every case as a whole and as this engine does it; how many steps there are in all.
+fn check(small: &Engine) -> usize {
+    let whole = engine(&EngineDesc::default());
+    let (mut wrong, mut steps) = (Vec::new(), 0);
+    for case in cases() {
+        let [got, wanted] = [small, &whole].map(|engine| {
+            let network = Network::new(engine, &case.graph(), &NetworkDesc::default())?;
+            let text = network.explain();
+            let results = network.run_values(&case.inputs)?;
+            Ok((results, network.host_nodes(), text))
+        });
+        let (got, wanted) = match (got, wanted) {
+            (Ok(got), Ok(wanted)) => (got, wanted),
+            (Err(error), _) | (_, Err(error)) => {
+                let error: wgconv::Error = error;
+                wrong.push(format!("{:?}: {error}", case.op));
+                continue;
+            }
+        };
+        steps += got.2.lines().filter(|line| line.contains(" -> [")).count();
+        let apart = difference(&got.0[0], &wanted.0[0]);
+        if apart > 1e-6 || !got.1.is_empty() {
+            wrong.push(format!("{:?}: {apart:e}, on the host {:?}\n{}", case.op, got.1, got.2));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    steps
+}
+
+#[test]
+fn operations_on_more_than_a_binding_or_a_buffer_are_the_devices_and_right() {
+    for (max_binding_bytes, max_buffer_bytes) in [(Some(32 << 10), None), (None, Some(40_000))] {
+        let steps = check(&engine(&EngineDesc { max_binding_bytes, max_buffer_bytes, ..Default::default() }));
+        assert!(steps > 200, "{steps} steps");
+    }
+}
+
+#[test]
+fn operations_that_would_take_long_are_several_dispatches() {
+    let class = engine(&EngineDesc::default()).adapter().class;
+    // Half a million operations, whatever the class.
+    let bound = Duration::from_micros(match class {
+        DeviceClass::Software => 10,
+        DeviceClass::Integrated | DeviceClass::Discrete => 1,
+    });
+    let steps = check(&engine(&EngineDesc { submission_bound: Some(bound), ..Default::default() }));
+    assert!(class != DeviceClass::Software || steps > 200, "{steps} steps");
+}
