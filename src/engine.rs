@@ -1,5 +1,6 @@
 //! [`Engine`]: the front door. Opens a device, uploads tensors, plans layers and makes them ready.
 
+mod layers;
 mod recover;
 
 use std::fmt;
@@ -7,19 +8,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::algorithm::{Algorithm, ByteProduct, Candidates, Plan};
-use crate::desc::{ConvDesc, PoolDesc};
+pub use layers::Explanation;
+
 use crate::error::{Error, Result};
-use crate::geometry::Geometry;
 use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, Buffer, BufferStats, Current, Device, Gpu, Queue};
-use crate::kernel::GeometryMode;
-use crate::layer::{Conv, Pool};
 use crate::limits::{DeviceClass, DeviceLimits, Precision, SUBMISSION};
-use crate::problem::{Layer, Problem};
 use crate::tensor::Tensor;
 use crate::tensor_desc::{DType, TensorDesc};
-use crate::tune::{Question, Tuner, Tuning};
-use crate::weights::Weights;
+use crate::tune::{Tuner, Tuning};
 
 /// What engine is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -89,12 +85,6 @@ pub enum Specialise {
     /// For each shape.
     Always,
 }
-
-/// From this many operations on a convolution's kernels get its sizes as constants.
-const LARGE: u64 = 1 << 23;
-
-/// From this many elements of windows on a pooling's do: its kernel compiles in a tenth of the time.
-const LARGE_POOL: u64 = 1 << 18;
 
 /// A device that runs layers. Cheap to clone: clones share everything. All its methods may be called from several threads at once.
 ///
@@ -286,119 +276,6 @@ impl Engine {
         Tensor::foreign(&self.gpu(), buffer, offset, desc)
     }
 
-    /// A convolution made ready for inputs of this description, by the best algorithm as [`EngineDesc::tuning`] finds it.
-    ///
-    /// # Errors
-    /// Those of [`Geometry::new`](crate::Geometry::new) and [`Weights::check`];
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the device cannot run it.
-    pub fn conv(&self, desc: &ConvDesc, input: &TensorDesc, weights: Weights) -> Result<Conv> {
-        let problem = Problem::conv(desc, input);
-        let best = self.choose(&problem, |_| true)?;
-        self.conv_with(desc, input, weights, &best)
-    }
-
-    /// [`conv`](Self::conv) by an algorithm of the caller's choice.
-    ///
-    /// # Errors
-    /// As [`conv`](Self::conv); [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the algorithm does not take the layer.
-    pub fn conv_with(&self, desc: &ConvDesc, input: &TensorDesc, weights: Weights, algorithm: &Algorithm) -> Result<Conv> {
-        let plan = self.plan(&Problem::conv(desc, input), algorithm)?;
-        weights.check(desc)?;
-        Conv::new(&self.current, plan, &weights)
-    }
-
-    /// A pooling made ready for inputs of this description.
-    ///
-    /// # Errors
-    /// As [`conv`](Self::conv).
-    pub fn pool(&self, desc: &PoolDesc, input: &TensorDesc) -> Result<Pool> {
-        let problem = Problem::pool(desc, input);
-        let best = self.choose(&problem, |_| true)?;
-        self.pool_with(desc, input, &best)
-    }
-
-    /// [`pool`](Self::pool) by an algorithm of the caller's choice.
-    ///
-    /// # Errors
-    /// As [`conv_with`](Self::conv_with).
-    pub fn pool_with(&self, desc: &PoolDesc, input: &TensorDesc, algorithm: &Algorithm) -> Result<Pool> {
-        Pool::new(&self.current, self.plan(&Problem::pool(desc, input), algorithm)?)
-    }
-
-    /// What can compute a layer here, the best guess first, and why the rest cannot.
-    ///
-    /// # Errors
-    /// As [`Algorithm::candidates`].
-    pub fn candidates(&self, problem: &Problem) -> Result<Candidates> {
-        Algorithm::candidates(problem, self.limits())
-    }
-
-    /// The plan of a layer by an algorithm on this device.
-    ///
-    /// # Errors
-    /// As [`Algorithm::plan`].
-    pub fn plan(&self, problem: &Problem, algorithm: &Algorithm) -> Result<Plan> {
-        let plan = algorithm.plan_as(problem, self.limits(), GeometryMode::Uniform)?;
-        let mode = self.sizes(plan.work().flop, if matches!(problem.layer, Layer::Conv(_)) { LARGE } else { LARGE_POOL });
-        if mode == GeometryMode::Constant { algorithm.plan_as(problem, self.limits(), mode) } else { Ok(plan) }
-    }
-
-    /// Whether a kernel of so much work, of which `large` is much, has its sizes as constants.
-    fn sizes(&self, work: u64, large: u64) -> GeometryMode {
-        match self.desc.specialise {
-            Specialise::Always => GeometryMode::Constant,
-            Specialise::Never => GeometryMode::Uniform,
-            Specialise::Large => {
-                if work >= large {
-                    GeometryMode::Constant
-                } else {
-                    GeometryMode::Uniform
-                }
-            }
-        }
-    }
-
-    /// The dispatch of a convolution of packed bytes: see [`ByteProduct::new`].
-    pub(crate) fn byte_product(&self, problem: &Problem, centred: bool) -> Result<ByteProduct> {
-        // A word is four numbers.
-        let work = Geometry::new(problem)?.flop().saturating_mul(4);
-        ByteProduct::new(problem, self.limits(), centred, self.sizes(work, LARGE))
-    }
-
-    /// The plan of a layer by the best of the algorithms that `takes` admits.
-    pub(crate) fn best_plan(&self, problem: &Problem, takes: impl Fn(&Algorithm) -> bool) -> Result<Plan> {
-        self.plan(problem, &self.choose(problem, takes)?)
-    }
-
-    /// The best of the algorithms that take a layer and that `takes` admits: the one place where that is decided.
-    fn choose(&self, problem: &Problem, takes: impl Fn(&Algorithm) -> bool) -> Result<Algorithm> {
-        let mut candidates = self.candidates(problem)?;
-        // A choice among some says nothing about the choice among all.
-        let mut key = problem.to_string();
-        for name in Algorithm::names() {
-            if candidates.algorithms.iter().any(|algorithm| algorithm.name() == *name && !takes(algorithm)) {
-                key += &format!(" without {name}");
-            }
-        }
-        candidates.algorithms.retain(takes);
-        if candidates.algorithms.is_empty() {
-            let reasons = candidates.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            return Err(Error::unsupported("algorithm", format!("nothing computes `{problem}`: {reasons}")));
-        }
-        let plan = |algorithm: &Algorithm| self.plan(problem, algorithm);
-        self.tuner.choose(&key, &Question { gpu: &self.gpu(), problem, algorithms: &candidates.algorithms, plan: &plan })
-    }
-
-    /// How a layer would be computed here and why.
-    ///
-    /// # Errors
-    /// As [`conv`](Self::conv).
-    pub fn explain(&self, problem: &Problem) -> Result<Explanation> {
-        let plan = self.best_plan(problem, |_| true)?;
-        let submissions = plan.submissions(self.limits());
-        Ok(Explanation { plan, submissions, candidates: self.candidates(problem)? })
-    }
-
     /// Blocks until everything submitted so far is done.
     ///
     /// # Errors
@@ -411,34 +288,5 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Engine({})", self.current.adapter)
-    }
-}
-
-/// The plan of a layer, what else could compute it, and why the rest could not. Prints as a report.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Explanation {
-    /// What would run.
-    pub plan: Plan,
-    /// How many submissions a run is, so that none takes longer than [`EngineDesc::submission_bound`].
-    pub submissions: usize,
-    /// Every choice, the best guess first, and the refusals.
-    pub candidates: Candidates,
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.plan)?;
-        if self.submissions > 1 {
-            write!(f, "\nsubmits    {} times, as one would be long", self.submissions)?;
-        }
-        let others = self.candidates.algorithms.iter().filter(|algorithm| **algorithm != self.plan.algorithm);
-        let others: Vec<_> = others.map(ToString::to_string).collect();
-        if !others.is_empty() {
-            write!(f, "\nbesides    {}", others.join(" "))?;
-        }
-        for refusal in &self.candidates.refusals {
-            write!(f, "\nrejected   {refusal}")?;
-        }
-        Ok(())
     }
 }

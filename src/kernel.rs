@@ -4,13 +4,17 @@
 //! There is no template language: variation is a constant, another fragment, or the few lines written here.
 //! Bindings are declared from the same list that the engine binds, so the two cannot disagree.
 
+mod image;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+
+pub(crate) use image::TargetShape;
 
 use crate::activation::Activation;
 use crate::desc::{Epilogue, PaddingMode, Residual};
 use crate::geometry::{Geometry, gcd};
-use crate::image::{ImageDesc, ImageFormat};
+use crate::image::ImageFormat;
 use crate::layout::Layout;
 use crate::tensor_desc::DType;
 
@@ -187,38 +191,6 @@ impl Kernel {
         self
     }
 
-    /// A convolution's input, and `load_input(index)` that reads an element of it.
-    pub(crate) fn input(self, slot: Slot) -> Self {
-        self.binding("input", "array<Elem>", slot).fragment(INPUT_BUFFER)
-    }
-
-    /// A picture, and `texel_value(x, y, channel)` that reads an element of the tensor that it is.
-    pub(crate) fn image(mut self, name: &'static str, slot: Slot, image: &ImageDesc) -> Self {
-        self.bindings.push(Binding { name, ty: TEXTURE, slot, written: false, image: Some(image.format) });
-        self.fragment(image_constants(image)).fragment(include_str!("../shaders/lib/image.wgsl"))
-    }
-
-    /// A picture that the kernel writes to.
-    pub(crate) fn written_image(mut self, name: &'static str, ty: &'static str, slot: Slot, format: ImageFormat) -> Self {
-        self.bindings.push(Binding { name, ty, slot, written: true, image: Some(format) });
-        self
-    }
-
-    /// The same kernel with its input read from a picture; `None` for kernels that do not read it by [`input`](Self::input).
-    pub(crate) fn reading_image(mut self, image: &ImageDesc) -> Option<Self> {
-        let fragment = self.fragments.iter_mut().find(|fragment| **fragment == INPUT_BUFFER)?;
-        let binding = self.bindings.iter_mut().find(|binding| binding.slot == Slot::Input)?;
-        *fragment = include_str!("../shaders/lib/input_image.wgsl").into();
-        (binding.ty, binding.image) = (TEXTURE, Some(image.format));
-        self.label += " of an image";
-        Some(self.fragment(image_constants(image)).fragment(include_str!("../shaders/lib/image.wgsl")))
-    }
-
-    /// Whether an image is bound to this slot.
-    pub(crate) fn has_image(&self, slot: Slot) -> bool {
-        self.bindings.iter().any(|binding| binding.slot == slot && binding.image.is_some())
-    }
-
     /// Adds `g` and what belongs to it.
     pub(crate) fn with_geometry(mut self, geometry: &Geometry, mode: GeometryMode) -> Self {
         let uniform = GeometryUniform::new(geometry);
@@ -271,7 +243,8 @@ impl Kernel {
         self = self.written("output", "array<Elem>", output);
         let unused = if epilogue.bias || epilogue.activation == Activation::Prelu { "" } else { "    _ = channel;\n" };
         self.fragment(include_str!("../shaders/lib/activations.wgsl")).fragment(format!(
-            "fn store(sum: f32, channel: i32, index: i32) {{\n    var value = sum;\n{unused}{lines}    output[index] = Elem(value);\n}}\n"
+            "fn store(sum: f32, channel: i32, index: i32) {{\n    var value = sum;\n{unused}{lines}    {OUTPUT_BUFFER}\n}}\n",
+            OUTPUT_BUFFER = image::OUTPUT_BUFFER
         ))
     }
 
@@ -312,23 +285,6 @@ impl Kernel {
 /// The WGSL type of an array of such elements, four at a time.
 pub(crate) fn vectors(dtype: DType) -> &'static str {
     if dtype == DType::F16 { "array<vec4<f16>>" } else { "array<vec4<f32>>" }
-}
-
-/// How a convolution reads its input where it is a buffer.
-const INPUT_BUFFER: &str = include_str!("../shaders/lib/input_buffer.wgsl");
-
-/// The type of a texture that is read.
-const TEXTURE: &str = "texture_2d<f32>";
-
-/// What `shaders/lib/image.wgsl` expects.
-fn image_constants(image: &ImageDesc) -> String {
-    let factor = image.std.map(|std| 1.0 / std);
-    format!("const IMAGE_MEAN = {};\nconst IMAGE_FACTOR = {};\n", vector(&image.mean), vector(&factor))
-}
-
-/// Four numbers as a WGSL expression with the same bits.
-pub(crate) fn vector(values: &[f32; 4]) -> String {
-    format!("vec4<f32>({})", values.map(float).join(", "))
 }
 
 /// A number as a WGSL literal of type f32 with the same bits.

@@ -78,13 +78,12 @@ pub use graph::{
     SampleMode, SamplePadding, SoftmaxKind, Stage, StageInput, Unary, ValueId, Variadic,
 };
 pub use image::{ImageDesc, ImageFormat};
-pub use layer::{Conv, ConvInputs, Pool, Timing};
+pub use layer::{Conv, ConvImages, ConvInputs, Place, Pool, Timing};
 pub use layout::Layout;
 pub use limits::{DeviceClass, DeviceLimits, Precision};
 pub use multi::{MultiEngine, MultiNetwork};
 pub use network::{
-    LayerTime, Network, NetworkDesc, Place, Profile, Stream, StreamInput, StreamReceiver, StreamSender, Verification,
-    VerifiedNode,
+    LayerTime, Network, NetworkDesc, Profile, Stream, StreamInput, StreamReceiver, StreamSender, Verification, VerifiedNode,
 };
 pub use problem::{Layer, Problem};
 pub use spatial::Spatial;

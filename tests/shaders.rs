@@ -65,6 +65,10 @@ const LINES: &[&str] = &[
     "conv 1x4x8x8 o8 k3x3 p1x1 replicate f32 selu",
     "conv 1x4x8x8 o8 k3x3 p1x1 circular f32 mish",
     "conv 1x4x8x8 o8 k8x8 f32 celu(1e-40)",
+    "conv 1x3x9x9 o3 k3x3 p1x1 f32 bias residual=after",
+    "conv 1x4x8x8 o4 k1x1 f32 prelu",
+    "conv 1x3x9x7 o1 k3x3 p1x1 f32",
+    "conv 1x4x8x8 o4 k3x3 p1x1 f32 out=nhwc",
     "conv 1x6x16x16 o12 k3x3 s2x2 d3x1 g6 p1x1 f32 silu",
     "conv_transpose 1x6x9x9 o4 k3x3 s2x2 p1x1 op1x1 g2 f32 bias hard_swish",
     "conv_transpose 1x2x3x4x5 o4 k2x3x4 s1x2x3 d2x1x1 f32 elu(1)",
@@ -92,7 +96,7 @@ const LINES: &[&str] = &[
 
 #[test]
 fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
-    let (mut count, mut images) = (0, 0);
+    let (mut count, mut images, mut targets) = (0, 0, 0);
     let image = ImageDesc { mean: [0.5, 0.25, 0.0, 1.0], std: [0.1; 4], ..ImageDesc::new(ImageFormat::Rgba8Unorm) };
     for limits in devices() {
         for line in LINES {
@@ -106,8 +110,12 @@ fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
                     for mode in [GeometryMode::Uniform, GeometryMode::Constant] {
                         let plan = algorithm.plan_as(&problem, &limits, mode).unwrap();
                         let of_an_image = plan.reading_image(&image);
+                        let to_an_image = plan.writing_image(&image);
+                        let both = of_an_image.as_ref().and_then(|plan| plan.writing_image(&image));
                         images += usize::from(of_an_image.is_some());
-                        for step in plan.steps.iter().chain(of_an_image.iter().flat_map(|plan| &plan.steps)) {
+                        targets += usize::from(to_an_image.is_some());
+                        let with_images = [of_an_image, to_an_image, both];
+                        for step in plan.steps.iter().chain(with_images.iter().flatten().flat_map(|plan| &plan.steps)) {
                             let module = validate(&step.kernel, &limits).unwrap_or_else(|error| {
                                 panic!("{problem} by {algorithm}, {mode:?}:\n{error}\n{}", step.kernel.wgsl())
                             });
@@ -120,7 +128,7 @@ fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
         }
     }
     println!("{count} kernels");
-    assert!(count > 1000 && images > 100, "only {count} kernels, {images} of images");
+    assert!(count > 1000 && images > 100 && targets > 50, "only {count} kernels, {images} of images, {targets} to images");
 }
 
 #[test]

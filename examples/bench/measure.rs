@@ -181,7 +181,7 @@ impl Ready {
 
 impl Tensors {
     fn of_conv(&self) -> ConvInputs<'_> {
-        ConvInputs { input: &self.input, residual: self.residual.as_ref() }
+        ConvInputs { input: (&self.input).into(), residual: self.residual.as_ref() }
     }
 }
 

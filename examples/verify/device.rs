@@ -84,7 +84,7 @@ impl Device {
                 let conv = self.engine.conv_with(desc, &problem.input, operands.weights, algorithm)?;
                 let residual = operands.residual.map(|data| self.engine.upload(data, residual.unwrap_or(conv.output_desc())));
                 let residual = residual.transpose()?;
-                let output = conv.run(ConvInputs { input: &input, residual: residual.as_ref() })?;
+                let output = conv.run(ConvInputs { input: (&input).into(), residual: residual.as_ref() })?;
                 Ok((output.to_vec()?, None))
             }
             Layer::Pool(desc) => {

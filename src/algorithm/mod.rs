@@ -12,6 +12,7 @@ mod gemm;
 mod pack;
 mod part;
 mod patch;
+mod picture;
 mod plan;
 mod pool;
 mod pool_patch;

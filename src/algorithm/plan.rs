@@ -7,9 +7,7 @@ use super::{Algorithm, pack};
 use crate::desc::{PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::image::ImageDesc;
-use crate::kernel::{GeometryUniform, Kernel, Slot};
-use crate::layout::Layout;
+use crate::kernel::{Kernel, Slot};
 use crate::limits::{DeviceLimits, Ranges, submissions};
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::{DType, TensorDesc};
@@ -164,30 +162,6 @@ impl Plan {
             }
             _ => None,
         }
-    }
-
-    /// The same plan with the input read from a picture by the very kernel that computes the layer, which normalises it and puts
-    /// channels first; `None` where the algorithm cannot, the plan is split, or the layer takes more than one picture of two axes.
-    pub fn reading_image(&self, image: &ImageDesc) -> Option<Plan> {
-        image.size("input", self.problem.input.shape()).ok()?;
-        if self.problem.input.layout() != Layout::ChannelsFirst || self.split.is_some() {
-            return None;
-        }
-        let reads = |step: &Step| step.kernel.bindings.iter().any(|binding| binding.slot == Slot::Input);
-        // A kernel that sees the layer as one of other sizes would look for its elements at other texels.
-        let seen =
-            |step: &Step| step.kernel.geometry.is_some_and(|seen| seen.input == GeometryUniform::new(&self.geometry).input);
-        let steps = self.steps.iter().map(|step| match reads(step) {
-            true if !seen(step) => None,
-            true => Some(Step { kernel: step.kernel.clone().reading_image(image)?, grid: step.grid }),
-            false => Some(step.clone()),
-        });
-        Some(Plan { steps: steps.collect::<Option<_>>()?, ..self.clone() })
-    }
-
-    /// Whether the input is a picture.
-    pub(crate) fn reads_image(&self) -> bool {
-        self.steps.iter().any(|step| step.kernel.has_image(Slot::Input))
     }
 
     /// The type of the packed weights.

@@ -64,7 +64,7 @@ pub(crate) fn view(
     let about = |text: String| Err(Error::invalid("texture", format!("for `{name}` {text}")));
     let size = texture.size();
     if (size.width, size.height) != (width, height) {
-        return about(format!("is {} x {}, but the network was made for {width} x {height}", size.width, size.height));
+        return about(format!("is {} x {}, but {width} x {height} is needed", size.width, size.height));
     }
     if texture.dimension() != wgpu::TextureDimension::D2 || size.depth_or_array_layers != 1 || texture.sample_count() != 1 {
         return about(format!(
@@ -75,7 +75,7 @@ pub(crate) fn view(
         ));
     }
     if texture.format() != texture_format(format) {
-        return about(format!("has the format {:?}, but the network was made for {format}", texture.format()));
+        return about(format!("has the format {:?}, but {format} is needed", texture.format()));
     }
     let usage = if written { wgpu::TextureUsages::STORAGE_BINDING } else { wgpu::TextureUsages::TEXTURE_BINDING };
     if !texture.usage().contains(usage) {

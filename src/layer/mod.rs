@@ -1,13 +1,18 @@
 //! [`Conv`] and [`Pool`]: a plan made ready on a device: pipelines, packed weights, workspace, bind groups.
 
+mod picture;
+mod place;
 mod prepared;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use picture::ConvImages;
+pub use place::Place;
+
 use crate::algorithm::Plan;
 use crate::error::{Error, Result};
-use crate::gpu::{self, ComputePass, Current};
+use crate::gpu::{self, ComputePass, Current, Texture};
 use crate::kernel::Slot;
 use crate::tensor::Tensor;
 use crate::tensor_desc::TensorDesc;
@@ -16,24 +21,30 @@ use prepared::{Io, Prepared};
 
 /// What a convolution reads: its input and, where its description has one, the residual.
 ///
-/// `(&input).into()` is an input alone, `(&input, &residual).into()` both.
+/// `(&input).into()` is an input alone, a tensor or a texture; `(&input, &residual).into()` both.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvInputs<'a> {
     /// The input.
-    pub input: &'a Tensor,
+    pub input: Place<'a>,
     /// The tensor that is added.
     pub residual: Option<&'a Tensor>,
 }
 
 impl<'a> From<&'a Tensor> for ConvInputs<'a> {
     fn from(input: &'a Tensor) -> Self {
-        Self { input, residual: None }
+        Self { input: input.into(), residual: None }
     }
 }
 
-impl<'a> From<(&'a Tensor, &'a Tensor)> for ConvInputs<'a> {
-    fn from((input, residual): (&'a Tensor, &'a Tensor)) -> Self {
-        Self { input, residual: Some(residual) }
+impl<'a> From<&'a Texture> for ConvInputs<'a> {
+    fn from(input: &'a Texture) -> Self {
+        Self { input: input.into(), residual: None }
+    }
+}
+
+impl<'a, I: Into<Place<'a>>> From<(I, &'a Tensor)> for ConvInputs<'a> {
+    fn from((input, residual): (I, &'a Tensor)) -> Self {
+        Self { input: input.into(), residual: Some(residual) }
     }
 }
 
@@ -55,8 +66,8 @@ pub struct Conv(Prepared);
 pub struct Pool(Prepared);
 
 impl Conv {
-    pub(crate) fn new(current: &Arc<Current>, plan: Plan, weights: &Weights) -> Result<Self> {
-        Prepared::new(current, plan, Some(weights)).map(Self)
+    pub(crate) fn new(current: &Arc<Current>, plan: Plan, weights: &Weights, images: &ConvImages) -> Result<Self> {
+        Prepared::new(current, plan, Some(weights), images).map(Self)
     }
 
     /// What runs: algorithm, kernels, grids.
@@ -80,13 +91,13 @@ impl Conv {
         Ok(output)
     }
 
-    /// [`run`](Self::run) into a tensor that the caller has.
+    /// [`run`](Self::run) into a tensor that the caller has, or a texture where [`ConvImages`] says so.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_into<'a>(&self, inputs: impl Into<ConvInputs<'a>>, output: &Tensor) -> Result<()> {
+    pub fn run_into<'a, 'b>(&self, inputs: impl Into<ConvInputs<'a>>, output: impl Into<Place<'b>>) -> Result<()> {
         let ConvInputs { input, residual } = inputs.into();
-        self.0.run(&Io { input, residual, output, indices: None })
+        self.0.run(&Io { input, residual, output: output.into(), indices: None })
     }
 
     pub(crate) fn poison_workspace(&self, word: &[u8; 4]) -> Result<()> {
@@ -98,9 +109,14 @@ impl Conv {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn encode<'a>(&self, pass: &mut ComputePass<'_>, inputs: impl Into<ConvInputs<'a>>, output: &Tensor) -> Result<()> {
+    pub fn encode<'a, 'b>(
+        &self,
+        pass: &mut ComputePass<'_>,
+        inputs: impl Into<ConvInputs<'a>>,
+        output: impl Into<Place<'b>>,
+    ) -> Result<()> {
         let ConvInputs { input, residual } = inputs.into();
-        gpu::dispatch(pass, &self.0.dispatches(&Io { input, residual, output, indices: None })?);
+        gpu::dispatch(pass, &self.0.dispatches(&Io { input, residual, output: output.into(), indices: None })?);
         Ok(())
     }
 
@@ -110,13 +126,13 @@ impl Conv {
     /// As [`run`](Self::run).
     pub fn profile<'a>(&self, inputs: impl Into<ConvInputs<'a>>) -> Result<Timing> {
         let ConvInputs { input, residual } = inputs.into();
-        self.0.profile(&Io { input, residual, output: &self.0.new_output()?, indices: None })
+        self.0.profile(&Io { input, residual, output: (&self.0.new_output()?).into(), indices: None })
     }
 }
 
 impl Pool {
     pub(crate) fn new(current: &Arc<Current>, plan: Plan) -> Result<Self> {
-        Prepared::new(current, plan, None).map(Self)
+        Prepared::new(current, plan, None, &ConvImages::default()).map(Self)
     }
 
     /// What runs: algorithm, kernels, grids.
@@ -150,7 +166,7 @@ impl Pool {
     /// As [`Conv::run`].
     pub fn run_into(&self, input: &Tensor, output: &Tensor) -> Result<()> {
         let indices = self.new_indices()?;
-        self.0.run(&Io { input, residual: None, output, indices: indices.as_ref() })
+        self.0.run(&Io { input: input.into(), residual: None, output: output.into(), indices: indices.as_ref() })
     }
 
     /// Runs a max pooling; gives its greatest elements, and their positions as a tensor of i32.
@@ -160,7 +176,7 @@ impl Pool {
     pub fn run_with_indices(&self, input: &Tensor) -> Result<(Tensor, Tensor)> {
         let missing = || Error::invalid("indices", "are not an output of this pooling: its description has `indices: None`");
         let (output, indices) = (self.0.new_output()?, self.new_indices()?.ok_or_else(missing)?);
-        self.0.run(&Io { input, residual: None, output: &output, indices: Some(&indices) })?;
+        self.0.run(&Io { input: input.into(), residual: None, output: (&output).into(), indices: Some(&indices) })?;
         Ok((output, indices))
     }
 
@@ -170,7 +186,7 @@ impl Pool {
 
     /// As [`run_with_indices`](Self::run_with_indices), into tensors that the caller has.
     pub(crate) fn run_with_indices_into(&self, input: &Tensor, output: &Tensor, indices: Option<&Tensor>) -> Result<()> {
-        self.0.run(&Io { input, residual: None, output, indices })
+        self.0.run(&Io { input: input.into(), residual: None, output: output.into(), indices })
     }
 
     /// Records the layer into a caller's pass; see [`Conv::encode`]. A layer with indices needs a tensor for them.
@@ -178,7 +194,7 @@ impl Pool {
     /// # Errors
     /// As [`Conv::run`].
     pub fn encode(&self, pass: &mut ComputePass<'_>, input: &Tensor, output: &Tensor, indices: Option<&Tensor>) -> Result<()> {
-        gpu::dispatch(pass, &self.0.dispatches(&Io { input, residual: None, output, indices })?);
+        gpu::dispatch(pass, &self.0.dispatches(&Io { input: input.into(), residual: None, output: output.into(), indices })?);
         Ok(())
     }
 
@@ -188,6 +204,11 @@ impl Pool {
     /// As [`Conv::run`].
     pub fn profile(&self, input: &Tensor) -> Result<Timing> {
         let indices = self.new_indices()?;
-        self.0.profile(&Io { input, residual: None, output: &self.0.new_output()?, indices: indices.as_ref() })
+        self.0.profile(&Io {
+            input: input.into(),
+            residual: None,
+            output: (&self.0.new_output()?).into(),
+            indices: indices.as_ref(),
+        })
     }
 }

@@ -1,12 +1,14 @@
 //! [`Prepared`]: a plan with its weights on a device, and what is needed to put it on another.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Timing;
+use super::picture::{BuiltPictures, ConvImages, Pictures};
+use super::place::Place;
 use crate::algorithm::{Plan, View};
 use crate::desc::Residual;
 use crate::error::{Error, Result};
-use crate::gpu::{self, Bound, Bounds, Current, Dispatch, Gpu, Pipeline, PooledBuffer, Rebuilt};
+use crate::gpu::{self, Bound, Bounds, Current, Dispatch, Gpu, Pipeline, PooledBuffer, Rebuilt, Resource, TextureView};
 use crate::kernel::Slot;
 use crate::problem::Layer;
 use crate::recent::Recent;
@@ -14,13 +16,17 @@ use crate::tensor::{Tensor, to_bytes};
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::weights::Weights;
 
-/// The tensors of one run.
+/// The tensors and textures of one run.
+#[derive(Clone, Copy)]
 pub(super) struct Io<'a> {
-    pub input: &'a Tensor,
+    pub input: Place<'a>,
     pub residual: Option<&'a Tensor>,
-    pub output: &'a Tensor,
+    pub output: Place<'a>,
     pub indices: Option<&'a Tensor>,
 }
+
+/// The textures that are the input and the output, where they are.
+pub(super) type Views<'a> = [Option<&'a TextureView>; 2];
 
 /// Sets of tensors whose bind groups a layer keeps: enough for a ring of frames.
 const KEPT_BINDINGS: usize = 8;
@@ -31,14 +37,17 @@ pub(super) struct Prepared {
     pub output: TensorDesc,
     /// Packed weights, bias, slopes, as the device stores them.
     constants: Vec<(Slot, Vec<u8>)>,
+    pub(super) pictures: Pictures,
     current: Arc<Current>,
     built: Rebuilt<Built>,
 }
 
 /// The part that lives on one device.
-struct Built {
-    gpu: Arc<Gpu>,
-    pipelines: Vec<Arc<Pipeline>>,
+pub(super) struct Built {
+    pub gpu: Arc<Gpu>,
+    /// Of the plan of tensors.
+    pub pipelines: OnceLock<Vec<Arc<Pipeline>>>,
+    pub pictures: BuiltPictures,
     /// What every run binds; weights, biases and slopes for each set of weights in turn.
     fixed: Vec<(Slot, Bounds)>,
     /// The numbers of each step that takes them from a buffer.
@@ -49,16 +58,30 @@ struct Built {
     buffers: Vec<PooledBuffer>,
 }
 
+/// The pipelines of a plan, made when they are first asked for.
+pub(super) fn pipelines<'a>(gpu: &Gpu, plan: &Plan, kept: &'a OnceLock<Vec<Arc<Pipeline>>>) -> Result<&'a [Arc<Pipeline>]> {
+    if kept.get().is_none() {
+        // Another thread may have been faster.
+        let _ = kept.set(plan.steps.iter().map(|step| gpu.pipelines.get(gpu, &step.kernel)).collect::<Result<_>>()?);
+    }
+    Ok(kept.get().expect("it was set above"))
+}
+
 impl Built {
-    fn new(gpu: &Arc<Gpu>, plan: &Plan, constants: &[(Slot, Vec<u8>)]) -> Result<Self> {
+    fn new(gpu: &Arc<Gpu>, plan: &Plan, constants: &[(Slot, Vec<u8>)], pictures: &Pictures) -> Result<Self> {
         let mut built = Self {
             gpu: gpu.clone(),
-            pipelines: plan.steps.iter().map(|step| gpu.pipelines.get(gpu, &step.kernel)).collect::<Result<_>>()?,
+            pipelines: OnceLock::new(),
+            pictures: BuiltPictures::default(),
             fixed: Vec::new(),
             uniforms: Vec::new(),
             bindings: Mutex::new(Recent::new(KEPT_BINDINGS)),
             buffers: Vec::new(),
         };
+        if pictures.need_plan() {
+            pipelines(gpu, plan, &built.pipelines)?;
+        }
+        built.pictures = pictures.build(gpu, |bytes| built.upload(bytes, gpu::UNIFORM))?;
         for (slot, bytes) in constants {
             let bound = built.upload(bytes, gpu::STORAGE)?;
             built.fixed.push((*slot, bound));
@@ -86,7 +109,8 @@ impl Built {
 }
 
 impl Prepared {
-    pub fn new(current: &Arc<Current>, plan: Plan, weights: Option<&Weights>) -> Result<Self> {
+    pub fn new(current: &Arc<Current>, plan: Plan, weights: Option<&Weights>, images: &ConvImages) -> Result<Self> {
+        let (plan, pictures) = Pictures::new(plan, images, &current.limits)?;
         let mut constants = Vec::new();
         if let Some(weights) = weights {
             let dtype = plan.packed_dtype();
@@ -99,19 +123,20 @@ impl Prepared {
                 }
             }
         }
-        let built = Rebuilt::new(current, |gpu| Built::new(gpu, &plan, &constants))?;
-        Ok(Self { output: plan.output_desc(), plan, constants, current: current.clone(), built })
+        let built = Rebuilt::new(current, |gpu| Built::new(gpu, &plan, &constants, &pictures))?;
+        Ok(Self { output: plan.output_desc(), plan, constants, pictures, current: current.clone(), built })
     }
 
     fn built(&self) -> Result<Arc<Built>> {
-        self.built.get(|gpu| Built::new(gpu, &self.plan, &self.constants))
+        self.built.get(|gpu| Built::new(gpu, &self.plan, &self.constants, &self.pictures))
     }
 
     /// Checks the tensors of a run against the plan.
     fn check(&self, gpu: &Arc<Gpu>, io: &Io) -> Result<()> {
         gpu.check()?;
-        io.input.check("input", gpu, &self.plan.problem.input)?;
-        io.output.check("output", gpu, &self.output)?;
+        for (field, place, desc) in [("input", io.input, &self.plan.problem.input), ("output", io.output, &self.output)] {
+            place.tensor().map_or(Ok(()), |tensor| tensor.check(field, gpu, desc))?;
+        }
         let wants_residual = matches!(self.plan.problem.layer, Layer::Conv(desc) if desc.epilogue.residual != Residual::None);
         match io.residual {
             Some(_) if !wants_residual => return Err(Error::invalid("residual", "is given, but the description has none")),
@@ -125,9 +150,9 @@ impl Prepared {
             indices.check("indices", gpu, &self.indices_desc())?;
         }
         // wgpu forbids a buffer that one dispatch both reads and writes.
-        let output = io.output.bounds();
-        for (field, tensor) in [("input", Some(io.input)), ("residual", io.residual), ("indices", io.indices)] {
-            if tensor.is_some_and(|tensor| tensor.bounds().meets(&output)) {
+        let output = io.output.tensor().map(Tensor::bounds);
+        for (field, tensor) in [("input", io.input.tensor()), ("residual", io.residual), ("indices", io.indices)] {
+            if output.as_ref().is_some_and(|output| tensor.is_some_and(|tensor| tensor.bounds().meets(output))) {
                 return Err(Error::invalid(
                     "output",
                     format!("shares the buffer of {field}, but a kernel cannot read and write one buffer"),
@@ -141,49 +166,72 @@ impl Prepared {
         self.output.with_dtype(DType::I32)
     }
 
-    /// The dispatches of a run, with bind groups that are made once for each set of tensors.
+    /// The dispatches of a run. Bind groups are made once for each set of tensors; those of textures are made anew, as keeping them
+    /// would keep the caller's textures.
     fn made(&self, built: &Built, io: &Io) -> Result<Arc<[Dispatch]>> {
         self.check(&built.gpu, io)?;
-        let key: Vec<Bound> = [Some(io.input), io.residual, Some(io.output), io.indices]
-            .into_iter()
-            .flatten()
-            .flat_map(|one| one.bounds().0)
-            .collect();
+        let source = self.pictures.source(&built.gpu, io.input)?;
+        let plain = || {
+            let pipelines = pipelines(&built.gpu, &self.plan, &built.pipelines)?;
+            self.dispatches_of(built, &self.plan, pipelines, io, [source.as_ref(), None])
+        };
+        let (input, output) = match (io.input, io.output) {
+            (_, Place::Texture(texture)) => return Ok(self.into_texture(built, io, texture, source.as_ref())?.into()),
+            (Place::Texture(_), Place::Tensor(_)) => return Ok(plain()?.into()),
+            (Place::Tensor(input), Place::Tensor(output)) => (input, output),
+        };
+        let key: Vec<Bound> =
+            [Some(input), io.residual, Some(output), io.indices].into_iter().flatten().flat_map(|one| one.bounds().0).collect();
         let kept = || built.bindings.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dispatches) = kept().find(&key) {
             return Ok(dispatches);
         }
-        let dispatches: Arc<[Dispatch]> =
-            (0..self.plan.steps.len()).map(|number| self.dispatch(built, number, io)).collect::<Result<_>>()?;
+        let dispatches: Arc<[Dispatch]> = plain()?.into();
         kept().keep(key, dispatches.clone());
         Ok(dispatches)
     }
 
-    fn dispatch(&self, built: &Built, number: usize, io: &Io) -> Result<Dispatch> {
-        let (step, pipeline) = (&self.plan.steps[number], &built.pipelines[number]);
+    /// The dispatches of a plan that has the layer's weights; `views` are those of the input and the output where they are textures.
+    pub(super) fn dispatches_of(
+        &self,
+        built: &Built,
+        plan: &Plan,
+        pipelines: &[Arc<Pipeline>],
+        io: &Io,
+        views: Views,
+    ) -> Result<Vec<Dispatch>> {
+        pipelines.iter().enumerate().map(|at| self.dispatch(built, plan, at, io, views)).collect()
+    }
+
+    /// Binds one step of `plan`.
+    fn dispatch(&self, built: &Built, plan: &Plan, at: (usize, &Arc<Pipeline>), io: &Io, views: Views) -> Result<Dispatch> {
+        let ((number, pipeline), step) = (at, &plan.steps[at.0]);
         let fixed = |slot: Slot| {
-            let set = if slot.is_weights() { self.plan.weights_of(number) } else { 0 };
+            let set = if slot.is_weights() { plan.weights_of(number) } else { 0 };
             built.fixed.iter().filter(|(fixed, _)| *fixed == slot).nth(set).map(|(_, bound)| bound.clone())
         };
-        let bound: Vec<Bound> = step
-            .kernel
-            .bindings
-            .iter()
-            .map(|binding| {
-                let whole = match binding.slot {
-                    Slot::Input => Some(io.input.bounds()),
-                    Slot::Residual => io.residual.map(Tensor::bounds),
-                    Slot::Output => Some(io.output.bounds()),
-                    Slot::Indices => io.indices.map(Tensor::bounds),
-                    slot if slot.is_uniform() => built.uniforms[number].as_ref().map(|(_, bound)| bound.clone()),
-                    slot => fixed(slot),
-                };
-                let missing = || Error::invalid("indices", "are an output of this pooling: use run_with_indices");
-                whole.ok_or_else(missing)?.range(self.plan.view(number, binding.slot).as_ref().map(View::range))
-            })
-            .collect::<Result<_>>()?;
-        let bind_group = gpu::bind(&built.gpu, pipeline, &bound.iter().collect::<Vec<_>>())?;
-        Ok(Dispatch { pipeline: pipeline.clone(), bind_group, grid: step.grid, flop: self.plan.step_flop() })
+        let missing = || Error::invalid("indices", "are an output of this pooling: use run_with_indices");
+        let bound = |slot: Slot| {
+            let whole = match slot {
+                Slot::Input => io.input.tensor().map(Tensor::bounds),
+                Slot::Residual => io.residual.map(Tensor::bounds),
+                Slot::Output => io.output.tensor().map(Tensor::bounds),
+                Slot::Indices => io.indices.map(Tensor::bounds),
+                slot if slot.is_uniform() => built.uniforms[number].as_ref().map(|(_, bound)| bound.clone()),
+                slot => fixed(slot),
+            };
+            whole.ok_or_else(missing)?.range(plan.view(number, slot).as_ref().map(View::range))
+        };
+        let bindings = &step.kernel.bindings;
+        let buffers = bindings.iter().map(|binding| binding.image.is_none().then(|| bound(binding.slot)).transpose());
+        let buffers: Vec<Option<Bound>> = buffers.collect::<Result<_>>()?;
+        let resources = bindings.iter().zip(&buffers).map(|(binding, buffer)| match binding.image {
+            Some(_) => views[usize::from(binding.written)].map(Resource::Texture),
+            None => buffer.as_ref().map(Resource::Buffer),
+        });
+        let resources: Vec<Resource> = resources.collect::<Option<_>>().expect("whoever binds a kernel has its textures");
+        let bind_group = gpu::bind_resources(&built.gpu, pipeline, &resources)?;
+        Ok(Dispatch { pipeline: pipeline.clone(), bind_group, grid: step.grid, flop: plan.step_flop() })
     }
 
     /// Fills the workspace with a repeated word, so that a kernel that reads what no step wrote shows.

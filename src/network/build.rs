@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::convert::constant;
 use super::execute::Executable;
-use super::image::Unbound;
+use super::image::{Store, Unbound};
 use super::memory::Layout;
 use super::no_room;
 use super::program::{DeviceId, LayerWeights, Outcome, Program, Source, Work};
@@ -44,6 +44,16 @@ impl Builder<'_> {
         self.buffers.push(buffer);
         Ok(bound)
     }
+}
+
+/// What a step is on the device.
+#[derive(Default)]
+struct Made {
+    dispatches: Vec<Dispatch>,
+    /// Those that read textures.
+    unbound: Vec<Unbound>,
+    /// Those that write the texture of an output, with its number, in place of all.
+    fused: Vec<(usize, Unbound)>,
 }
 
 impl Executable {
@@ -99,33 +109,36 @@ impl Executable {
             unbound: Vec::new(),
             stores: Vec::new(),
         };
+        let mut fused = Vec::new();
         for number in 0..executable.program.steps.len() {
             let step = &executable.program.steps[number];
-            let mut unbound = Vec::new();
-            let dispatches = executable.prepare(number, &mut builder, &mut unbound);
+            let mut made = Made::default();
+            let prepared = executable.prepare(number, &mut builder, &mut made);
             let node = &graph.nodes[step.node];
-            let dispatches = dispatches.map_err(|error| graph.at_node(node, error))?;
-            executable.dispatches.push(dispatches);
-            executable.unbound.extend(unbound);
+            prepared.map_err(|error| graph.at_node(node, error))?;
+            executable.dispatches.push(made.dispatches);
+            executable.unbound.extend(made.unbound);
+            fused.extend(made.fused);
         }
         for output in &executable.program.image_outputs {
             let parameters = builder.upload(bytemuck::cast_slice(&output.operation.parameters), gpu::UNIFORM)?;
-            let store = executable.store(output, &parameters)?;
-            executable.stores.push(store);
+            let after = executable.store(output, &parameters)?;
+            let fused = fused.iter().position(|(number, _)| *number == output.output).map(|at| fused.swap_remove(at).1);
+            executable.stores.push(Store { output: output.output, after, fused });
         }
         (executable.constant_bytes, executable.buffers) = (builder.constant_bytes, builder.buffers);
         Ok(executable)
     }
 
-    /// The dispatches of a step, but for those of a texture.
-    fn prepare(&self, number: usize, builder: &mut Builder, unbound: &mut Vec<Unbound>) -> Result<Vec<Dispatch>> {
-        let mut dispatches = Vec::new();
+    /// The dispatches of a step.
+    fn prepare(&self, number: usize, builder: &mut Builder, made: &mut Made) -> Result<()> {
+        let Made { dispatches, unbound, fused } = made;
         // `work` gives the operations for the bytes that are bound.
         let mut dispatch = |step: &Step, work: &dyn Fn(u64) -> u64, find: &Find| {
             match self.program.image_of(number, &step.kernel) {
                 Some(input) => {
                     let place = dispatches.len() + unbound.len();
-                    unbound.push(Unbound::new(self, step, work, find, [number, place, input])?);
+                    unbound.push(Unbound::new(self, step, work, find, [number, place], Some(input))?);
                 }
                 None => dispatches.push(self.dispatch(step, work, find)?),
             }
@@ -149,6 +162,11 @@ impl Executable {
                         whole.map(|bounds| bounds.range(plan.view(part, slot).as_ref().map(View::range))).transpose()
                     };
                     dispatch(&plan.steps[part], &|_| plan.step_flop(), &find)?;
+                    for (output, plan) in self.program.fused_into(number) {
+                        let input = self.program.image_of(number, &plan.steps[part].kernel);
+                        let to = Unbound::new(self, &plan.steps[part], &|_| plan.step_flop(), &find, [number, 0], input)?;
+                        fused.push((output, to));
+                    }
                 }
             }
             Work::Operation { operation, operands, output } => {
@@ -173,7 +191,7 @@ impl Executable {
             }
             Work::Upload { .. } | Work::Download { .. } | Work::Host => {}
         }
-        Ok(dispatches)
+        Ok(())
     }
 
     fn weights(&self, plan: &Plan, weights: &LayerWeights, builder: &mut Builder, fixed: &mut Vec<(Slot, Bounds)>) -> Result<()> {
@@ -248,6 +266,10 @@ fn compile(gpu: &Arc<Gpu>, program: &Program) -> Result<()> {
             }
             _ => {}
         }
+    }
+    for image in &program.image_outputs {
+        let plan = image.fused.iter().flat_map(|fused| &fused.plan.steps);
+        kernels.extend(plan.chain([&image.operation.step]).map(|step| (step.kernel.wgsl(), &step.kernel)));
     }
     let kernels: Vec<&Kernel> = kernels.into_values().collect();
     parallel::collect(kernels.len(), |number| gpu.pipelines.get(gpu, kernels[number]).map(drop)).into_iter().collect()

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Place;
 use super::convert::{tensor_to_value, value_to_tensor};
 use super::frame::{Frame, Leaving};
-use super::image::{Unbound, record_store};
+use super::image::{Store, Unbound, record_store};
 use super::memory::Layout;
 use super::program::{DeviceId, Outcome, Program, Source, Work};
 use super::{check_count, wrong_input};
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{self, CommandEncoder, Dispatch, Gpu, PooledBuffer, SubmissionIndex, Texture};
 use crate::graph::ops::evaluate;
 use crate::graph::{Graph, ValueId};
+use crate::layer::Place;
 use crate::limits::{Meter, Ranges, submissions};
 use crate::tensor::Tensor;
 use crate::tensor_desc::TensorDesc;
@@ -55,7 +55,7 @@ pub(super) struct Executable {
     /// What is missing in `dispatches` because it is bound to the textures of a run.
     pub(super) unbound: Vec<Unbound>,
     /// The dispatches that write outputs to textures.
-    pub(super) stores: Vec<Unbound>,
+    pub(super) stores: Vec<Store>,
 }
 
 impl Executable {
@@ -263,7 +263,7 @@ impl Executable {
             return Err(Error::invalid("outputs", format!("are {}, but the network has {count}", outputs.len())));
         }
         self.gpu.scoped(|| {
-            let dispatches = self.bound(graph, &operands)?;
+            let mut dispatches = self.bound(graph, &operands)?;
             let mut stores = Vec::new();
             // Everything is checked before the caller's encoder gets anything.
             for (number, (outcome, &output)) in self.program.outcomes.iter().zip(outputs).enumerate() {
@@ -272,7 +272,9 @@ impl Executable {
                         output.check("outputs", &self.gpu, self.tensor(*id).desc())?;
                         output.check_usage("outputs", gpu::Usage::COPY_DST)?;
                     }
-                    (_, Place::Texture(texture)) => stores.push(self.store_to(graph, number, texture)?),
+                    (_, Place::Texture(texture)) => {
+                        stores.extend(self.store_to(graph, number, texture, inputs, &mut dispatches)?)
+                    }
                     (Outcome::Host(_), _) => {}
                 }
             }

@@ -1,5 +1,5 @@
-//! Textures as inputs and outputs of a network: the first layer reads the picture itself where its kernel can, and one dispatch
-//! converts it where not; one dispatch writes a result to a texture.
+//! Textures as inputs and outputs of a network: the first layer reads the picture itself where its kernel can, and the last one writes
+//! it; where not, one dispatch converts.
 //!
 //! The program is changed here, below any device; [`Executable`] binds the textures of each run, which are not known before.
 
@@ -8,38 +8,17 @@ use std::sync::Arc;
 
 use super::build::Find;
 use super::execute::{Executable, Operand};
-use super::program::{DeviceId, ImageInput, ImageOutput, LayerWeights, Outcome, Program, Source, Step, Work};
-use crate::algorithm::Step as PlanStep;
+use super::program::{DeviceId, FusedOutput, ImageInput, ImageOutput, LayerWeights, Outcome, Program, Source, Step, Work};
+use crate::algorithm::{Algorithm, Plan, Step as PlanStep};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::gpu::{self, Bound, Bounds, CommandEncoder, Dispatch, Pipeline, Resource, Texture};
+use crate::gpu::{self, Bound, Bounds, CommandEncoder, Dispatch, Pipeline, Resource, Texture, TextureView};
 use crate::graph::{Graph, ValueId};
 use crate::image::ImageDesc;
-use crate::kernel::Slot;
+use crate::kernel::{Binding, Slot};
+use crate::layer::Place;
 use crate::operation::{Image, Operation};
-use crate::tensor::Tensor;
 use crate::tensor_desc::DType;
-
-/// Where an input of a network lies, or where an output goes.
-#[derive(Debug, Clone, Copy)]
-pub enum Place<'a> {
-    /// A tensor, over a caller's buffer or not.
-    Tensor(&'a Tensor),
-    /// A texture, for an input or output that [`NetworkDesc`](crate::NetworkDesc) says to be a picture.
-    Texture(&'a Texture),
-}
-
-impl<'a> From<&'a Tensor> for Place<'a> {
-    fn from(tensor: &'a Tensor) -> Self {
-        Place::Tensor(tensor)
-    }
-}
-
-impl<'a> From<&'a Texture> for Place<'a> {
-    fn from(texture: &'a Texture) -> Self {
-        Place::Texture(texture)
-    }
-}
 
 impl<'a> From<Place<'a>> for Operand<'a> {
     fn from(place: Place<'a>) -> Self {
@@ -50,19 +29,37 @@ impl<'a> From<Place<'a>> for Operand<'a> {
     }
 }
 
-/// A dispatch whose texture is bound at each run.
+/// A dispatch whose textures are bound at each run.
 pub(super) struct Unbound {
     /// The step that it belongs to, and its place among the step's dispatches.
     pub step: usize,
     pub place: usize,
-    /// The graph's input that the texture is.
-    pub input: usize,
+    /// The graph's input whose texture it reads.
+    pub input: Option<usize>,
     pipeline: Arc<Pipeline>,
-    /// `None` where the texture goes.
-    bound: Vec<Option<Bound>>,
+    bound: Vec<Binds>,
     grid: [u32; 3],
     /// Operations, for the length of submissions.
     flop: u64,
+}
+
+/// What a binding is bound to.
+enum Binds {
+    Buffer(Bound),
+    /// The texture of an input.
+    Source,
+    /// The texture of an output.
+    Target,
+}
+
+/// How an output goes to a texture.
+pub(super) struct Store {
+    /// Its number among the graph's outputs.
+    pub output: usize,
+    /// From the tensor.
+    pub after: Unbound,
+    /// In place of the step that makes the tensor.
+    pub fused: Option<Unbound>,
 }
 
 /// The program with these inputs and outputs as pictures.
@@ -120,7 +117,8 @@ pub(super) fn with_images(
         }
         let image = Image { desc, dtype: tensor.dtype(), channels: tensor.shape()[1], size };
         let operation = Box::new(image.store(engine.limits())?);
-        program.image_outputs.push(ImageOutput { output, tensor: id, desc: *desc, size, operation });
+        let fused = fuse_output(engine, &mut program, id, desc);
+        program.image_outputs.push(ImageOutput { output, tensor: id, desc: *desc, size, operation, fused });
     }
     Ok(program)
 }
@@ -147,7 +145,7 @@ fn fuse(engine: &Engine, program: &Program, device: DeviceId, image: &ImageDesc)
         if *input != device || plan.problem.input != program.device(device).desc || residual.iter().any(is) {
             return Err(format!("{} reads it in another shape or adds it", plan.algorithm));
         }
-        let reads = |algorithm: &crate::algorithm::Algorithm| {
+        let reads = |algorithm: &Algorithm| {
             let plan = engine.plan(&plan.problem, algorithm);
             plan.is_ok_and(|plan| plan.workspace.is_empty() && plan.reading_image(image).is_some())
         };
@@ -161,6 +159,41 @@ fn fuse(engine: &Engine, program: &Program, device: DeviceId, image: &ImageDesc)
         fused.push((number, work));
     }
     Ok(fused)
+}
+
+/// The layer that can write an output to a picture itself, with another algorithm than it had where that must be; or why none can.
+fn fuse_output(engine: &Engine, program: &mut Program, output: DeviceId, image: &ImageDesc) -> Result<FusedOutput, String> {
+    let is = |id: &DeviceId| program.root(*id) == program.root(output);
+    let results = program.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Device(id) if is(id))).count();
+    if results > 1 || program.steps.iter().any(|step| step.work.reads().iter().any(is)) {
+        return Err("it is read again".into());
+    }
+    let number = program.steps.iter().rposition(|step| step.work.writes().iter().any(is)).ok_or("no step computes it")?;
+    let Work::Layer { plan, weights, input, output: written, indices: None, .. } = &program.steps[number].work else {
+        return Err(format!("{} computes it", super::explain::step_text(&program.steps[number].work)));
+    };
+    if *written != output || plan.output_desc() != program.device(output).desc {
+        return Err("it has another shape than the layer gives".into());
+    }
+    let fused = |plan: &Plan| plan.writing_image(image).filter(|plan| plan.steps.len() == 1);
+    if let Some(plan) = fused(plan) {
+        return Ok(FusedOutput { step: number, plan: Box::new(plan) });
+    }
+    let source = program.image_inputs.iter().find(|source| plan.reads_image() && source.device == Some(*input));
+    let as_it_reads = |plan: Plan| source.map_or(Some(plan.clone()), |source| plan.reading_image(&source.desc));
+    let takes = |algorithm: &Algorithm| {
+        let plan = engine.plan(&plan.problem, algorithm).ok().filter(|plan| plan.workspace.is_empty());
+        plan.and_then(as_it_reads).is_some_and(|plan| fused(&plan).is_some())
+    };
+    let constant = matches!(weights, LayerWeights::Constant { .. });
+    let best = if constant { engine.best_plan(&plan.problem, takes).ok().and_then(as_it_reads) } else { None };
+    let (Some(best), Some(to)) = (best.clone(), best.and_then(|plan| fused(&plan))) else {
+        return Err(format!("no invocation of {} has all channels of a texel", plan.algorithm));
+    };
+    if let Work::Layer { plan, workspace, .. } = &mut program.steps[number].work {
+        (**plan, *workspace) = (best, Vec::new());
+    }
+    Ok(FusedOutput { step: number, plan: Box::new(to) })
 }
 
 /// Puts the dispatch that makes a tensor of a picture before everything else.
@@ -178,32 +211,45 @@ fn convert(engine: &Engine, program: &mut Program, device: DeviceId, image: &Ima
 }
 
 impl Unbound {
-    /// A kernel with an image among its bindings.
+    /// A kernel with images among its bindings.
     pub fn new(
         executable: &Executable,
         dispatch: &PlanStep,
         work: &dyn Fn(u64) -> u64,
         find: &Find,
-        [step, place, input]: [usize; 3],
+        [step, place]: [usize; 2],
+        input: Option<usize>,
     ) -> Result<Self> {
         let (gpu, PlanStep { kernel, grid }) = (&executable.gpu, dispatch);
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
-        let bound = kernel.bindings.iter().map(|binding| if binding.image.is_some() { Ok(None) } else { find(binding.slot) });
-        let bound = bound.collect::<Result<Vec<Option<Bound>>>>()?;
-        let flop = work(bound.iter().flatten().map(|bound| bound.bytes).sum());
+        let unfilled = || Error::invalid("kernel", format!("{} has a binding that nothing fills", kernel.label));
+        let binds = |binding: &Binding| match binding.image {
+            Some(_) if binding.written => Ok(Binds::Target),
+            Some(_) => Ok(Binds::Source),
+            None => find(binding.slot)?.map(Binds::Buffer).ok_or_else(unfilled),
+        };
+        let bound: Vec<Binds> = kernel.bindings.iter().map(binds).collect::<Result<_>>()?;
+        let bytes = |bound: &Binds| if let Binds::Buffer(bound) = bound { bound.bytes } else { 0 };
+        let flop = work(bound.iter().map(bytes).sum());
         Ok(Self { step, place, input, pipeline, bound, grid: *grid, flop })
     }
 
-    fn bind(&self, executable: &Executable, view: &gpu::TextureView) -> Result<Dispatch> {
-        let resources: Vec<Resource> =
-            self.bound.iter().map(|bound| bound.as_ref().map_or(Resource::Texture(view), Resource::Buffer)).collect();
+    /// The dispatch on textures; those that it has no binding for may be missing.
+    fn bind(&self, executable: &Executable, source: Option<&TextureView>, target: Option<&TextureView>) -> Result<Dispatch> {
+        let resources = self.bound.iter().map(|bound| match bound {
+            Binds::Buffer(bound) => Some(Resource::Buffer(bound)),
+            Binds::Source => source.map(Resource::Texture),
+            Binds::Target => target.map(Resource::Texture),
+        });
+        let resources: Option<Vec<Resource>> = resources.collect();
+        let resources = resources.expect("whoever binds a kernel has its textures");
         let bind_group = gpu::bind_resources(&executable.gpu, &self.pipeline, &resources)?;
         Ok(Dispatch { pipeline: self.pipeline.clone(), bind_group, grid: self.grid, flop: self.flop })
     }
 }
 
 impl Executable {
-    /// The dispatch that writes an output to a texture, still without it.
+    /// The dispatch that writes an output to a texture from its tensor, still without it.
     pub(super) fn store(&self, output: &ImageOutput, parameters: &Bounds) -> Result<Unbound> {
         let Operation { step, .. } = output.operation.as_ref();
         let find = |slot: Slot| match slot {
@@ -211,7 +257,17 @@ impl Executable {
             Slot::Parameters => parameters.range(None).map(Some),
             _ => Ok(None),
         };
-        Unbound::new(self, step, &|bytes| output.operation.work(bytes), &find, [0, 0, output.output])
+        Unbound::new(self, step, &|bytes| output.operation.work(bytes), &find, [0, 0], None)
+    }
+
+    /// The texture of an input.
+    fn source(&self, graph: &Graph, input: usize, texture: Option<&Texture>) -> Result<TextureView> {
+        let image = self.program.image_inputs.iter().find(|image| image.input == input);
+        let (Some(image), Some(texture)) = (image, texture) else {
+            return Err(Error::invalid("inputs", format!("{input} is no texture")));
+        };
+        let name = &graph.info(graph.inputs[input]).name;
+        gpu::view(&self.gpu, name, texture, image.desc.format, image.size, false)
     }
 
     /// The dispatches of each step, with the textures of a run.
@@ -221,13 +277,10 @@ impl Executable {
         }
         let mut dispatches = self.dispatches.clone();
         for unbound in &self.unbound {
-            let image = self.program.image_inputs.iter().find(|image| image.input == unbound.input);
-            let (Some(image), Some(Operand::Texture(texture))) = (image, inputs.get(unbound.input)) else {
-                return Err(Error::invalid("inputs", format!("{} is no texture", unbound.input)));
-            };
-            let name = &graph.info(graph.inputs[image.input]).name;
-            let view = gpu::view(&self.gpu, name, texture, image.desc.format, image.size, false)?;
-            dispatches[unbound.step].insert(unbound.place, unbound.bind(self, &view)?);
+            let input = unbound.input.expect("a step that has a texture reads it");
+            let texture = if let Some(Operand::Texture(texture)) = inputs.get(input) { Some(*texture) } else { None };
+            let view = self.source(graph, input, texture)?;
+            dispatches[unbound.step].insert(unbound.place, unbound.bind(self, Some(&view), None)?);
         }
         Ok(Cow::Owned(dispatches))
     }
@@ -248,15 +301,32 @@ impl Executable {
         }
     }
 
-    /// The dispatch that writes output `number` to a texture.
-    pub(super) fn store_to(&self, graph: &Graph, number: usize, texture: &Texture) -> Result<Dispatch> {
+    /// What writes output `number` to a texture: the layer itself, put among `dispatches` in the place of its step, or the dispatch to
+    /// come after all.
+    pub(super) fn store_to(
+        &self,
+        graph: &Graph,
+        number: usize,
+        texture: &Texture,
+        inputs: &[Place],
+        dispatches: &mut Cow<'_, [Vec<Dispatch>]>,
+    ) -> Result<Option<Dispatch>> {
         let name = &graph.outputs[number].0;
         let missing =
             || Error::invalid("outputs", format!("`{name}` goes to a texture, but it is none of the network's image_outputs"));
         let image = self.program.image_outputs.iter().find(|image| image.output == number).ok_or_else(missing)?;
-        let unbound = self.stores.iter().find(|store| store.input == number).ok_or_else(missing)?;
+        let store = self.stores.iter().find(|store| store.output == number).ok_or_else(missing)?;
         let view = gpu::view(&self.gpu, name, texture, image.desc.format, image.size, true)?;
-        unbound.bind(self, &view)
+        let input = |unbound: &Unbound| inputs.get(unbound.input?)?.texture();
+        // What is still to be read, or is read by the same dispatch, cannot be written yet.
+        let reads = |unbound: &&Unbound, step: usize| unbound.step >= step && input(unbound) == Some(texture);
+        let Some(fused) = store.fused.as_ref().filter(|fused| !self.unbound.iter().any(|unbound| reads(&unbound, fused.step)))
+        else {
+            return store.after.bind(self, None, Some(&view)).map(Some);
+        };
+        let source = fused.input.map(|at| self.source(graph, at, input(fused))).transpose()?;
+        dispatches.to_mut()[fused.step] = vec![fused.bind(self, source.as_ref(), Some(&view))?];
+        Ok(None)
     }
 }
 
@@ -277,7 +347,11 @@ pub(super) fn lines(program: &Program, graph: &Graph) -> Vec<String> {
         format!("{} from a texture, {} {}: {how}", name(graph.inputs[image.input]), image.desc.format, size(image.size))
     };
     let output = |image: &ImageOutput| {
-        format!("{} to a texture, {} {}: one dispatch", graph.outputs[image.output].0, image.desc.format, size(image.size))
+        let how = match &image.fused {
+            Ok(_) => "written by the layer itself, where the texture is none that it reads".into(),
+            Err(reason) => format!("written by one dispatch, because {reason}"),
+        };
+        format!("{} to a texture, {} {}: {how}", graph.outputs[image.output].0, image.desc.format, size(image.size))
     };
     program.image_inputs.iter().map(input).chain(program.image_outputs.iter().map(output)).collect()
 }

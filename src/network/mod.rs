@@ -16,7 +16,6 @@ mod verify;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use image::Place;
 pub use profile::{LayerTime, Profile};
 pub use stream::{Stream, StreamInput, StreamReceiver, StreamSender};
 pub use verify::{Verification, VerifiedNode};
@@ -27,6 +26,7 @@ use crate::gpu::{CommandEncoder, Gpu, Rebuilt};
 use crate::graph::ops::evaluate;
 use crate::graph::{Bindings, Graph, ValueId};
 use crate::image::ImageDesc;
+use crate::layer::Place;
 use crate::layout::Layout;
 use crate::passes;
 use crate::tensor::Tensor;

@@ -152,7 +152,18 @@ pub(super) struct ImageOutput {
     pub desc: ImageDesc,
     /// Height and width.
     pub size: [u32; 2],
+    /// The dispatch that writes it from the tensor.
     pub operation: Box<Operation>,
+    /// The layer that can write it itself; or why none can.
+    pub fused: Result<FusedOutput, String>,
+}
+
+/// A step whose kernel can write a picture in place of its tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FusedOutput {
+    pub step: usize,
+    /// Of one dispatch, with the weights of the step's own plan.
+    pub plan: Box<Plan>,
 }
 
 /// Steps on device values.
@@ -181,13 +192,19 @@ impl Program {
 
     /// The graph's input whose texture a kernel of this step reads.
     pub fn image_of(&self, step: usize, kernel: &Kernel) -> Option<usize> {
-        kernel.bindings.iter().find(|binding| binding.image.is_some())?;
+        kernel.bindings.iter().find(|binding| binding.image.is_some() && !binding.written)?;
         let device = match &self.steps[step].work {
             Work::Layer { input, .. } => *input,
             Work::Operation { output, .. } => *output,
             _ => return None,
         };
         self.image_inputs.iter().find(|image| image.device == Some(device)).map(|image| image.input)
+    }
+
+    /// The graph's outputs that this step can write to a texture itself, and how.
+    pub fn fused_into(&self, step: usize) -> impl Iterator<Item = (usize, &Plan)> {
+        let fused = self.image_outputs.iter().filter_map(|image| Some((image.output, image.fused.as_ref().ok()?)));
+        fused.filter(move |(_, fused)| fused.step == step).map(|(output, fused)| (output, &*fused.plan))
     }
 
     /// Bytes that a value takes in a buffer.

@@ -3,7 +3,7 @@
 use super::{EACH, Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
 use crate::image::ImageDesc;
-use crate::kernel::{Kernel, Slot, vector};
+use crate::kernel::{Kernel, Slot, TargetShape};
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
 
@@ -37,28 +37,20 @@ impl Image<'_> {
     /// From the tensor, which is operand 0, to the texture.
     pub fn store(&self, limits: &DeviceLimits) -> Result<Operation> {
         let format = self.desc.format;
-        let ty = format.storage_type().ok_or_else(|| {
-            Error::unsupported(
-                "image",
-                format!("of {format} cannot be written to by a shader: Rgba8Unorm, Rgba16Float and R32Float can"),
-            )
-        })?;
         word(self.texels().saturating_mul(self.channels as i64))?;
-        let parameters = vec![[word(self.texels())?, word(i64::from(self.size[1]))?, 0, 0]];
-        let range = format.range();
-        let [low, high] = range.unwrap_or_default();
-        let constants =
-            format!("const IMAGE_MEAN = {};\nconst IMAGE_STD = {};\n", vector(&self.desc.mean), vector(&self.desc.std));
+        let texels = word(self.texels())?;
+        let shape = TargetShape { channels: self.channels, size: self.size };
         let kernel = Kernel::new(format!("image_store {format} {}", self.dtype), self.dtype, WORKGROUP)
-            .constant("CHANNELS", self.channels as i64)
-            .flag("BOUNDED", range.is_some())
-            .float("LOW", low)
-            .float("HIGH", high)
             .binding("input", array(self.dtype), Slot::Operand(0))
-            .written_image("output", ty, Slot::Output, format)
-            .fragment(constants)
+            .image_target(Slot::Output, self.desc, &shape)
+            .ok_or_else(|| {
+                Error::unsupported(
+                    "image",
+                    format!("of {format} cannot be written to by a shader: Rgba8Unorm, Rgba16Float and R32Float can"),
+                )
+            })?
             .fragment(EACH)
             .fragment(include_str!("../../shaders/image_store.wgsl"));
-        Operation::new(kernel, (self.texels() as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
+        Operation::new(kernel, (self.texels() as u64).div_ceil(u64::from(WORKGROUP)), vec![[texels, 0, 0, 0]], limits)
     }
 }

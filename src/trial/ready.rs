@@ -8,7 +8,7 @@ use crate::algorithm::Plan;
 use crate::desc::PoolKind;
 use crate::error::Result;
 use crate::gpu::{Current, Gpu};
-use crate::layer::{Conv, ConvInputs, Pool};
+use crate::layer::{Conv, ConvImages, ConvInputs, Pool};
 use crate::problem::Layer;
 use crate::tensor::Tensor;
 use crate::tensor_desc::DType;
@@ -47,7 +47,9 @@ impl Ready {
         let output_desc = plan.output_desc();
         let current = Arc::new(Current::new(gpu.clone()));
         let (layer, indices) = match &plan.problem.layer {
-            Layer::Conv(_) => (Prepared::Conv(Conv::new(&current, plan.clone(), &operands.weights())?), None),
+            Layer::Conv(_) => {
+                (Prepared::Conv(Conv::new(&current, plan.clone(), &operands.weights(), &ConvImages::default())?), None)
+            }
             Layer::Pool(desc) => {
                 let wanted = matches!(desc.kind, PoolKind::Max { indices: Some(_) });
                 let desc = output_desc.with_dtype(DType::I32);
@@ -66,7 +68,7 @@ impl Ready {
     }
 
     fn conv_inputs(&self) -> ConvInputs<'_> {
-        ConvInputs { input: &self.input, residual: self.residual.as_ref() }
+        ConvInputs { input: (&self.input).into(), residual: self.residual.as_ref() }
     }
 
     /// Runs once, waits, and tells the time: the device's, or the host's where it has no timestamps or none that tick.

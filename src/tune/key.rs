@@ -21,6 +21,7 @@ const SHADERS: &[&str] = &[
     include_str!("../../shaders/lib/grid.wgsl"),
     include_str!("../../shaders/lib/half_operand.wgsl"),
     include_str!("../../shaders/lib/image.wgsl"),
+    include_str!("../../shaders/lib/image_target.wgsl"),
     include_str!("../../shaders/lib/input_buffer.wgsl"),
     include_str!("../../shaders/lib/input_image.wgsl"),
     include_str!("../../shaders/lib/lanes_1.wgsl"),
