@@ -7,6 +7,9 @@
 //!
 //! Prints the regret before and after, and the prices as they stand in `src/algorithm/cost.rs`.
 
+#[path = "support/output.rs"]
+mod output;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -87,7 +90,7 @@ impl Layer {
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(text) => {
-            println!("{text}");
+            output::say(text);
             ExitCode::SUCCESS
         }
         Err(message) => {

@@ -5,6 +5,8 @@
 
 #[path = "support/ending.rs"]
 mod ending;
+#[path = "support/output.rs"]
+mod output;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -155,7 +157,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
         }
     }
     let picture = GrayImage::from_raw(u32::try_from(width)?, u32::try_from(height)?, pixels);
-    picture.ok_or("the picture has another size")?.save(&args.out)?;
+    output::png(&args.out, &picture.ok_or("the picture has another size")?)?;
     writeln!(out, "wrote {}", args.out.display())?;
     Ok(())
 }

@@ -5,7 +5,8 @@
 //! was timed, as a part of what the algorithm may be off; and each network: the times to load it, to its first result, of a run and of
 //! many, its memory and its slowest nodes. Compare only figures of one run on one machine.
 //!
-//! Exit status: 1 where an answer is wrong or a layer or network does not run, 2 for arguments that cannot be used.
+//! Exit status: 1 where an answer is wrong, a layer or network does not run or a file cannot be written, 2 for arguments that cannot
+//! be used.
 
 mod axes;
 mod case;
@@ -24,6 +25,8 @@ mod measure;
 mod model;
 mod network;
 mod network_report;
+#[path = "../support/output.rs"]
+mod output;
 mod plot;
 #[path = "../verify/onnx_recipe.rs"]
 mod recipe;
@@ -35,8 +38,7 @@ mod suite;
 mod text;
 
 use std::fmt::Display;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,6 +48,7 @@ use wgconv::{DType, Engine, EngineDesc, ErrorKind, Layout, Tuning};
 
 use choice::Choice;
 use layers::Layer;
+use output::say;
 use suite::Bench;
 
 /// Measure layers and networks on a device, and check the answer of each
@@ -225,13 +228,13 @@ fn run(args: &Arguments) -> Result<bool, Failure> {
             value["regret"] = regret::json(engine.limits(), &regrets);
         }
         let text = serde_json::to_string_pretty(&value).expect("strings and numbers are JSON");
-        std::fs::write(path, text + "\n").map_err(|error| arguments(format!("{}: {error}", path.display())))?;
+        output::write(path, (text + "\n").as_bytes()).map_err(Failure::Device)?;
     }
     if let Some(path) = &args.plot {
         if rows.is_empty() {
             eprintln!("note: no layer was measured, so {} was not drawn", path.display());
         } else {
-            plot::write(path, engine.adapter(), &ceilings, &rows).map_err(arguments)?;
+            plot::write(path, engine.adapter(), &ceilings, &rows).map_err(Failure::Device)?;
         }
     }
     Ok(right)
@@ -279,18 +282,8 @@ fn check(args: &Arguments) -> Result<Vec<Layer>, Failure> {
     if args.stream == Some(0) || args.depth.iter().any(|depth| !(1..=1024).contains(depth)) {
         return Err(arguments("--stream, --depth: at least one frame, and 1 to 1024 in flight"));
     }
-    [&args.json, &args.plot].into_iter().flatten().try_for_each(|path| writable(path))?;
+    [&args.json, &args.plot].into_iter().flatten().try_for_each(|path| output::check(path)).map_err(arguments)?;
     Ok(layers)
-}
-
-/// Checks that a file can be there later on, without making it.
-fn writable(path: &Path) -> Result<(), Failure> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match (folder.is_dir(), path.is_dir()) {
-        (false, _) => Err(arguments(format!("{}: there is no folder {}", path.display(), folder.display()))),
-        (_, true) => Err(arguments(format!("{}: is a folder, but a file is to be written", path.display()))),
-        _ => Ok(()),
-    }
 }
 
 fn open(adapter: Option<String>, tuning: Tuning) -> Result<Engine, Failure> {
@@ -303,11 +296,6 @@ fn open(adapter: Option<String>, tuning: Tuning) -> Result<Engine, Failure> {
 
 fn style() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {pos}/{len} {elapsed} {wide_msg}").expect("a template of known parts")
-}
-
-/// Whoever closed the output early wants no more of it: the JSON and the plot are still made.
-fn say(text: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 #[cfg(test)]

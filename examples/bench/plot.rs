@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 use plotters::coord::combinators::LogCoord;
 use plotters::coord::{CoordTranslate, Shift};
 use plotters::prelude::*;
@@ -10,6 +10,7 @@ use wgconv::{AdapterSummary, Algorithm, DType};
 
 use crate::axes::{self, Range};
 use crate::labels::{self, Area, Wanted};
+use crate::output;
 use crate::report::{self, Row, short};
 use crate::roofline::Ceilings;
 use crate::text::{self, Face};
@@ -54,8 +55,8 @@ type Pixel = (i32, i32);
 /// # Errors
 /// A text where the file cannot be written.
 pub fn write(path: &Path, adapter: &AdapterSummary, ceilings: &Ceilings, rows: &[Row]) -> std::result::Result<(), String> {
-    let save = |image: RgbImage| Ok(image.save_with_format(path, ImageFormat::Png)?);
-    draw(adapter, ceilings, rows).and_then(save).map_err(|error| format!("{}: {error}", path.display()))
+    let picture = draw(adapter, ceilings, rows).map_err(|error| format!("{}: {error}", path.display()))?;
+    output::png(path, &picture)
 }
 
 /// A flat roof, in GFLOP/s, which begins where the bandwidth reaches it.

@@ -8,6 +8,8 @@ mod answer;
 #[path = "../support/ending.rs"]
 mod ending;
 mod model;
+#[path = "../support/output.rs"]
+mod output;
 mod picture;
 #[path = "../features/plane.rs"]
 #[allow(dead_code, reason = "the program `features` uses more of it")]
@@ -212,8 +214,7 @@ fn inspect(args: &Args, network: &Network, input: &Value, out: &mut impl Write) 
         spinner.finish_and_clear();
         writeln!(out, "\n{profile}")?;
         if let Some(path) = trace {
-            std::fs::write(path, profile.to_trace_json())
-                .map_err(|error| format!("{}: cannot be written: {error}", path.display()))?;
+            output::write(path, profile.to_trace_json().as_bytes())?;
             writeln!(out, "trace: {}, to be opened in ui.perfetto.dev or chrome://tracing", path.display())?;
         }
     }

@@ -9,6 +9,8 @@ mod data;
 mod ending;
 mod gpu;
 mod model;
+#[path = "../support/output.rs"]
+mod output;
 mod picture;
 mod reading;
 mod sheet;

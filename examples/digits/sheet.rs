@@ -5,10 +5,11 @@
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 
 use crate::Result;
 use crate::data::{Cells, Digit, FULL, SIDE};
+use crate::output;
 use crate::reading::Reading;
 
 const PAPER: Rgb<u8> = Rgb([244, 244, 240]);
@@ -38,7 +39,7 @@ pub fn write(path: &Path, digits: &[Digit], readings: &[Reading]) -> Result<()> 
     if digits.len() <= FEW {
         sheet = imageops::resize(&sheet, 2 * sheet.width(), 2 * sheet.height(), FilterType::Nearest);
     }
-    sheet.save_with_format(path, ImageFormat::Png).map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+    Ok(output::png(path, &sheet)?)
 }
 
 fn draw(digits: &[Digit], readings: &[Reading]) -> RgbImage {

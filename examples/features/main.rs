@@ -17,6 +17,8 @@ mod learned;
 #[path = "../digits/model.rs"]
 #[allow(dead_code, reason = "the program `digits` uses more of it")]
 mod model;
+#[path = "../support/output.rs"]
+mod output;
 mod plane;
 mod scene;
 mod sheet;

@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use image::ImageFormat;
-
 use crate::Result;
 use crate::canvas::{Canvas, INK, LEADING, LINE, MARK, Point, QUIET, wrap};
+use crate::output;
 use crate::plane::Plane;
 use crate::text::Face;
 
@@ -229,10 +228,7 @@ impl Section {
 impl Sheet<'_> {
     /// Writes the PNG file.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let image = self.draw().image;
-        image
-            .save_with_format(path, ImageFormat::Png)
-            .map_err(|error| format!("{}: cannot be written: {error}", path.display()).into())
+        Ok(output::png(path, &self.draw().image)?)
     }
 
     fn draw(&self) -> Canvas {

@@ -6,6 +6,8 @@
 #[path = "../support/ending.rs"]
 mod ending;
 mod filters;
+#[path = "../support/output.rs"]
+mod output;
 mod scene;
 
 use std::io::{self, Write};
@@ -87,7 +89,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
         let copied = Copied::record(&device, &mut encoder, &target);
         queue.submit([encoder.finish()]);
         let path = args.out.join(format!("frame-{number:03}.png"));
-        copied.wait(&device)?.save(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        output::png(&path, &copied.wait(&device)?)?;
     }
     let each = start.elapsed().as_secs_f64() * 1000.0 / f64::from(args.frames);
     let [width, height] = args.size;

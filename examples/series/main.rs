@@ -6,6 +6,8 @@
 mod data;
 #[path = "../support/ending.rs"]
 mod ending;
+#[path = "../support/output.rs"]
+mod output;
 mod plot;
 #[path = "../bench/text.rs"]
 mod text;

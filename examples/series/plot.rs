@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::data::{Series, Stated};
+use crate::output;
 use crate::text::{self, Face};
 use crate::{Errors, Result};
 
@@ -60,10 +61,7 @@ struct Panel {
 
 /// Writes the PNG file.
 pub fn write(path: &Path, plot: &Plot) -> Result {
-    let image = plot.draw()?;
-    image
-        .save_with_format(path, ImageFormat::Png)
-        .map_err(|error| format!("{}: cannot be written: {error}", path.display()).into())
+    Ok(output::png(path, &plot.draw()?)?)
 }
 
 impl Panel {

@@ -5,7 +5,8 @@
 //! - `configs FILE`: layers that are wrong, or look it, and what each must give;
 //! - `onnx DIR..`: ONNX's backend tests, and models whose weights are a recipe.
 //!
-//! The last line is `N passed, N failed, N skipped`. Exit status: 1 where anything failed, 2 for arguments that cannot be used.
+//! The last line is `N passed, N failed, N skipped`. Exit status: 1 where anything failed or could not be written, 2 for arguments that
+//! cannot be used.
 
 mod config;
 mod configs;
@@ -18,16 +19,17 @@ mod onnx_case;
 mod onnx_recipe;
 mod onnx_run;
 mod operands;
+#[path = "../support/output.rs"]
+mod output;
 mod problems;
 mod report;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use device::{Device, Only};
-use report::Report;
+use report::{Report, kept};
 
 /// Verify convolution and pooling layers on the CPU reference and on a GPU.
 #[derive(Parser)]
@@ -108,7 +110,7 @@ fn run(arguments: Arguments) -> Result<bool, String> {
     let Arguments { command, algorithm, every_tile, adapter, seed, json } = arguments;
     // Whatever is wrong with the files is said before a device is opened, and not after all the work.
     if let Some(file) = &json {
-        check_writable(file)?;
+        output::check(file)?;
     }
     let asked = adapter.is_some();
     let device = || Device::open(adapter, algorithm, every_tile);
@@ -120,14 +122,14 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             if let Some(device) = &device {
                 problems::run(&lines, device, seed, &mut report);
             }
-            report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref())
+            Ok(report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref()))
         }
         Command::Golden { directory } => {
             let files = golden::files(&directory)?;
             let mut report = Report::new(files.len());
             let device = open(device(), &mut report, true);
             golden::run(&files, device.as_ref(), &mut report);
-            report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref())
+            Ok(report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref()))
         }
         Command::Configs { file } => {
             let about = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
@@ -137,11 +139,11 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             let mut report = Report::new(cases.len());
             let device = open(device(), &mut report, asked);
             configs::run(&cases, device.as_ref(), &mut report);
-            report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref())
+            Ok(report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref()))
         }
         Command::Onnx { directories, reference, report: file } => {
             if let Some(file) = &file {
-                check_writable(file)?;
+                output::check(file)?;
             }
             let cases = onnx_case::find(&directories)?;
             let mut report = Report::new(cases.len());
@@ -154,19 +156,11 @@ fn run(arguments: Arguments) -> Result<bool, String> {
                 None => onnx::Table::default(),
             };
             let adapter = device.as_ref().map(|device| device.engine.adapter_name());
-            // Whoever closed the output early wants no more of it.
-            let _ = std::io::stdout().write_all(table.text().as_bytes());
-            if let Some(file) = &file {
-                table.write(file, adapter.unwrap_or("the CPU reference"))?;
-            }
-            report.finish(adapter, json.as_deref())
+            output::say(table.text().trim_end());
+            let written = file.is_none_or(|file| kept(table.write(&file, adapter.unwrap_or("the CPU reference"))));
+            Ok(report.finish(adapter, json.as_deref()) && written)
         }
     }
-}
-
-fn check_writable(file: &Path) -> Result<(), String> {
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
-    opened.map(drop).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 /// The device, or its absence listed: as a failure where the verdicts need one, or the user asked for one.

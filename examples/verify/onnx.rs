@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::onnx_case::{Case, Run, Verdict};
+use crate::output;
 use crate::report::Report;
 
 /// How the cases of one operator went.
@@ -106,7 +107,7 @@ impl Table {
     /// # Errors
     /// A text where the file cannot be written.
     pub fn write(&self, file: &Path, adapter: &str) -> Result<(), String> {
-        std::fs::write(file, self.markdown(adapter)).map_err(|error| format!("{}: {error}", file.display()))
+        output::write(file, self.markdown(adapter).as_bytes())
     }
 }
 

@@ -1,11 +1,12 @@
 //! What was found, case by case: printed as it comes, counted, and written as JSON.
 
-use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+
+use crate::output;
 
 /// The counts and the listing of one run.
 pub struct Report {
@@ -59,29 +60,30 @@ impl Report {
 
     fn list(&mut self, verdict: &str, case: &str, detail: &str) {
         let separator = if detail.is_empty() { "" } else { ": " };
-        // Whoever closed the output early wants no more of it: the counts and the JSON are still made.
-        let _ = self.bar.suspend(|| writeln!(std::io::stdout(), "{verdict:<4}  {case}{separator}{detail}"));
+        self.bar.suspend(|| output::say(format!("{verdict:<4}  {case}{separator}{detail}")));
         self.results.push(json!({ "verdict": verdict, "case": case, "detail": detail }));
     }
 
-    /// Writes the JSON where one is wanted and prints the counts, as the very last line; whether nothing failed.
-    ///
-    /// # Errors
-    /// A text where the file cannot be written.
-    pub fn finish(self, adapter: Option<&str>, file: Option<&Path>) -> Result<bool, String> {
+    /// Writes the JSON where one is wanted and prints the counts, as the very last line; whether nothing failed, the file included.
+    pub fn finish(self, adapter: Option<&str>, file: Option<&Path>) -> bool {
         let Self { bar, start, passed, failed, skipped, results } = self;
         bar.finish_and_clear();
         let seconds = start.elapsed().as_secs_f64();
-        let mut out = std::io::stdout();
-        let _ = writeln!(out, "adapter: {}, {seconds:.1} s", adapter.unwrap_or("none"));
+        output::say(format!("adapter: {}, {seconds:.1} s", adapter.unwrap_or("none")));
+        let mut written = true;
         if let Some(file) = file {
             let report = json!({
                 "adapter": adapter, "seconds": seconds, "passed": passed, "failed": failed, "skipped": skipped, "results": results,
             });
             let text = serde_json::to_string_pretty(&report).expect("strings and numbers are JSON");
-            std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+            written = kept(output::write(file, text.as_bytes()));
         }
-        let _ = writeln!(out, "{passed} passed, {failed} failed, {skipped} skipped");
-        Ok(failed == 0)
+        output::say(format!("{passed} passed, {failed} failed, {skipped} skipped"));
+        failed == 0 && written
     }
+}
+
+/// Whether a file was written; if not, says why.
+pub fn kept(written: Result<(), String>) -> bool {
+    written.inspect_err(|message| eprintln!("error: {message}")).is_ok()
 }

@@ -8,6 +8,8 @@ mod canvas;
 mod data;
 #[path = "../support/ending.rs"]
 mod ending;
+#[path = "../support/output.rs"]
+mod output;
 #[path = "../features/plane.rs"]
 #[allow(dead_code, reason = "the program `features` uses more of it")]
 mod plane;

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use image::ImageFormat;
-
 use crate::Result;
 use crate::canvas::{Canvas, INK, Paint, QUIET};
 use crate::data::Phantom;
+use crate::output;
 use crate::plane::Plane;
 use crate::text::Face;
 
@@ -54,10 +53,7 @@ impl<'a> Row<'a> {
 impl Sheet<'_> {
     /// Writes the PNG file.
     pub fn write(&self, path: &Path) -> Result {
-        let image = self.draw().image;
-        image
-            .save_with_format(path, ImageFormat::Png)
-            .map_err(|error| format!("{}: cannot be written: {error}", path.display()).into())
+        Ok(output::png(path, &self.draw().image)?)
     }
 
     fn draw(&self) -> Canvas {

@@ -1,0 +1,90 @@
+//! What programs write: files that are there whole or not at all, and lines on standard output that are not lost in silence.
+
+#![allow(dead_code, reason = "each program uses a part of it")]
+
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Cursor, ErrorKind, Write};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use image::{EncodableLayout, ImageBuffer, ImageFormat, PixelWithColorType};
+
+/// Writes a file beside and renames it, so that a full disk leaves the old file or none, and no part of the new one.
+///
+/// # Errors
+/// A text that begins with the path.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let written = match place(path) {
+        Place::Device => OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes)),
+        Place::File { path, temporary } => {
+            let file = File::create(&temporary);
+            let whole = file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+            whole.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
+                // That it cannot be removed either is not worse.
+                let _ = fs::remove_file(&temporary);
+            })
+        }
+    };
+    written.map_err(|error| format!("{}: cannot be written: {error}", path.display()))
+}
+
+/// Writes a PNG file.
+///
+/// # Errors
+/// As [`write`].
+pub fn png<P, C>(path: &Path, picture: &ImageBuffer<P, C>) -> Result<(), String>
+where
+    P: PixelWithColorType,
+    [P::Subpixel]: EncodableLayout,
+    C: Deref<Target = [P::Subpixel]>,
+{
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png).map_err(|error| format!("{}: {error}", path.display()))?;
+    write(path, &bytes.into_inner())
+}
+
+/// Whether [`write`] will find a place there, before the work is done whose result is to be written.
+///
+/// # Errors
+/// As [`write`].
+pub fn check(path: &Path) -> Result<(), String> {
+    let tried = match place(path) {
+        Place::Device => OpenOptions::new().write(true).open(path).map(drop),
+        Place::File { temporary, .. } => File::create(&temporary).and_then(|_| fs::remove_file(&temporary)),
+    };
+    let tried = if path.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { tried };
+    tried.map_err(|error| format!("{}: cannot be written: {error}", path.display()))
+}
+
+/// Where bytes for a path go.
+enum Place {
+    /// Into something that is no file and is not replaced by one.
+    Device,
+    File {
+        path: PathBuf,
+        temporary: PathBuf,
+    },
+}
+
+fn place(path: &Path) -> Place {
+    // A link stays a link.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    if fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Place::Device;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    Place::File { temporary: path.with_file_name(name), path }
+}
+
+/// Prints a line. Whoever closes the output early wants no more of it; any other failure ends the program.
+pub fn say(text: impl Display) {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("error: standard output: {error}");
+            std::process::exit(1);
+        }
+        _ => {}
+    }
+}
