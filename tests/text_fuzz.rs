@@ -98,6 +98,12 @@ fn mutations_of_problem_lines_are_layers_or_errors() {
 }
 
 #[test]
+fn small_layers_of_random_numbers_are_what_counting_gives() {
+    let make = |_: u64, random: &mut Random| (0..40).map(|_| random.draw() as u8).collect();
+    println!("{} layers", harness::run(6, make, texts::geometry));
+}
+
+#[test]
 fn mutations_of_tuning_tables_are_tables_or_errors() {
     let lines = lines();
     let entries = |lines: &[Vec<u8>]| {

@@ -85,6 +85,37 @@ fn compare(problem: &Problem, geometry: &Geometry) {
     }
 }
 
+/// Bytes as the numbers of a layer that is small and mostly possible, so that nearly every one is counted one by one.
+pub fn geometry(bytes: &[u8]) {
+    let mut bytes = bytes.iter();
+    // A number of `first..first + count`.
+    let mut number = |first: u32, count: u8| first + u32::from(bytes.next().unwrap_or(&0) % count);
+    let (kind, rank, groups) = (number(0, 5), number(1, 3) as usize, number(1, 3));
+    let largest = [20, 9, 5][rank - 1];
+    let mut axes = |first: u32, count: u8| (0..rank).map(|_| number(first, count)).collect::<Vec<_>>();
+    let [input, kernel, stride, dilation] = [(1, largest), (1, 4), (1, 3), (1, 3)].map(|(first, count)| axes(first, count));
+    let [begin, end, more] = [5, 5, 2].map(|count| axes(0, count));
+    let list = |values: &[u32]| values.iter().map(u32::to_string).collect::<Vec<_>>().join("x");
+    let pads = begin.iter().zip(&end).map(|(begin, end)| format!("{begin}:{end}")).collect::<Vec<_>>().join("x");
+    let (batch, ins, outs, word) = (number(1, 2), groups * number(1, 3), groups * number(1, 3), number(0, 4) as usize);
+    let [input, kernel, stride, dilation, more] = [input, kernel, stride, dilation, more].map(|values| list(&values));
+    let sizes = format!("{batch}x{ins}x{input}");
+    let window = format!("k{kernel} s{stride} p{pads}");
+    line(
+        match kind {
+            0 => {
+                let mode = ["", " reflect", " replicate", " circular"][word];
+                format!("conv {sizes} o{outs} {window}{mode} d{dilation} g{groups} f32 bias")
+            }
+            1 => format!("conv_transpose {sizes} o{outs} {window} op{more} d{dilation} g{groups} f32"),
+            2 => format!("max_pool {sizes} {window}{} d{dilation} f32 indices=plane", ["", " ceil"][word % 2]),
+            3 => format!("avg_pool {sizes} {window}{} f32{}", ["", " ceil"][word % 2], ["", " exclude_pad"][word / 2]),
+            _ => format!("lp_pool {sizes} {window} d{dilation} f32 norm={}", word + 1),
+        }
+        .as_bytes(),
+    );
+}
+
 /// A text as a tuning table.
 pub fn table(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

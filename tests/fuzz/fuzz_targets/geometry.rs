@@ -1,0 +1,10 @@
+//! Numbers of libFuzzer's making, as layers that are counted one by one.
+
+#![no_main]
+
+#[path = "../texts.rs"]
+mod texts;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| texts::geometry(bytes));
