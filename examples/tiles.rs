@@ -108,6 +108,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
+    output::check(&args.out)?;
     let size = args.size as usize;
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     writeln!(out, "{}", engine.adapter())?;

@@ -86,7 +86,7 @@ fn programs_end_with_one_line_on_a_damaged_picture_or_model() {
 /// What each program writes: its name, its arguments, and the last of them, which a path follows.
 const WRITERS: [(&str, &[&str]); 8] = [
     ("features", &["--size", "64", "--out"]),
-    ("digits", &["--sheet"]),
+    ("digits", &["DIGIT", "--png"]),
     ("series", &["--png"]),
     ("volume", &["--png"]),
     ("verify", &["problems", "PROBLEMS", "--json"]),
@@ -102,6 +102,7 @@ fn arguments(list: &[&str]) -> Vec<PathBuf> {
     std::fs::write(&problems, "conv 1x3x8x8 o4 k3x3 f32\n").expect("a file for the tests");
     let argument = |&argument: &&str| match argument {
         "PROBLEMS" => problems.clone(),
+        "DIGIT" => data("png/digit_00_label9.png"),
         "MODELS" => root.join("tests/onnx/pytorch-operator"),
         _ => argument.into(),
     };

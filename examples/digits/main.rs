@@ -82,6 +82,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
+    args.png.iter().try_for_each(|path| output::check(path))?;
     let network = Network::load()?;
     let test = if args.files.is_empty() { Some(data::test_set()?) } else { None };
     let own: Vec<Digit> = args.files.iter().map(|file| picture::read(file, args.invert)).collect::<Result<_>>()?;

@@ -88,7 +88,8 @@ struct Shown {
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    // What is wrong with the user's file is said before anything is prepared.
+    // What is wrong with the user's files is said before anything is prepared.
+    output::check(&args.out)?;
     let own = args.image.as_deref().map(|path| source::read(path, args.size)).transpose()?;
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     let shown = match args.digit {

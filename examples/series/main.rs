@@ -63,6 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
+    output::check(&args.png)?;
     let (series, stated) = (Series::load()?, Stated::load()?);
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     let progress = ProgressBar::new_spinner().with_message("preparing the network");

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
+    output::check(&args.png)?;
     let (phantom, stated) = (Phantom::load()?, Stated::load()?);
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     let progress = ProgressBar::new_spinner().with_message("mean filter");
