@@ -2,6 +2,7 @@
 
 #![no_main]
 
+#[allow(dead_code, reason = "the other targets use the rest")]
 #[path = "../texts.rs"]
 mod texts;
 
