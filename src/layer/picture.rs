@@ -104,7 +104,7 @@ impl Pictures {
 
 impl Prepared {
     /// The dispatches of a run into a texture.
-    pub(super) fn into_texture(
+    pub(super) fn onto_texture(
         &self,
         built: &Built,
         io: &Io,

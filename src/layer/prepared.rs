@@ -176,7 +176,7 @@ impl Prepared {
             self.dispatches_of(built, &self.plan, pipelines, io, [source.as_ref(), None])
         };
         let (input, output) = match (io.input, io.output) {
-            (_, Place::Texture(texture)) => return Ok(self.into_texture(built, io, texture, source.as_ref())?.into()),
+            (_, Place::Texture(texture)) => return Ok(self.onto_texture(built, io, texture, source.as_ref())?.into()),
             (Place::Texture(_), Place::Tensor(_)) => return Ok(plain()?.into()),
             (Place::Tensor(input), Place::Tensor(output)) => (input, output),
         };
