@@ -138,8 +138,7 @@ fn a_convolution_goes_from_texture_to_texture_and_in_place_in_a_callers_pass() {
     let input = TensorDesc::f32(&[1, 3, 12, 16]);
     let kernel = numbers(3 * 3 * 9);
     let bias = [1.0, -1.0, 0.5];
-    let epilogue =
-        Epilogue { bias: true, activation: Activation::Relu, residual: Residual::AfterActivation, ..Default::default() };
+    let epilogue = Epilogue { bias: true, activation: Activation::Relu, residual: Residual::AfterActivation };
     let desc = ConvDesc { padding: [1, 1].into(), epilogue, ..ConvDesc::new(3, 3, [3, 3]) };
     let weights = || Weights { kernel: &kernel, bias: Some(&bias), ..Default::default() };
     let layer = engine.conv_on_images(&desc, &input, weights(), &images).unwrap();
