@@ -40,10 +40,10 @@ pub struct EngineDesc {
     pub max_binding_bytes: Option<u64>,
     /// Plan as if one buffer had at most so many bytes, where the device's have more: larger tensors then lie in several.
     pub max_buffer_bytes: Option<u64>,
-    /// How long the work of one submission may take, as predicted from its operations: what is predicted to take longer goes to the
-    /// device in several submissions, and a layer that is too long by itself is computed in parts, with the same results to the bit, so
-    /// that no watchdog of the system takes the device for hung. `None` is 200 ms, at 50 GFLOP/s of a software adapter, 500 GFLOP/s of
-    /// an integrated and 5 TFLOP/s of a discrete one.
+    /// How long the work of one submission may take, as predicted from its operations
+    /// ([`Operations::nanoseconds`](crate::Operations::nanoseconds)): what is predicted to take longer goes to the device in several
+    /// submissions, and what is too long by itself is computed in parts, with the same results to the bit, so that no watchdog of the
+    /// system takes the device for hung. `None` is 200 ms.
     pub submission_bound: Option<Duration>,
     /// Whether kernels have the layers' sizes as constants of their text.
     pub specialise: Specialise,

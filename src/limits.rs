@@ -31,19 +31,6 @@ impl fmt::Display for DeviceClass {
 /// and predictions may be wrong by several times.
 pub(crate) const SUBMISSION: Duration = Duration::from_millis(200);
 
-impl DeviceClass {
-    /// How many floating-point operations a device of its class does in a time, roughly: 50 GFLOP/s of a software adapter, 500 of an
-    /// integrated GPU, 5000 of a discrete one.
-    pub(crate) fn flop_in(self, time: Duration) -> u64 {
-        let in_a_microsecond = match self {
-            DeviceClass::Software => 50_000,
-            DeviceClass::Integrated => 500_000,
-            DeviceClass::Discrete => 5_000_000,
-        };
-        u64::try_from(time.as_micros()).unwrap_or(u64::MAX).saturating_mul(in_a_microsecond)
-    }
-}
-
 /// How exact results must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Precision {
@@ -82,9 +69,9 @@ pub struct DeviceLimits {
     pub f16: bool,
     /// The subgroup size, where every kernel is sure to get this one.
     pub subgroup: Option<u32>,
-    /// Floating-point operations that one submission, and so one dispatch, may come to: what more is done in parts, so that no
-    /// watchdog takes the device for hung.
-    pub submission_flop: u64,
+    /// Nanoseconds that one submission, and so one dispatch, may take by [`Operations::nanoseconds`](crate::Operations::nanoseconds):
+    /// what takes more is done in parts, so that no watchdog takes the device for hung.
+    pub submission_ns: u64,
     /// Rows and columns of a cooperative matrix of f16 with sums in f32, 8 or 16, where they may be used.
     pub cooperative_matrix: Option<u32>,
     /// Bytes of workspace that one layer may ask for.
@@ -134,7 +121,7 @@ impl Default for DeviceLimits {
             buffer_bytes: 256 << 20,
             f16: false,
             subgroup: None,
-            submission_flop: DeviceClass::default().flop_in(SUBMISSION),
+            submission_ns: SUBMISSION.as_nanos() as u64,
             cooperative_matrix: None,
             workspace_bytes: 256 << 20,
             precision: Precision::default(),
@@ -179,28 +166,28 @@ impl Ranges {
     }
 }
 
-/// How many submissions dispatches of so much work make, none of more than `bound` unless it is one dispatch.
-pub(crate) fn submissions(flop: impl IntoIterator<Item = u64>, bound: u64) -> usize {
+/// How many submissions dispatches of such lengths make, none of more than `bound` unless it is one dispatch.
+pub(crate) fn submissions(lengths: impl IntoIterator<Item = u64>, bound: u64) -> usize {
     let mut meter = Meter::new(bound);
-    1 + flop.into_iter().filter(|&flop| meter.is_full(flop)).count()
+    1 + lengths.into_iter().filter(|&length| meter.is_full(length)).count()
 }
 
-/// Counts the work of a submission that grows.
+/// Counts the nanoseconds of a submission that grows.
 pub(crate) struct Meter {
     bound: u64,
-    flop: u64,
+    ns: u64,
 }
 
 impl Meter {
     pub fn new(bound: u64) -> Self {
-        Self { bound, flop: 0 }
+        Self { bound, ns: 0 }
     }
 
     /// Counts a dispatch; whether what came before has to be submitted first.
-    pub fn is_full(&mut self, flop: u64) -> bool {
-        let sum = self.flop.saturating_add(flop);
-        let full = self.flop > 0 && sum > self.bound;
-        self.flop = if full { flop } else { sum };
+    pub fn is_full(&mut self, ns: u64) -> bool {
+        let sum = self.ns.saturating_add(ns);
+        let full = self.ns > 0 && sum > self.bound;
+        self.ns = if full { ns } else { sum };
         full
     }
 }

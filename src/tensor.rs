@@ -228,8 +228,9 @@ impl Tensor {
             function: "a",
         };
         let (from, to) = (self.bounds(), output.bounds());
-        for Operation { step, parameters, views, .. } in copy.operations(&[to.bytes(), from.bytes()], &self.gpu.limits)? {
-            let bytes: &[u8] = bytemuck::cast_slice(&parameters);
+        for operation in copy.operations(&[to.bytes(), from.bytes()], &self.gpu.limits)? {
+            let Operation { step, parameters, views, .. } = &operation;
+            let bytes: &[u8] = bytemuck::cast_slice(parameters);
             let sizes = self.gpu.buffers.take(&self.gpu, bytes.len() as u64, gpu::UNIFORM)?;
             let sizes_bound = Bounds::from(Bound::first(sizes.raw(), bytes.len() as u64));
             gpu::write(&self.gpu, &sizes_bound, bytes)?;
@@ -244,7 +245,8 @@ impl Tensor {
             let bound: Vec<Bound> = step.kernel.bindings.iter().map(|binding| bound(binding.slot)).collect::<Result<_>>()?;
             let pipeline = self.gpu.pipelines.get(&self.gpu, &step.kernel)?;
             let bind_group = gpu::bind(&self.gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
-            gpu::run(&self.gpu, &[Dispatch { pipeline, bind_group, grid: step.grid, flop: 0 }])?;
+            let ns = operation.nanoseconds(bound.iter().map(|bound| bound.bytes).sum(), &self.gpu.limits);
+            gpu::run(&self.gpu, &[Dispatch { pipeline, bind_group, grid: step.grid, ns }])?;
         }
         Ok(output)
     }

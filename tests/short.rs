@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use wgconv::{
-    Activation, ConvDesc, DeviceClass, Engine, EngineDesc, Graph, IndexOrder, Network, NetworkDesc, Op, PoolDesc, PoolKind,
-    Problem, Tensor, TensorDesc, Value, Weights,
+    Activation, ConvDesc, Engine, EngineDesc, Graph, IndexOrder, Network, NetworkDesc, Op, Plan, PoolDesc, PoolKind, Problem,
+    Tensor, TensorDesc, Value, Weights,
 };
 
 fn engine(bound: Option<Duration>) -> Engine {
@@ -13,13 +13,9 @@ fn engine(bound: Option<Duration>) -> Engine {
     Engine::new(&desc).unwrap_or_else(|error| panic!("these tests need a GPU adapter: {error}"))
 }
 
-/// So short that little fits in: five million operations, whatever the class.
-fn hasty() -> Engine {
-    engine(Some(Duration::from_micros(match engine(None).adapter().class {
-        DeviceClass::Software => 100,
-        DeviceClass::Integrated => 10,
-        DeviceClass::Discrete => 1,
-    })))
+/// One for which this plan is three times too long.
+fn hasty(plan: &Plan) -> Engine {
+    engine(Some(Duration::from_nanos(plan.nanoseconds / 3)))
 }
 
 fn numbers(count: usize) -> Vec<f32> {
@@ -30,16 +26,16 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
     tensor.to_vec::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
 }
 
-/// Of pictures of 64 channels, whose layers are long for a hasty engine.
+/// Of pictures of 64 channels.
 const ROWS: usize = 24;
 
 #[test]
 fn a_long_layer_is_computed_in_parts_and_submissions_with_the_same_bits() {
-    let (patient, hasty) = (engine(None), hasty());
+    let patient = engine(None);
     let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(64, 64, [3, 3]) };
-    let input = TensorDesc::f32(&[3, 64, ROWS, 24]);
+    let input = TensorDesc::f32(&[2, 64, ROWS, 24]);
     let problem = Problem::conv(&desc, &input);
-    let (image, kernel) = (numbers(3 * 64 * ROWS * 24), numbers(64 * 64 * 9));
+    let (image, kernel) = (numbers(2 * 64 * ROWS * 24), numbers(64 * 64 * 9));
     let weights = Weights { kernel: &kernel, ..Default::default() };
     let mut names = Vec::new();
     for algorithm in patient.candidates(&problem).unwrap().algorithms {
@@ -47,6 +43,7 @@ fn a_long_layer_is_computed_in_parts_and_submissions_with_the_same_bits() {
             continue;
         }
         names.push(algorithm.name());
+        let hasty = hasty(&patient.plan(&problem, &algorithm).unwrap());
         let [whole, parts] = [&patient, &hasty].map(|engine| engine.conv_with(&desc, &input, weights, &algorithm).unwrap());
         assert!(whole.plan().split.is_none() && parts.plan().split.is_some(), "{algorithm}");
         let run = |engine: &Engine, conv: &wgconv::Conv| bits(&conv.run(&engine.upload(&image, &input).unwrap()).unwrap());
@@ -54,7 +51,8 @@ fn a_long_layer_is_computed_in_parts_and_submissions_with_the_same_bits() {
         parts.profile(&hasty.upload(&image, &input).unwrap()).unwrap();
     }
     assert!(names.len() > 2);
-    let (short, long) = (patient.explain(&problem).unwrap(), hasty.explain(&problem).unwrap());
+    let short = patient.explain(&problem).unwrap();
+    let long = hasty(&short.plan).explain(&problem).unwrap();
     assert_eq!(short.submissions, 1);
     assert!(!short.to_string().contains("submits"), "{short}");
     assert!(long.submissions > 2, "{long}");
@@ -67,7 +65,9 @@ fn a_long_pooling_numbers_its_positions_as_a_short_one_does() {
     let kind = PoolKind::Max { indices: Some(IndexOrder::Tensor) };
     let desc = PoolDesc { kind, stride: [1, 1].into(), ..PoolDesc::max([3, 3]) };
     let image = numbers(2 * 96 * 96 * 96);
-    let results = [engine(None), hasty()].map(|engine| {
+    let patient = engine(None);
+    let hasty = hasty(&patient.explain(&Problem::pool(&desc, &input)).unwrap().plan);
+    let results = [patient, hasty].map(|engine| {
         let pool = engine.pool(&desc, &input).unwrap();
         let (largest, positions) = pool.run_with_indices(&engine.upload(&image, &input).unwrap()).unwrap();
         (pool.plan().split.is_some(), bits(&largest), positions.to_vec::<i32>().unwrap())
@@ -81,16 +81,19 @@ fn a_long_network_is_several_submissions_and_gives_the_same_bits() {
     let mut graph = Graph::new("long");
     let x = graph.input("x", &[2.into(), 64.into(), ROWS.into(), 24.into()]);
     let mut y = x;
+    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(64, 64, [3, 3]) };
     for layer in 0..3 {
         let kernel = numbers(64 * 64 * 9).into_iter().map(|number| number / 100.0 * (layer + 1) as f32).collect::<Vec<_>>();
         let kernel = graph.constant("", Value::new(&[64, 64, 3, 3], kernel).unwrap());
-        let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(64, 64, [3, 3]) };
         y = graph.conv(&desc, y, kernel, None);
         y = graph.apply(Op::Activation(Activation::Relu), &[y]);
     }
     graph.output("y", y);
     let image = Value::new(&[2, 64, ROWS, 24], numbers(2 * 64 * ROWS * 24)).unwrap();
-    let results = [engine(None), hasty()].map(|engine| {
+    let patient = engine(None);
+    let problem = Problem::conv(&desc, &TensorDesc::f32(&[2, 64, ROWS, 24]));
+    let hasty = hasty(&patient.explain(&problem).unwrap().plan);
+    let results = [patient, hasty].map(|engine| {
         let network = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap();
         let text = network.explain();
         let once = text.contains("one submission a run");

@@ -145,7 +145,7 @@ fn operations_on_more_than_a_binding_or_a_buffer_are_the_devices_and_right() {
 #[test]
 fn operations_that_would_take_long_are_several_dispatches() {
     let class = engine(&EngineDesc::default()).adapter().class;
-    // Half a million operations, whatever the class.
+    // A tenth of what the operations take.
     let bound = Duration::from_micros(match class {
         DeviceClass::Software => 10,
         DeviceClass::Integrated | DeviceClass::Discrete => 1,

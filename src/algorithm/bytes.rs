@@ -8,7 +8,7 @@ use super::pack;
 use super::plan::{Packing, Step};
 use super::product::{Blocks, Loads, Operands, Product};
 use super::subgroup::{self, SubgroupTile};
-use super::{Context, cost::cheapest_first};
+use super::{Context, Operations, cost::cheapest_first};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::kernel::{GeometryMode, Kernel, Slot};
@@ -27,6 +27,8 @@ pub(crate) struct ByteProduct {
     packing: Packing,
     operands: Operands,
     tile: Loop,
+    /// Of all batch items.
+    cost: Operations,
     centred: bool,
     mode: GeometryMode,
 }
@@ -46,7 +48,7 @@ impl ByteProduct {
     /// Those of [`Geometry::new`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the limit that the last one passes.
     pub fn new(problem: &Problem, limits: &DeviceLimits, centred: bool, mode: GeometryMode) -> Result<Self> {
         let mut refusal = Error::unsupported("algorithm", "no tile of a product of bytes fits the device's limits");
-        for (operands, tile) in loops(problem, limits)? {
+        for (cost, (operands, tile)) in loops(problem, limits)? {
             let geometry = Geometry::new(problem)?;
             let product = product(problem, &geometry, limits, operands, mode).expect("the layer was accepted");
             let (block_m, block_k) = match tile {
@@ -54,7 +56,7 @@ impl ByteProduct {
                 Loop::Subgroup(tile) => (tile.block_m, tile.block_k(&product.geometry)),
             };
             let packing = operands.packing(block_m, block_k);
-            let made = Self { problem: problem.clone(), geometry, packing, operands, tile, centred, mode };
+            let made = Self { problem: problem.clone(), geometry, packing, operands, tile, cost, centred, mode };
             match made.step(problem.input.shape()[0], limits) {
                 Ok(_) => return Ok(made),
                 Err(error) => refusal = error,
@@ -77,9 +79,9 @@ impl ByteProduct {
         step.check(limits).map(|()| step)
     }
 
-    /// Operations for so many batch items: two for each product of bytes, of which a word has four.
-    pub fn flop(&self, items: usize) -> u64 {
-        self.geometry.flop() / u64::from(self.geometry.batch.max(1)) * items as u64 * 4
+    /// About how long so many batch items take.
+    pub fn nanoseconds(&self, items: usize, limits: &DeviceLimits) -> u64 {
+        (self.cost * (items as f64 / f64::from(self.geometry.batch.max(1)))).nanoseconds(limits)
     }
 
     /// The output's shape.
@@ -104,7 +106,7 @@ fn product(
 }
 
 /// Every loop that takes the layer, the cheapest first. Costs are those of f32: loads are the same, and dearer than either product.
-fn loops(problem: &Problem, limits: &DeviceLimits) -> Result<Vec<(Operands, Loop)>> {
+fn loops(problem: &Problem, limits: &DeviceLimits) -> Result<Vec<(Operations, (Operands, Loop))>> {
     let geometry = Geometry::new(problem)?;
     let mut list = Vec::new();
     for operands in [Operands::Plain, Operands::Implicit] {
@@ -112,7 +114,7 @@ fn loops(problem: &Problem, limits: &DeviceLimits) -> Result<Vec<(Operands, Loop
         list.extend(subgroup::tiles(&product, limits).into_iter().map(|(cost, tile)| (cost, (operands, Loop::Subgroup(tile)))));
         list.extend(gemm::tiles(&product, limits).into_iter().map(|(cost, tile)| (cost, (operands, Loop::Workgroup(tile)))));
     }
-    Ok(cheapest_first(limits.class, list.into_iter()).into_iter().map(|(_, choice)| choice).collect())
+    Ok(cheapest_first(limits.class, list.into_iter()))
 }
 
 /// The dispatch of a loop; `centred` as in [`ByteProduct::new`].
@@ -161,7 +163,7 @@ mod tests {
             for line in ["conv 1x16x28x28 o64 k3x3 p1x1 f32", "conv 2x6x9 o12 k3 s2 d2 g3 p1:2 f32", "conv 3x40x1 o10 k1 f32"] {
                 let problem: Problem = line.parse().unwrap();
                 let geometry = Geometry::new(&problem).unwrap();
-                for (operands, tile) in loops(&problem, &limits).unwrap() {
+                for (_, (operands, tile)) in loops(&problem, &limits).unwrap() {
                     for (centred, mode) in [(true, GeometryMode::Uniform), (false, GeometryMode::Constant)] {
                         let product = product(&problem, &geometry, &limits, operands, mode).unwrap();
                         let text = step(&product, &limits, &tile, centred).unwrap().kernel.wgsl();

@@ -285,7 +285,15 @@ impl Algorithm {
             Algorithm::Pool => pool::plan(&context),
             Algorithm::PoolTree => pool::plan_tree(&context),
         }?;
-        Ok(Plan { problem: problem.clone(), algorithm: *self, steps, packing, workspace, geometry, split: None })
+        let nanoseconds = self.nanoseconds(&context);
+        Ok(Plan { problem: problem.clone(), algorithm: *self, steps, packing, workspace, nanoseconds, geometry, split: None })
+    }
+
+    /// About how long the layer takes; of a tile that the planner does not choose among, by its products alone.
+    fn nanoseconds(&self, context: &Context) -> u64 {
+        let tiles = family(context, self.name()).unwrap_or_default();
+        let mine = tiles.iter().find(|(_, algorithm)| algorithm == self).map(|(operations, _)| *operations);
+        mine.unwrap_or_else(|| Operations::products(context.limits, context.geometry.flop() / 2)).nanoseconds(context.limits)
     }
 
     fn supports(&self, context: &Context) -> Result<(), String> {

@@ -83,6 +83,8 @@ pub struct Plan {
     pub packing: Packing,
     /// Bytes of each buffer that the dispatches use among themselves.
     pub workspace: Vec<u64>,
+    /// About how long the dispatches take, by [`Operations::nanoseconds`](super::Operations::nanoseconds).
+    pub nanoseconds: u64,
     /// How the layer is done in parts, where one binding does not hold what it needs.
     pub split: Option<Split>,
 }
@@ -109,15 +111,14 @@ impl Plan {
         TensorDesc::new(&self.geometry.output_shape(), self.problem.input.dtype()).with_layout(self.geometry.output_layout)
     }
 
-    /// How many submissions a run is, so that none has more operations than [`DeviceLimits::submission_flop`] by the steps that it is
-    /// made of.
+    /// How many submissions a run is, so that none takes longer than [`DeviceLimits::submission_ns`] by the steps that it is made of.
     pub fn submissions(&self, limits: &DeviceLimits) -> usize {
-        submissions(self.steps.iter().map(|_| self.step_flop()), limits.submission_flop)
+        submissions(self.steps.iter().map(|_| self.step_ns()), limits.submission_ns)
     }
 
-    /// Floating-point operations of each step: a guess, all alike.
-    pub(crate) fn step_flop(&self) -> u64 {
-        self.work().flop / self.steps.len().max(1) as u64
+    /// Nanoseconds of each step: a guess, all alike.
+    pub(crate) fn step_ns(&self) -> u64 {
+        self.nanoseconds / self.steps.len().max(1) as u64
     }
 
     /// Elements of the packed weights of all parts, padding included.
@@ -210,13 +211,13 @@ impl Plan {
     /// Whether the layer is short enough for one submission.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the operations and the limit.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the time and the limit.
     pub(crate) fn check_length(&self, limits: &DeviceLimits) -> Result<()> {
-        let (flop, limit) = (self.work().flop, limits.submission_flop);
-        if flop <= limit {
+        let (ns, limit) = (self.nanoseconds, limits.submission_ns);
+        if ns <= limit {
             return Ok(());
         }
-        Err(Error::unsupported("problem", format!("takes {flop} operations, but a submission is to have at most {limit}")))
+        Err(Error::unsupported("problem", format!("takes about {ns} ns, but a submission is to take at most {limit}")))
     }
 
     /// Whether one binding holds each tensor, the weights, and each workspace.

@@ -269,7 +269,7 @@ fn limits(
         buffer_bytes: limits.max_buffer_size.min(wanted.buffer_bytes),
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup: subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP)),
-        submission_flop: class.flop_in(wanted.submission),
+        submission_ns: u64::try_from(wanted.submission.as_nanos()).unwrap_or(u64::MAX),
         cooperative_matrix: cooperative.filter(|_| features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)),
         workspace_bytes: wanted.workspace_bytes,
         precision: wanted.precision,

@@ -37,16 +37,16 @@ pub(crate) struct Dispatch {
     pub pipeline: Arc<Pipeline>,
     pub bind_group: wgpu::BindGroup,
     pub grid: [u32; 3],
-    /// About how many floating-point operations it does.
-    pub flop: u64,
+    /// About how many nanoseconds it takes.
+    pub ns: u64,
 }
 
 /// Dispatches by submission.
 fn portions<'a>(gpu: &Gpu, dispatches: &'a [Dispatch]) -> Vec<&'a [Dispatch]> {
-    let mut meter = Meter::new(gpu.limits.submission_flop);
+    let mut meter = Meter::new(gpu.limits.submission_ns);
     let (mut portions, mut first) = (Vec::new(), 0);
     for (number, dispatch) in dispatches.iter().enumerate() {
-        if meter.is_full(dispatch.flop) {
+        if meter.is_full(dispatch.ns) {
             portions.push(&dispatches[first..number]);
             first = number;
         }
@@ -118,11 +118,11 @@ pub(crate) fn timed_passes(gpu: &Gpu, lists: &[&[Dispatch]]) -> Result<Option<Ve
         let query_set = gpu.scoped(|| Ok(gpu.device.create_query_set(&descriptor)))?;
         gpu.scoped(|| {
             let mut commands = encoder(gpu);
-            let mut meter = Meter::new(gpu.limits.submission_flop);
+            let mut meter = Meter::new(gpu.limits.submission_ns);
             for (number, list) in (0u32..).zip(lists) {
                 let portions = portions(gpu, list);
                 for (at, portion) in portions.iter().enumerate() {
-                    if meter.is_full(portion.iter().map(|dispatch| dispatch.flop).sum()) {
+                    if meter.is_full(portion.iter().map(|dispatch| dispatch.ns).sum()) {
                         gpu.queue.submit([std::mem::replace(&mut commands, encoder(gpu)).finish()]);
                     }
                     let [first, last] = [at == 0, at + 1 == portions.len()];

@@ -148,6 +148,7 @@ impl Built {
         };
         let resources: Vec<Resource> = store.step.kernel.bindings.iter().map(|binding| resource(binding.slot)).collect();
         let bind_group = gpu::bind_resources(&self.gpu, pipeline, &resources)?;
-        Ok(Dispatch { pipeline: pipeline.clone(), bind_group, grid: store.step.grid, flop: from.bytes })
+        let ns = store.nanoseconds(from.bytes, &self.gpu.limits);
+        Ok(Dispatch { pipeline: pipeline.clone(), bind_group, grid: store.step.grid, ns })
     }
 }

@@ -231,7 +231,7 @@ impl Prepared {
         });
         let resources: Vec<Resource> = resources.collect::<Option<_>>().expect("whoever binds a kernel has its textures");
         let bind_group = gpu::bind_resources(&built.gpu, pipeline, &resources)?;
-        Ok(Dispatch { pipeline: pipeline.clone(), bind_group, grid: step.grid, flop: plan.step_flop() })
+        Ok(Dispatch { pipeline: pipeline.clone(), bind_group, grid: step.grid, ns: plan.step_ns() })
     }
 
     /// Fills the workspace with a repeated word, so that a kernel that reads what no step wrote shows.

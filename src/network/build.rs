@@ -133,14 +133,14 @@ impl Executable {
     /// The dispatches of a step.
     fn prepare(&self, number: usize, builder: &mut Builder, made: &mut Made) -> Result<()> {
         let Made { dispatches, unbound, fused } = made;
-        // `work` gives the operations for the bytes that are bound.
-        let mut dispatch = |step: &Step, work: &dyn Fn(u64) -> u64, find: &Find| {
+        // `length` gives the nanoseconds for the bytes that are bound.
+        let mut dispatch = |step: &Step, length: &dyn Fn(u64) -> u64, find: &Find| {
             match self.program.image_of(number, &step.kernel) {
                 Some(input) => {
                     let place = dispatches.len() + unbound.len();
-                    unbound.push(Unbound::new(self, step, work, find, [number, place], Some(input))?);
+                    unbound.push(Unbound::new(self, step, length, find, [number, place], Some(input))?);
                 }
-                None => dispatches.push(self.dispatch(step, work, find)?),
+                None => dispatches.push(self.dispatch(step, length, find)?),
             }
             Ok(())
         };
@@ -161,10 +161,10 @@ impl Executable {
                         let whole = all.nth(set).map(|(_, bounds)| bounds);
                         whole.map(|bounds| bounds.range(plan.view(part, slot).as_ref().map(View::range))).transpose()
                     };
-                    dispatch(&plan.steps[part], &|_| plan.step_flop(), &find)?;
+                    dispatch(&plan.steps[part], &|_| plan.step_ns(), &find)?;
                     for (output, plan) in self.program.fused_into(number) {
                         let input = self.program.image_of(number, &plan.steps[part].kernel);
-                        let to = Unbound::new(self, &plan.steps[part], &|_| plan.step_flop(), &find, [number, 0], input)?;
+                        let to = Unbound::new(self, &plan.steps[part], &|_| plan.step_ns(), &find, [number, 0], input)?;
                         fused.push((output, to));
                     }
                 }
@@ -187,7 +187,7 @@ impl Executable {
                     let view = views.iter().find(|view| view.slot == slot).map(View::range);
                     whole.map(|bounds| bounds.range(view)).transpose()
                 };
-                dispatch(step, &|bytes| operation.work(bytes), &find)?;
+                dispatch(step, &|bytes| operation.nanoseconds(bytes, &self.gpu.limits), &find)?;
             }
             Work::Upload { .. } | Work::Download { .. } | Work::Host => {}
         }
@@ -220,15 +220,15 @@ impl Executable {
         Ok(())
     }
 
-    fn dispatch(&self, step: &Step, work: &dyn Fn(u64) -> u64, find: &Find) -> Result<Dispatch> {
+    fn dispatch(&self, step: &Step, length: &dyn Fn(u64) -> u64, find: &Find) -> Result<Dispatch> {
         let (gpu, Step { kernel, grid }) = (&self.gpu, step);
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
         let unfilled = || Error::invalid("kernel", format!("{} has a binding that nothing fills", kernel.label));
         let find = |slot: Slot| find(slot)?.ok_or_else(unfilled);
         let bound = kernel.bindings.iter().map(|binding| find(binding.slot)).collect::<Result<Vec<Bound>>>()?;
         let bind_group = gpu::bind(gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
-        let flop = work(bound.iter().map(|bound| bound.bytes).sum());
-        Ok(Dispatch { pipeline, bind_group, grid: *grid, flop })
+        let ns = length(bound.iter().map(|bound| bound.bytes).sum());
+        Ok(Dispatch { pipeline, bind_group, grid: *grid, ns })
     }
 }
 

@@ -134,7 +134,7 @@ impl Executable {
         let mut encoder = self.begin();
         self.copy_inputs(&sources, &mut encoder)?;
         let mut number = 0;
-        let mut meter = Meter::new(self.gpu.limits.submission_flop);
+        let mut meter = Meter::new(self.gpu.limits.submission_ns);
         while number < self.program.steps.len() {
             let run = self.program.steps[number..].iter().take_while(|step| !step.work.is_host()).count();
             if run > 0 {
@@ -321,7 +321,7 @@ impl Executable {
     fn record(&self, encoder: &mut CommandEncoder, dispatches: &[Vec<Dispatch>], meter: &mut Meter) -> Result<()> {
         let mut pass = gpu::pass(encoder);
         for dispatch in dispatches.iter().flatten() {
-            if meter.is_full(dispatch.flop) {
+            if meter.is_full(dispatch.ns) {
                 drop(pass);
                 self.flush(encoder)?;
                 pass = gpu::pass(encoder);
@@ -333,7 +333,7 @@ impl Executable {
 
     /// How many submissions a run is where the host takes no part.
     pub fn submissions(&self) -> usize {
-        submissions(self.dispatches.iter().flatten().map(|dispatch| dispatch.flop), self.gpu.limits.submission_flop)
+        submissions(self.dispatches.iter().flatten().map(|dispatch| dispatch.ns), self.gpu.limits.submission_ns)
     }
 
     fn begin(&self) -> CommandEncoder {

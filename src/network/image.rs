@@ -39,8 +39,8 @@ pub(super) struct Unbound {
     pipeline: Arc<Pipeline>,
     bound: Vec<Binds>,
     grid: [u32; 3],
-    /// Operations, for the length of submissions.
-    flop: u64,
+    /// Nanoseconds, for the length of submissions.
+    ns: u64,
 }
 
 /// What a binding is bound to.
@@ -215,7 +215,7 @@ impl Unbound {
     pub fn new(
         executable: &Executable,
         dispatch: &PlanStep,
-        work: &dyn Fn(u64) -> u64,
+        length: &dyn Fn(u64) -> u64,
         find: &Find,
         [step, place]: [usize; 2],
         input: Option<usize>,
@@ -230,8 +230,8 @@ impl Unbound {
         };
         let bound: Vec<Binds> = kernel.bindings.iter().map(binds).collect::<Result<_>>()?;
         let bytes = |bound: &Binds| if let Binds::Buffer(bound) = bound { bound.bytes } else { 0 };
-        let flop = work(bound.iter().map(bytes).sum());
-        Ok(Self { step, place, input, pipeline, bound, grid: *grid, flop })
+        let ns = length(bound.iter().map(bytes).sum());
+        Ok(Self { step, place, input, pipeline, bound, grid: *grid, ns })
     }
 
     /// The dispatch on textures; those that it has no binding for may be missing.
@@ -244,7 +244,7 @@ impl Unbound {
         let resources: Option<Vec<Resource>> = resources.collect();
         let resources = resources.expect("whoever binds a kernel has its textures");
         let bind_group = gpu::bind_resources(&executable.gpu, &self.pipeline, &resources)?;
-        Ok(Dispatch { pipeline: self.pipeline.clone(), bind_group, grid: self.grid, flop: self.flop })
+        Ok(Dispatch { pipeline: self.pipeline.clone(), bind_group, grid: self.grid, ns: self.ns })
     }
 }
 
@@ -257,7 +257,7 @@ impl Executable {
             Slot::Parameters => parameters.range(None).map(Some),
             _ => Ok(None),
         };
-        Unbound::new(self, step, &|bytes| output.operation.work(bytes), &find, [0, 0], None)
+        Unbound::new(self, step, &|bytes| output.operation.nanoseconds(bytes, &self.gpu.limits), &find, [0, 0], None)
     }
 
     /// The texture of an input.

@@ -53,6 +53,8 @@ impl Deform<'_> {
         } else {
             shader.fragment("fn weight_of(at: i32) -> f32 {\n    return 1.0;\n}")
         };
-        Operation::new(shader, count.div_ceil(u64::from(WORKGROUP)), parameters, limits)
+        // Four neighbours of each place.
+        let bytes = 4 * count * self.dtype.bytes() as u64;
+        Ok(Operation::new(shader, count.div_ceil(u64::from(WORKGROUP)), parameters, limits)?.reading_again(bytes, limits))
     }
 }

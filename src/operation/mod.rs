@@ -27,7 +27,7 @@ pub(crate) use pad::Pad;
 pub(crate) use reduce::{Reduction, ReductionKind};
 pub(crate) use resample::Resample;
 
-use crate::algorithm::{Step, View, fold};
+use crate::algorithm::{Operations, Step, View, fold};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
@@ -50,23 +50,25 @@ pub(crate) struct Operation {
     pub tables: Vec<Vec<u8>>,
     /// The ranges that are bound; a slot without one is bound to the whole.
     pub views: Vec<View>,
-    /// Floating-point operations, of kernels that do more than moving bytes takes.
-    pub flop: u64,
+    /// About how many nanoseconds it takes beyond those of reading and writing what it is bound to once.
+    pub ns: u64,
 }
 
-/// What moving a byte takes of a device, in floating-point operations that it could do meanwhile: for how long an operation lasts that
-/// does little else.
-pub(crate) const FLOP_OF_A_BYTE: u64 = 16;
-
 impl Operation {
-    /// The dispatch of a layer that does so many operations.
-    pub fn of_layer(step: Step, flop: u64) -> Self {
-        Self { step, parameters: Vec::new(), tables: Vec::new(), views: Vec::new(), flop }
+    /// The dispatch of a layer that takes so long.
+    pub fn of_layer(step: Step, ns: u64) -> Self {
+        Self { step, parameters: Vec::new(), tables: Vec::new(), views: Vec::new(), ns }
     }
 
-    /// About how many floating-point operations a device could do while it runs, where it moves so many bytes.
-    pub fn work(&self, bytes: u64) -> u64 {
-        FLOP_OF_A_BYTE.saturating_mul(bytes).saturating_add(self.flop)
+    /// About how many nanoseconds it takes where it is bound to so many bytes.
+    pub fn nanoseconds(&self, bytes: u64, limits: &DeviceLimits) -> u64 {
+        (Operations::moving(limits, bytes) as u64).saturating_add(self.ns)
+    }
+
+    /// The same, which reads so many bytes besides: what it reads again.
+    fn reading_again(mut self, bytes: u64, limits: &DeviceLimits) -> Self {
+        self.ns += Operations::moving(limits, bytes) as u64;
+        self
     }
 
     /// A kernel over so many workgroups.
@@ -77,7 +79,7 @@ impl Operation {
             .binding("p", "Parameters", Slot::Parameters);
         let step = Step { kernel, grid: fold(workgroups, limits.workgroups)? };
         step.check(limits)?;
-        Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new(), flop: 0 })
+        Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new(), ns: 0 })
     }
 }
 

@@ -71,6 +71,8 @@ impl Normalise<'_> {
         kernel.iterations = 3 * (length as u64).div_ceil(u64::from(lanes)) * (1 + row.rank() as u64) + 32;
         let workgroups = if lanes == 1 { (outputs as u64).div_ceil(u64::from(WORKGROUP)) } else { outputs as u64 };
         let parameters = rows([word(outputs as i64)?, word(length as i64)?, 0, 0], [&kept, &row])?;
-        Operation::new(kernel, workgroups, parameters, limits)
+        // Rows are read three times.
+        let bytes = (outputs * length * self.dtype.bytes()) as u64;
+        Ok(Operation::new(kernel, workgroups, parameters, limits)?.reading_again(2 * bytes, limits))
     }
 }

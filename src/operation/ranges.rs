@@ -1,8 +1,8 @@
 //! A [`Map`] over tensors of which one binding does not hold the whole: in blocks along its axes, each bound to the ranges that it
 //! touches.
 
-use super::{FLOP_OF_A_BYTE, Map, Operand, Operation};
-use crate::algorithm::View;
+use super::{Map, Operand, Operation};
+use crate::algorithm::{Operations, View};
 use crate::error::{Error, Result};
 use crate::kernel::Slot;
 use crate::limits::{ALIGNMENT, DeviceLimits, Ranges};
@@ -50,7 +50,8 @@ impl Map<'_> {
     /// The elements that a submission has time for. What would take too many blocks is long.
     fn elements_at_once(&self, limits: &DeviceLimits) -> u64 {
         let bytes: u64 = self.tensors().map(|(_, operand)| operand.dtype.bytes() as u64).sum();
-        (limits.submission_flop / (FLOP_OF_A_BYTE * bytes)).max(self.count() / (MOST as u64 / 8)).max(1)
+        let elements = limits.submission_ns as f64 / Operations::moving(limits, bytes);
+        (elements as u64).max(self.count() / (MOST as u64 / 8)).max(1)
     }
 
     /// The tensors with what they are bound to, the output first.

@@ -43,6 +43,7 @@ impl Resample<'_> {
         kernel.iterations = taps as u64;
         let mut operation = Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)?;
         operation.tables = vec![bytemuck::cast_slice(self.indices).to_vec(), bytemuck::cast_slice(self.weights).to_vec()];
-        Ok(operation)
+        // Each output reads as many inputs as it has taps.
+        Ok(operation.reading_again((count * taps * self.dtype.bytes()) as u64, limits))
     }
 }

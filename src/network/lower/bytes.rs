@@ -225,7 +225,9 @@ impl Lowering<'_> {
         let output = self.temp(&product.output_shape(), DType::I32);
         let limits = *self.engine.limits();
         let items = Items { outer: shape[0], own: &[words], shared: &[panels, zero, terms] };
-        self.by_items(&items, output, |count| Ok(Operation::of_layer(product.step(count, &limits)?, product.flop(count))))?;
+        self.by_items(&items, output, |count| {
+            Ok(Operation::of_layer(product.step(count, &limits)?, product.nanoseconds(count, &limits)))
+        })?;
         Ok(output)
     }
 

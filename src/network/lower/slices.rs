@@ -3,7 +3,7 @@
 //!
 //! A slice is an operation of fewer items. It is bound to the ranges of its tensors where these begin at a place where a binding may
 //! and lie in one buffer; elsewhere it reads a copy, or is copied to its place. A tensor is too large where one binding does not hold
-//! it, or where moving its bytes is predicted to take longer than a submission may.
+//! it, or where the operation is predicted to take longer than a submission may.
 
 use super::Lowering;
 use crate::algorithm::View;
@@ -86,12 +86,12 @@ impl Lowering<'_> {
         let (most, outer) = (Ranges::of(limits).most, items.outer as u64);
         let own = || items.own.iter().copied().chain([output]);
         let bytes: u64 = own().map(|id| self.program.bytes(id)).sum();
-        let work = whole.work(bytes);
-        if own().all(|id| self.program.bytes(id) <= most) && work <= limits.submission_flop {
+        let ns = whole.nanoseconds(bytes, limits);
+        if own().all(|id| self.program.bytes(id) <= most) && ns <= limits.submission_ns {
             return Ok(items.outer);
         }
         // What would take too many slices is long.
-        let mut count = (limits.submission_flop / (work / outer).max(1)).clamp(outer.div_ceil(MOST as u64 / 8), outer);
+        let mut count = (limits.submission_ns / (ns / outer).max(1)).clamp(outer.div_ceil(MOST as u64 / 8), outer);
         let mut step = 1;
         for id in own() {
             let item = self.item_bytes(id, items.outer);
