@@ -216,3 +216,32 @@ fn large_uploads_go_in_parts_and_arrive_whole() {
         assert!(tensor.to_vec::<f32>().unwrap() == numbers, "{elements} elements");
     }
 }
+
+/// What wgpu was given to write and has not submitted, or the device still reads, must not get in the way of what is written next to the
+/// same buffer: by way of wgpu's memory where it is small or in use, and where it lies where not.
+#[test]
+fn an_upload_into_a_buffer_that_is_used_again_is_what_is_read() {
+    let engine = engine(None);
+    for elements in [1000, 500_000, 530_000, 1_500_000] {
+        let desc = TensorDesc::f32(&[1, 1, 1, elements]);
+        let conv = engine
+            .conv(&ConvDesc::new(1, 1, [1, 1]), &desc, Weights { kernel: &[2.0], ..Default::default() })
+            .expect("a small layer");
+        let numbers = |round: usize| (0..elements).map(|at| ((at + round) % 100) as f32).collect::<Vec<_>>();
+        let mut results = Vec::new();
+        for round in 0..6 {
+            // Never read: nothing was submitted when its buffer goes back.
+            drop(engine.upload(&vec![-1.0; elements], &desc).expect("an upload"));
+            let x = engine.upload(&numbers(round), &desc).expect("an upload");
+            if round % 2 == 0 {
+                assert_eq!(x.to_vec::<f32>().expect("a read"), numbers(round), "{elements} elements, round {round}");
+            }
+            // Given back while the device may still read it.
+            results.push(conv.run(&x).expect("a run"));
+        }
+        for (round, result) in results.into_iter().enumerate() {
+            let doubled: Vec<f32> = numbers(round).iter().map(|number| 2.0 * number).collect();
+            assert_eq!(result.into_vec::<f32>().expect("a read"), doubled, "{elements} elements, round {round}");
+        }
+    }
+}

@@ -40,11 +40,11 @@ pub(crate) const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
 /// The usage of tensors that are made for a caller. Where the device shares the host's memory, and was opened for it, they can be read
-/// where they lie.
+/// and written where they lie.
 pub(crate) fn tensor_usage(gpu: &Gpu) -> wgpu::BufferUsages {
     let mappable = gpu.device.features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
     let shared = mappable && gpu.limits.class != DeviceClass::Discrete;
-    if shared { STORAGE | wgpu::BufferUsages::MAP_READ } else { STORAGE }
+    if shared { STORAGE | wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE } else { STORAGE }
 }
 
 /// The usage of a buffer of sizes.
