@@ -2,7 +2,7 @@
 //   m: output channel of the group; n: batch item and output position; k: tap and input channel, walked in tiles of BLOCK_K
 //   channels of one tap, so that a tile's taps and bounds are the same for all its rows and cost nothing per element.
 // B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
-// Expects g, layout.wgsl, source.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, source.wgsl, slice.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
 var<private> block_n: i32;                       // which block of columns
 var<private> block_m: i32;                       // which block of output channels
@@ -38,10 +38,11 @@ fn locate(tile: i32) -> bool {
     group = groups - phases * g.groups;
     let phase_rows = phases / g.phases.z;
     let phase_planes = phase_rows / g.phases.y;
-    phase = vec3<i32>(phase_planes, phase_rows - phase_planes * g.phases.y, phases - phase_rows * g.phases.z);
+    slice = phase_planes / g.phases.x;
+    phase = vec3<i32>(phase_planes - slice * g.phases.x, phase_rows - phase_planes * g.phases.y, phases - phase_rows * g.phases.z);
     first = vec3<i32>(first_tap(phase.x, 0), first_tap(phase.y, 1), first_tap(phase.z, 2));
     counts = vec3<i32>(tap_count(first.x, 0), tap_count(first.y, 1), tap_count(first.z, 2));
-    return tile >= 0 && phase_planes < g.phases.x;
+    return tile >= 0 && slice < SPLIT_K;
 }
 
 // Splits a column into batch item and position among the phase's outputs.

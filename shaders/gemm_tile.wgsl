@@ -1,6 +1,6 @@
 // The loop of a tiled matrix product through workgroup memory. A workgroup computes BLOCK_M x BLOCK_N of C in steps of BLOCK_K;
 // an invocation computes THREAD_M x THREAD_N of them in registers. It knows no convolution: its operands come from locate(),
-// set_column(), k_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), outputs of a column are output_channel_step()
+// set_column(), slice_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), outputs of a column are output_channel_step()
 // apart. Nor does it know its numbers: those are Number, Four and Sums, with widened(), multiply(), column_term() and finish()
 // (lib/floats.wgsl, lib/bytes.wgsl).
 // Expects also ROWS, the rows that load_b() brings, and put_b(), which puts them into tile_b; WORKGROUP, COLUMNS, workgroup_index(), and
@@ -40,8 +40,8 @@ fn main(
 
     var sums: array<Sums, VECTORS * THREAD_N>; // [THREAD_M / 4, THREAD_N]
     var columns: array<i32, THREAD_N>;
-    let tiles = k_tiles();
-    for (var tile = 0; tile < tiles; tile += 1) {
+    let tiles = slice_tiles();
+    for (var tile = tiles.x; tile < tiles.y; tile += 1) {
         begin_k_tile(tile);
         let panel_at = panel_start();
         for (var at = local; at < BLOCK_K * VECTORS_M; at += WORKGROUP) {
@@ -78,7 +78,7 @@ fn main(
                 let m = first_m + i;
                 if (m < g.group_out) {
                     let sum = sums[(i / 4) * THREAD_N + j][i % 4];
-                    finish(sum, columns[j], tiles * BLOCK_K, group * g.group_out + m, start + m * output_channel_step());
+                    finish(sum, columns[j], (tiles.y - tiles.x) * BLOCK_K, group * g.group_out + m, start + m * output_channel_step());
                 }
             }
         }

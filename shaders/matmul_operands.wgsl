@@ -1,7 +1,7 @@
 // The operands of a plain matrix product, C[m, n] = sum over k of A[m, k] B[k, n], for a group of a convolution whose kernel is
 // one tap at stride 1: B is the input itself, so that no index arithmetic is left in the loop. The planner brings fully connected
 // layers to this form. Same functions as conv_gemm_operands.wgsl.
-// Expects g, layout.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, slice.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
 var<private> block_n: i32;                       // which block of columns
 var<private> block_m: i32;                       // which block of output channels
@@ -26,9 +26,11 @@ fn k_tiles() -> i32 {
 fn locate(tile: i32) -> bool {
     let bands = tile / blocks_n();
     block_n = tile - bands * blocks_n();
-    group = bands / blocks_m();
-    block_m = bands - group * blocks_m();
-    return tile >= 0 && group < g.groups;
+    let groups = bands / blocks_m();
+    block_m = bands - groups * blocks_m();
+    slice = groups / g.groups;
+    group = groups - slice * g.groups;
+    return tile >= 0 && slice < SPLIT_K;
 }
 
 fn set_column(j: i32, n: i32) {

@@ -37,12 +37,17 @@ fn lines(file: &str) -> Vec<Problem> {
     lines.map(|line| line.parse().unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
 }
 
-/// The best tile of each algorithm, and of those that have tiles of four channels, the best of these too.
+/// Whether an algorithm sums in slices.
+fn is_sliced(algorithm: &Algorithm) -> bool {
+    algorithm.to_string().contains(",k")
+}
+
+/// The best tile of each algorithm, and of those that have tiles of four channels or of sums in slices, the best of these too.
 fn one_of_each(algorithms: &[Algorithm]) -> Vec<Algorithm> {
     let mut kinds = Vec::new();
     let new = |algorithm: &&Algorithm| {
         let channels = if let Algorithm::Depthwise(tile) = algorithm { tile.channels } else { 1 };
-        let kind = (algorithm.name(), channels);
+        let kind = (algorithm.name(), channels, is_sliced(algorithm));
         let new = !kinds.contains(&kind);
         kinds.push(kind);
         new
@@ -90,6 +95,15 @@ fn dtypes() -> Vec<DType> {
     vec![DType::F32]
 }
 
+/// Every line in one type: where both change nothing for each other.
+fn check_in_turn(file: &str, choose: fn(&[Algorithm]) -> Vec<Algorithm>) {
+    let dtypes = dtypes();
+    for (number, dtype) in dtypes.iter().enumerate() {
+        let lines = lines(file).into_iter().skip(number).step_by(dtypes.len());
+        check(&lines.collect::<Vec<_>>(), &[*dtype], choose);
+    }
+}
+
 #[test]
 fn convolutions_match_the_reference() {
     check(&lines("conv.txt"), &dtypes(), one_of_each);
@@ -124,18 +138,20 @@ fn cooperative_matrices_match_the_reference_with_every_tile() {
 }
 
 #[test]
+fn sums_in_slices_match_the_reference_with_every_tile() {
+    let sliced = |algorithms: &[Algorithm]| algorithms.iter().filter(|algorithm| is_sliced(algorithm)).copied().collect();
+    check_in_turn("split_k.txt", sliced);
+}
+
+#[test]
 fn poolings_match_the_reference() {
     check(&lines("pool.txt"), &dtypes(), one_of_each);
 }
 
 #[test]
 fn layouts_match_the_reference() {
-    // A layout changes addresses, and the other files know both types: every second line is of the other one.
-    let dtypes = dtypes();
-    for (number, dtype) in dtypes.iter().enumerate() {
-        let lines = lines("nhwc.txt").into_iter().skip(number).step_by(dtypes.len());
-        check(&lines.collect::<Vec<_>>(), &[*dtype], one_of_each);
-    }
+    // A layout changes addresses, and the other files know both types.
+    check_in_turn("nhwc.txt", one_of_each);
 }
 
 #[test]

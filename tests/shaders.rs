@@ -70,6 +70,8 @@ const LINES: &[&str] = &[
     "conv 1x3x9x7 o1 k3x3 p1x1 f32",
     "conv 1x4x8x8 o4 k3x3 p1x1 f32 out=nhwc",
     "conv 1x6x16x16 o12 k3x3 s2x2 d3x1 g6 p1x1 f32 silu",
+    "conv 1x512x3x3 o16 k3x3 p1x1 f32 bias prelu",
+    "conv 1x9000x1 o3 k1 f32 residual=before",
     "conv_transpose 1x6x9x9 o4 k3x3 s2x2 p1x1 op1x1 g2 f32 bias hard_swish",
     "conv_transpose 1x2x3x4x5 o4 k2x3x4 s1x2x3 d2x1x1 f32 elu(1)",
     "max_pool 1x3x9x9 k3x3 s2x2 p1x1 f32 indices=plane",

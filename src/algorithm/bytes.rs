@@ -105,14 +105,18 @@ fn product(
     Product::new(&Context { problem, geometry, limits, mode }, operands)
 }
 
-/// Every loop that takes the layer, the cheapest first. Costs are those of f32: loads are the same, and dearer than either product.
+/// Every loop that takes the layer, the cheapest first. Costs are those of f32: loads are the same, and dearer than either product. Sums
+/// do not come in slices: a loop over so many words that a device ends it is refused.
 fn loops(problem: &Problem, limits: &DeviceLimits) -> Result<Vec<(Operations, (Operands, Loop))>> {
+    let limits = &DeviceLimits { loop_iterations: u64::MAX, ..*limits };
     let geometry = Geometry::new(problem)?;
     let mut list = Vec::new();
     for operands in [Operands::Plain, Operands::Implicit] {
         let Ok(product) = product(problem, &geometry, limits, operands, GeometryMode::Uniform) else { continue };
-        list.extend(subgroup::tiles(&product, limits).into_iter().map(|(cost, tile)| (cost, (operands, Loop::Subgroup(tile)))));
-        list.extend(gemm::tiles(&product, limits).into_iter().map(|(cost, tile)| (cost, (operands, Loop::Workgroup(tile)))));
+        let subgroup = subgroup::tiles(&product, limits).into_iter().filter(|(_, tile)| tile.split_k == 1);
+        list.extend(subgroup.map(|(cost, tile)| (cost, (operands, Loop::Subgroup(tile)))));
+        let workgroup = gemm::tiles(&product, limits).into_iter().filter(|(_, tile)| tile.split_k == 1);
+        list.extend(workgroup.map(|(cost, tile)| (cost, (operands, Loop::Workgroup(tile)))));
     }
     Ok(cheapest_first(limits.class, list.into_iter()))
 }

@@ -138,7 +138,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Operations
     let load_b = (Of::LOAD + Of::SHARED) * (block_n * block_k / threads);
     let multiply = Of::FMA * (block_m * block_n * block_k / threads * part);
     let operands = (Of::LOAD * fragments_m + Of::SHARED * fragments_n) * (fragment * block_k / size);
-    let per_thread = (load_b + operands + multiply + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k);
+    let per_thread = (load_b + operands + multiply + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k, 1);
     Of::total(limits, product.blocks(tile.block_m, tile.block_n), threads, per_thread)
 }
 
@@ -147,15 +147,16 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &CoopTile) ->
     let CoopTile { block_m, block_n, block_k, size, lanes } = *tile;
     let label = format!("{}_coop {} {tile}", product.operands.label(), product.dtype);
     let columns = block_n / tile.loaders();
+    let blocks = Blocks { block: [block_m, block_n, block_k], columns, split_k: 1 };
     let rows = u64::from(block_k * tile.loaders() / tile.invocations());
     let per_step = rows * u64::from(columns + 2) + u64::from(columns + block_k / size + 3);
     let mut kernel = product
-        .kernel(label, tile.invocations(), Blocks { block: [block_m, block_n, block_k], columns }, Loads::Half)
+        .kernel(label, tile.invocations(), blocks, Loads::Half)
         .constant("SIZE", size)
         .constant("LANES", lanes)
         .constant("SUBGROUPS_M", SUBGROUPS[0])
         .constant("SUBGROUPS_N", SUBGROUPS[1])
-        .iterations(product.iterations(block_k, per_step))
+        .iterations(product.iterations(block_k, 1, per_step))
         .fragment(include_str!("../../shaders/coop_gemm.wgsl"))
         .fragment(main_function(tile));
     kernel.subgroups = true;

@@ -9,6 +9,7 @@ use std::fmt;
 use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
 use super::product::{Blocks, Loads, Product};
+use super::split_k::{self, Slices};
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::limits::{DeviceClass, DeviceLimits};
@@ -26,20 +27,28 @@ pub struct GemmTile {
     pub thread_m: u32,
     /// Output positions of an invocation.
     pub thread_n: u32,
+    /// Slices of the sum over k, added by a second dispatch where there are several.
+    pub split_k: u32,
 }
 
 impl fmt::Display for GemmTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { block_m, block_n, block_k, thread_m, thread_n } = self;
-        write!(f, "{block_m}x{block_n}x{block_k},{thread_m}x{thread_n}")
+        let Self { block_m, block_n, block_k, thread_m, thread_n, split_k } = self;
+        write!(f, "{block_m}x{block_n}x{block_k},{thread_m}x{thread_n}{}", Slices(*split_k))
     }
 }
 
 impl GemmTile {
     pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
         let &[block_m, block_n, block_k, thread_m, thread_n] = numbers else { return None };
-        let tile = Self { block_m, block_n, block_k, thread_m, thread_n };
+        let tile = Self { block_m, block_n, block_k, thread_m, thread_n, split_k: 1 };
         tile.fits().then_some(tile)
+    }
+
+    /// Parses what `Display` prints.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (numbers, split_k) = split_k::parse(text)?;
+        Some(Self { split_k, ..Self::from_numbers(&numbers)? })
     }
 
     /// Invocations of a workgroup.
@@ -62,13 +71,19 @@ impl GemmTile {
         u64::from(load_a + load_b + (columns + 1) + (self.block_k + 1) + 1)
     }
 
+    /// Workgroups of a product.
+    fn workgroups(&self, product: &Product) -> u64 {
+        product.blocks(self.block_m, self.block_n) * u64::from(self.split_k)
+    }
+
     pub(super) fn blocks(&self) -> Blocks {
-        Blocks { block: [self.block_m, self.block_n, self.block_k], columns: (self.block_n / self.invocations()).max(1) }
+        let columns = (self.block_n / self.invocations()).max(1);
+        Blocks { block: [self.block_m, self.block_n, self.block_k], columns, split_k: self.split_k }
     }
 
     /// Whether the kernel's assumptions hold (its `const_assert`s).
     fn fits(&self) -> bool {
-        let Self { block_m, block_n, block_k, thread_m, thread_n } = *self;
+        let Self { block_m, block_n, block_k, thread_m, thread_n, .. } = *self;
         let sizes = [block_m, block_n, block_k, thread_m, thread_n];
         if sizes.iter().any(|&size| size == 0 || size > 1024)
             || thread_m % 4 != 0
@@ -122,7 +137,12 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
     let fit =
         |tile: &GemmTile| tile.invocations() <= limits.workgroup_invocations && tile.workgroup_bytes() <= limits.workgroup_bytes;
     let tiles = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers)).filter(fit);
-    cheapest_first(limits.class, tiles.map(|tile| (cost(product, limits, &tile), tile)))
+    let sliced = tiles.flat_map(|tile| {
+        let cost = |split_k: u32| cost(product, limits, &GemmTile { split_k, ..tile });
+        let choices = split_k::choices(product, limits, tile.block_k, tile.iterations(), tile.workgroups(product), cost);
+        choices.into_iter().map(move |(cost, split_k)| (cost, GemmTile { split_k, ..tile }))
+    });
+    split_k::that_pay(cheapest_first(limits.class, sliced), |tile| tile.split_k)
 }
 
 /// Puts what one load brought into the tile of `B`.
@@ -152,15 +172,16 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
     let load_b = (load + Of::SHARED) * (block_n * block_k / threads);
     let per_k = Of::SHARED4 * (thread_m / 4.0) + Of::SHARED * thread_n + Of::FMA * (thread_m * thread_n);
-    let per_thread = (load_a + load_b + per_k * block_k + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k);
-    Of::total(limits, product.blocks(tile.block_m, tile.block_n), threads, per_thread)
+    let per_thread = (load_a + load_b + per_k * block_k + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k, tile.split_k);
+    Of::total(limits, tile.workgroups(product), threads, per_thread) + split_k::cost(product, limits, tile.split_k)
 }
 
-/// The dispatch.
-pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Result<Step> {
+/// The dispatches.
+pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Result<Vec<Step>> {
     let label = format!("{} {} {tile}", product.operands.label(), product.dtype);
     let loads = if vectors(product, tile) { Loads::Four } else { Loads::One };
-    looped(product.kernel(label, tile.invocations(), tile.blocks(), loads), product, limits, tile, loads)
+    let step = looped(product.kernel(label, tile.invocations(), tile.blocks(), loads), product, limits, tile, loads)?;
+    split_k::steps(product, limits, step, tile.split_k)
 }
 
 /// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
@@ -170,9 +191,9 @@ pub(super) fn looped(kernel: Kernel, product: &Product, limits: &DeviceLimits, t
         .constant("ROWS", rows)
         .constant("THREAD_M", tile.thread_m)
         .constant("THREAD_N", tile.thread_n)
-        .iterations(product.iterations(tile.block_k, tile.iterations()))
+        .iterations(product.iterations(tile.block_k, tile.split_k, tile.iterations()))
         .fragment(put_b)
         .fragment(include_str!("../../shaders/gemm_tile.wgsl"));
     kernel.workgroup_bytes = tile.workgroup_bytes();
-    Ok(Step { kernel, grid: fold(product.blocks(tile.block_m, tile.block_n), limits.workgroups)? })
+    Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })
 }

@@ -18,6 +18,7 @@ mod pool;
 mod pool_patch;
 mod product;
 mod split;
+mod split_k;
 mod subgroup;
 mod tolerance;
 mod winograd;
@@ -299,14 +300,10 @@ impl Algorithm {
     fn supports(&self, context: &Context) -> Result<(), String> {
         match self {
             Algorithm::Direct => direct::supports(context),
-            Algorithm::Gemm(_) => Product::new(context, Operands::Implicit).map(|_| ()),
-            Algorithm::Matmul(_) => Product::new(context, Operands::Plain).map(|_| ()),
-            Algorithm::SubgroupGemm(tile) => {
-                Product::new(context, Operands::Implicit).and_then(|_| tile.check_lanes(context.limits))
-            }
-            Algorithm::SubgroupMatmul(tile) => {
-                Product::new(context, Operands::Plain).and_then(|_| tile.check_lanes(context.limits))
-            }
+            Algorithm::Gemm(tile) => split_k::supports(&Product::new(context, Operands::Implicit)?, context.limits, tile.split_k),
+            Algorithm::Matmul(tile) => split_k::supports(&Product::new(context, Operands::Plain)?, context.limits, tile.split_k),
+            Algorithm::SubgroupGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
+            Algorithm::SubgroupMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
             Algorithm::CoopGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
             Algorithm::CoopMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
             Algorithm::Winograd(tile) => winograd::supports_tile(context, tile),
@@ -320,17 +317,19 @@ impl Algorithm {
 
 fn gemm_parts(context: &Context, operands: Operands, tile: &GemmTile) -> Result<Parts> {
     let product = Product::new(context, operands).expect("the layer was accepted");
-    let step = gemm::step(&product, context.limits, tile)?;
-    Ok(Parts { steps: vec![step], packing: operands.packing(tile.block_m, tile.block_k), workspace: Vec::new() })
+    Ok(Parts {
+        steps: gemm::steps(&product, context.limits, tile)?,
+        packing: operands.packing(tile.block_m, tile.block_k),
+        workspace: split_k::workspace(&product, tile.split_k),
+    })
 }
 
 fn subgroup_parts(context: &Context, operands: Operands, tile: &SubgroupTile) -> Result<Parts> {
     let product = Product::new(context, operands).expect("the layer was accepted");
-    let step = subgroup::step(&product, context.limits, tile)?;
     Ok(Parts {
-        steps: vec![step],
+        steps: subgroup::steps(&product, context.limits, tile)?,
         packing: operands.packing(tile.block_m, tile.block_k(&product.geometry)),
-        workspace: Vec::new(),
+        workspace: split_k::workspace(&product, tile.split_k),
     })
 }
 
@@ -409,8 +408,16 @@ impl FromStr for Algorithm {
             None => (text, ""),
             Some((name, rest)) => (name, rest.strip_suffix(')').ok_or_else(bad)?),
         };
-        if name == "winograd" {
-            return WinogradTile::parse(tile).map(Algorithm::Winograd).ok_or_else(bad);
+        let with_slices = match name {
+            "winograd" => Some(WinogradTile::parse(tile).map(Algorithm::Winograd)),
+            "gemm" => Some(GemmTile::parse(tile).map(Algorithm::Gemm)),
+            "matmul" => Some(GemmTile::parse(tile).map(Algorithm::Matmul)),
+            "subgroup_gemm" => Some(SubgroupTile::parse(tile).map(Algorithm::SubgroupGemm)),
+            "subgroup_matmul" => Some(SubgroupTile::parse(tile).map(Algorithm::SubgroupMatmul)),
+            _ => None,
+        };
+        if let Some(algorithm) = with_slices {
+            return algorithm.ok_or_else(bad);
         }
         let numbers: Result<Vec<u32>, _> = tile.split(['x', ',']).filter(|_| !tile.is_empty()).map(str::parse).collect();
         let numbers = numbers.map_err(|_| bad())?;
@@ -418,10 +425,6 @@ impl FromStr for Algorithm {
             "direct" if numbers.is_empty() => Some(Algorithm::Direct),
             "pool" if numbers.is_empty() => Some(Algorithm::Pool),
             "pool_tree" if numbers.is_empty() => Some(Algorithm::PoolTree),
-            "gemm" => GemmTile::from_numbers(&numbers).map(Algorithm::Gemm),
-            "matmul" => GemmTile::from_numbers(&numbers).map(Algorithm::Matmul),
-            "subgroup_gemm" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupGemm),
-            "subgroup_matmul" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupMatmul),
             "coop_gemm" => CoopTile::from_numbers(&numbers).map(Algorithm::CoopGemm),
             "coop_matmul" => CoopTile::from_numbers(&numbers).map(Algorithm::CoopMatmul),
             "depthwise" => DepthwiseTile::from_numbers(&numbers).map(Algorithm::Depthwise),

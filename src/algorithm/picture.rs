@@ -31,7 +31,7 @@ impl Plan {
     /// gives more than one picture of two axes.
     ///
     /// One output channel is written by every algorithm. Two to four are by matrix products without groups, whose invocations have
-    /// four channels or more of a position.
+    /// four channels or more of a position, unless slices of sums are added element by element.
     pub fn writing_image(&self, image: &ImageDesc) -> Option<Plan> {
         let output = self.output_desc();
         let size = image.size("output", output.shape()).ok()?;
@@ -40,7 +40,7 @@ impl Plan {
             self.algorithm,
             Algorithm::Gemm(_) | Algorithm::SubgroupGemm(_) | Algorithm::Matmul(_) | Algorithm::SubgroupMatmul(_)
         );
-        if self.split.is_some() || channels > 1 && (!product || self.geometry.groups > 1) {
+        if self.split.is_some() || channels > 1 && (!product || self.geometry.groups > 1 || !self.workspace.is_empty()) {
             return None;
         }
         let shape = TargetShape { channels, size };

@@ -334,17 +334,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loops_longer_than_a_driver_runs_are_refused_with_the_numbers() {
+    fn sums_longer_than_a_driver_runs_loops_come_in_slices() {
         let limits = DeviceLimits { loop_iterations: 65_536, ..Default::default() };
-        let long: Problem = "conv 1x1000000x1 o1 k1 f32".parse().unwrap();
-        let error = Algorithm::candidates(&long, &limits).unwrap_err();
-        assert!(error.kind() == crate::ErrorKind::Unsupported && error.message().contains("65536"), "{error}");
-        assert!(Algorithm::candidates(&long, &DeviceLimits::default()).is_ok());
+        for line in ["conv 1x1000000x1 o1 k1 f32", "conv 1x8000000x1 o1 k1 f32", "conv_transpose 1x70000x3x3 o2 k3x3 s2x2 f32"] {
+            let long: Problem = line.parse().unwrap();
+            let candidates = Algorithm::candidates(&long, &limits).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert!(candidates.algorithms.iter().any(|algorithm| algorithm.to_string().contains(",k")), "{line}");
+        }
         // A kernel that would end early steps aside for one that does not.
         let wide: Problem = "conv 1x20000x1 o3 k1 f32".parse().unwrap();
         let candidates = Algorithm::candidates(&wide, &limits).unwrap();
         assert!(candidates.algorithms.iter().all(|algorithm| *algorithm != Algorithm::Direct));
         assert!(candidates.refusals.iter().any(|refusal| refusal.algorithm == "direct" && refusal.reason.contains("iterations")));
+        let whole: Algorithm = "matmul(64x4x16,4x1)".parse().unwrap();
+        let long: Problem = "conv 1x1000000x1 o1 k1 f32".parse().unwrap();
+        let error = whole.plan(&long, &limits).unwrap_err();
+        assert!(error.kind() == crate::ErrorKind::Unsupported && error.message().contains("65536"), "{error}");
     }
 
     #[test]

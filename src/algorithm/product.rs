@@ -29,6 +29,8 @@ pub(super) struct Product {
     pub input: Slot,
     /// Where `C` goes.
     pub output: Slot,
+    /// The buffer of the workspace in which the slices of its sums may be.
+    pub slices: usize,
 }
 
 impl Product {
@@ -43,6 +45,7 @@ impl Product {
             epilogue: desc.epilogue,
             input: Slot::Input,
             output: Slot::Output,
+            slices: 0,
         })
     }
 
@@ -54,22 +57,34 @@ impl Product {
         rows * columns.div_ceil(u64::from(block_n)) * product(self.geometry.phases())
     }
 
-    /// Steps of `block_k` channels that each block takes; of a transposed convolution the mean over its phases.
-    pub fn k_tiles(&self, block_k: u32) -> f64 {
+    /// Steps of `block_k` channels that each block takes of one of `split_k` slices; of a transposed convolution the mean over its
+    /// phases.
+    pub fn k_tiles(&self, block_k: u32, split_k: u32) -> f64 {
         let phases: f64 = self.geometry.phases().iter().map(|&count| f64::from(count)).product();
-        self.geometry.taps() as f64 / phases * f64::from(self.geometry.group_in().div_ceil(block_k))
+        let tiles = self.geometry.taps() as f64 / phases * f64::from(self.geometry.group_in().div_ceil(block_k));
+        if split_k == 1 { tiles } else { (tiles / f64::from(split_k)).ceil() }
     }
 
-    /// The most iterations of all loops of an invocation that takes `per_step` of them for `block_k` channels of a tap, in any phase.
-    pub fn iterations(&self, block_k: u32, per_step: u64) -> u64 {
-        let first_taps: u64 = self.geometry.input_dilation.iter().map(|&gap| u64::from(gap)).sum();
+    /// Iterations that finding the first taps of a phase takes.
+    pub fn first_taps(&self) -> u64 {
+        self.geometry.input_dilation.iter().map(|&gap| u64::from(gap)).sum()
+    }
+
+    /// The most steps of `block_k` channels of a tap, in any phase.
+    pub fn most_k_tiles(&self, block_k: u32) -> u64 {
         let axis = |axis: usize| {
             let gap = i64::from(self.geometry.input_dilation[axis]);
             let step = gap / gcd(gap, i64::from(self.geometry.dilation[axis]));
             u64::from(self.geometry.kernel[axis]).div_ceil(step.unsigned_abs())
         };
-        let steps = axis(0) * axis(1) * axis(2) * u64::from(self.geometry.group_in().div_ceil(block_k));
-        steps.saturating_mul(per_step).saturating_add(first_taps)
+        axis(0) * axis(1) * axis(2) * u64::from(self.geometry.group_in().div_ceil(block_k))
+    }
+
+    /// The most iterations of all loops of an invocation that takes `per_step` of them for `block_k` channels of a tap, and one of
+    /// `split_k` slices of all.
+    pub fn iterations(&self, block_k: u32, split_k: u32, per_step: u64) -> u64 {
+        let steps = self.most_k_tiles(block_k).div_ceil(u64::from(split_k));
+        steps.saturating_mul(per_step).saturating_add(self.first_taps())
     }
 
     /// Whether four rows of `B` are neighbours in memory, and a group has a whole number of such fours.
@@ -93,10 +108,13 @@ impl Product {
                 .binding("weights", vectors(self.dtype), Slot::Weights)
                 .fragment(include_str!("../../shaders/lib/floats.wgsl")),
         };
-        kernel
-            .with_geometry(&self.geometry, self.mode)
-            .with_epilogue(&self.epilogue, self.output)
-            .fragment(self.operands.fragment())
+        let kernel = kernel.with_geometry(&self.geometry, self.mode).fragment(self.operands.fragment());
+        match blocks.split_k {
+            1 => kernel.with_epilogue(&self.epilogue, self.output),
+            _ => kernel
+                .written("partial", "array<f32>", Slot::Workspace(self.slices))
+                .fragment(include_str!("../../shaders/lib/slice_store.wgsl")),
+        }
     }
 }
 
@@ -107,12 +125,20 @@ pub(super) struct Blocks {
     pub block: [u32; 3],
     /// Columns that an invocation loads.
     pub columns: u32,
+    /// Slices of the sum.
+    pub split_k: u32,
 }
 
 impl Blocks {
     pub fn constants(self, kernel: Kernel) -> Kernel {
-        let Self { block: [block_m, block_n, block_k], columns } = self;
-        kernel.constant("BLOCK_M", block_m).constant("BLOCK_N", block_n).constant("BLOCK_K", block_k).constant("COLUMNS", columns)
+        let Self { block: [block_m, block_n, block_k], columns, split_k } = self;
+        kernel
+            .constant("BLOCK_M", block_m)
+            .constant("BLOCK_N", block_n)
+            .constant("BLOCK_K", block_k)
+            .constant("COLUMNS", columns)
+            .constant("SPLIT_K", split_k)
+            .fragment(include_str!("../../shaders/lib/slice.wgsl"))
     }
 }
 

@@ -12,6 +12,7 @@ use std::fmt::{self, Write as _};
 use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
 use super::product::{Blocks, Loads, Product};
+use super::split_k::{self, Slices};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::kernel::Kernel;
@@ -26,6 +27,8 @@ pub struct SubgroupTile {
     pub thread_n: u32,
     /// Lanes of a subgroup; the kernel is wrong on any other size.
     pub lanes: u32,
+    /// Slices of the sum over k, added by a second dispatch where there are several.
+    pub split_k: u32,
 }
 
 /// Subgroups of a workgroup: enough that starting a workgroup costs little.
@@ -43,7 +46,7 @@ fn table(class: DeviceClass) -> &'static [[u32; 2]] {
 
 impl fmt::Display for SubgroupTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{},{}", self.block_m, self.thread_n, self.lanes)
+        write!(f, "{}x{},{}{}", self.block_m, self.thread_n, self.lanes, Slices(self.split_k))
     }
 }
 
@@ -51,7 +54,13 @@ impl SubgroupTile {
     pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
         let &[block_m, thread_n, lanes] = numbers else { return None };
         let sound = block_m > 0 && block_m % 4 == 0 && (1..=16).contains(&thread_n) && (4..=128).contains(&lanes);
-        (sound && (lanes * 4) % block_m == 0).then_some(Self { block_m, thread_n, lanes })
+        (sound && (lanes * 4) % block_m == 0).then_some(Self { block_m, thread_n, lanes, split_k: 1 })
+    }
+
+    /// Parses what `Display` prints.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (numbers, split_k) = split_k::parse(text)?;
+        Some(Self { split_k, ..Self::from_numbers(&numbers)? })
     }
 
     /// Whether the device's subgroups are those that the tile was made for.
@@ -60,6 +69,12 @@ impl SubgroupTile {
             Some(lanes) if lanes == self.lanes => Ok(()),
             lanes => Err(format!("the tile is for subgroups of {}, but the device has {lanes:?}", self.lanes)),
         }
+    }
+
+    /// Whether the product and the device are ones for the tile.
+    pub(super) fn supports(&self, product: &Product, limits: &DeviceLimits) -> Result<(), String> {
+        self.check_lanes(limits)?;
+        split_k::supports(product, limits, self.split_k)
     }
 
     /// Output positions of a subgroup.
@@ -86,7 +101,18 @@ impl SubgroupTile {
     }
 
     pub(super) fn blocks(&self, product: &Product) -> Blocks {
-        Blocks { block: [self.block_m, self.block_n(), self.block_k(&product.geometry)], columns: self.thread_n }
+        let block = [self.block_m, self.block_n(), self.block_k(&product.geometry)];
+        Blocks { block, columns: self.thread_n, split_k: self.split_k }
+    }
+
+    /// Workgroups of a product.
+    fn workgroups(&self, product: &Product) -> u64 {
+        (product.blocks(self.block_m, self.block_n()) * u64::from(self.split_k)).div_ceil(u64::from(SUBGROUPS))
+    }
+
+    /// Iterations of an invocation's loops for each step.
+    fn iterations(&self, block_k: u32) -> u64 {
+        u64::from(block_k / self.chunk() + self.thread_n + 4)
     }
 
     /// Chunks of one turn of the loop, where there are as many: turns of a single row wait for its loads.
@@ -117,7 +143,13 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
     };
     let tiles =
         table(limits.class).iter().filter_map(|&[block_m, thread_n]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]));
-    cheapest_first(limits.class, tiles.map(|tile| (cost(product, limits, &tile), tile)))
+    let sliced = tiles.flat_map(|tile| {
+        let block_k = tile.block_k(&product.geometry);
+        let cost = |split_k: u32| cost(product, limits, &SubgroupTile { split_k, ..tile });
+        let choices = split_k::choices(product, limits, block_k, tile.iterations(block_k), tile.workgroups(product), cost);
+        choices.into_iter().map(move |(cost, split_k)| (cost, SubgroupTile { split_k, ..tile }))
+    });
+    split_k::that_pay(cheapest_first(limits.class, sliced), |tile| tile.split_k)
 }
 
 /// Whether the input is loaded by four rows.
@@ -133,16 +165,17 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + Of::FMA * (block_m * thread_n);
     let block_k = tile.block_k(&product.geometry);
     // A step finds the inputs of its columns: about as much arithmetic as a load each.
-    let per_thread = (per_row * f64::from(block_k) + Of::LOAD * thread_n) * product.k_tiles(block_k);
-    let workgroups = product.blocks(tile.block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
-    Of::total(limits, workgroups, f64::from(tile.invocations()), per_thread)
+    let per_thread = (per_row * f64::from(block_k) + Of::LOAD * thread_n) * product.k_tiles(block_k, tile.split_k);
+    Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
+        + split_k::cost(product, limits, tile.split_k)
 }
 
-/// The dispatch.
-pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Result<Step> {
+/// The dispatches.
+pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Result<Vec<Step>> {
     let label = format!("{}_subgroup {} {tile}", product.operands.label(), product.dtype);
     let loads = if vectors(product, tile) { Loads::Four } else { Loads::One };
-    looped(product.kernel(label, tile.invocations(), tile.blocks(product), loads), product, limits, tile, loads)
+    let step = looped(product.kernel(label, tile.invocations(), tile.blocks(product), loads), product, limits, tile, loads)?;
+    split_k::steps(product, limits, step, tile.split_k)
 }
 
 /// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
@@ -158,11 +191,10 @@ pub(super) fn looped(
         .constant("SUBGROUPS", SUBGROUPS)
         .constant("LANES", tile.lanes)
         .constant("CHUNK", tile.chunk())
-        .iterations(product.iterations(block_k, u64::from(block_k / tile.chunk() + tile.thread_n + 4)))
+        .iterations(product.iterations(block_k, tile.split_k, tile.iterations(block_k)))
         .fragment(main_function(tile, block_k, loads == Loads::Four));
     kernel.subgroups = true;
-    let workgroups = product.blocks(tile.block_m, tile.block_n()).div_ceil(u64::from(SUBGROUPS));
-    Ok(Step { kernel, grid: fold(workgroups, limits.workgroups)? })
+    Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })
 }
 
 /// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.
@@ -196,8 +228,8 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
             line(format!("    var sum_{i}_{j} = Sums();"));
         }
     }
-    line("    let tiles = k_tiles();".into());
-    line("    for (var tile = 0; tile < tiles; tile += 1) {".into());
+    line("    let tiles = slice_tiles();".into());
+    line("    for (var tile = tiles.x; tile < tiles.y; tile += 1) {".into());
     line("        begin_k_tile(tile);".into());
     line("        var panel_at = panel_start() + lane;".into());
     line(format!("        for (var row = 0; row < BLOCK_K; row += {chunks} * CHUNK) {{"));
@@ -236,7 +268,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
     line(format!("        let column = {};", chosen("column", tile.thread_n)));
     for i in 0..vectors {
         let sums = chosen(&format!("sum_{i}"), tile.thread_n);
-        line(format!("        store_four({sums}, column, tiles * BLOCK_K, first_m + 4 * {i}, start);"));
+        line(format!("        store_four({sums}, column, (tiles.y - tiles.x) * BLOCK_K, first_m + 4 * {i}, start);"));
     }
     line("    }".into());
     line("}\n".into());

@@ -43,6 +43,24 @@ pub enum ProductTile {
     Subgroup(SubgroupTile),
 }
 
+impl ProductTile {
+    /// Output channels and input channels of a panel of weights.
+    pub(super) fn panel(&self, geometry: &Geometry) -> [u32; 2] {
+        match self {
+            ProductTile::Workgroup(tile) => [tile.block_m, tile.block_k],
+            ProductTile::Subgroup(tile) => [tile.block_m, tile.block_k(geometry)],
+        }
+    }
+
+    /// Slices of the product's sums.
+    pub(super) fn split_k(&self) -> u32 {
+        match self {
+            ProductTile::Workgroup(tile) => tile.split_k,
+            ProductTile::Subgroup(tile) => tile.split_k,
+        }
+    }
+}
+
 /// Taps of the kernels.
 const TAPS: u32 = 3;
 
@@ -67,10 +85,9 @@ impl WinogradTile {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (outputs, rest) = text.split_once(',')?;
         let (name, tile) = rest.split_once(',')?;
-        let numbers: Vec<u32> = tile.split(['x', ',']).map(str::parse).collect::<Result<_, _>>().ok()?;
         let product = match name {
-            "gemm" => ProductTile::Workgroup(GemmTile::from_numbers(&numbers)?),
-            "subgroup" => ProductTile::Subgroup(SubgroupTile::from_numbers(&numbers)?),
+            "gemm" => ProductTile::Workgroup(GemmTile::parse(tile)?),
+            "subgroup" => ProductTile::Subgroup(SubgroupTile::parse(tile)?),
             _ => return None,
         };
         let outputs = outputs.parse().ok().filter(|outputs| [2, 4].contains(outputs))?;
@@ -124,9 +141,11 @@ impl Tiling {
         })
     }
 
-    /// Elements of the transformed input and of the products.
-    fn workspace(&self, geometry: &Geometry) -> [u64; 2] {
-        self.places(geometry).map(|places| places.saturating_mul(u64::from(self.components())))
+    /// Elements of the transformed input, of the products, and of as many slices of them.
+    fn workspace(&self, geometry: &Geometry, split_k: u32) -> [u64; 3] {
+        let slices = if split_k == 1 { 0 } else { u64::from(split_k) };
+        let [input, output] = self.places(geometry).map(|places| places.saturating_mul(u64::from(self.components())));
+        [input, output, output.saturating_mul(slices)]
     }
 
     /// The product: each component is a group of channels of its own. Called for workspaces whose elements can be counted only.
@@ -164,6 +183,7 @@ impl Tiling {
             epilogue: Epilogue::default(),
             input: TRANSFORMED,
             output: PRODUCTS,
+            slices: 2,
         }
     }
 }
@@ -200,7 +220,7 @@ pub(super) fn supports_tile(context: &Context, tile: &WinogradTile) -> Result<()
     if let ProductTile::Subgroup(tile) = &tile.product {
         tile.check_lanes(context.limits)?;
     }
-    let workspace = Tiling::new(context.geometry, tile.outputs).workspace(context.geometry);
+    let workspace = Tiling::new(context.geometry, tile.outputs).workspace(context.geometry, tile.product.split_k());
     if workspace.iter().any(|&elements| elements > MAX_ELEMENTS as u64) {
         return Err(format!("the workspace would have {workspace:?} elements, more than kernels can index"));
     }
@@ -217,7 +237,7 @@ pub(super) fn tiles(context: &Context) -> Result<Vec<(Operations, WinogradTile)>
     let (mut tiles, mut reason) = (Vec::new(), String::new());
     for outputs in [2, 4] {
         let tiling = Tiling::new(context.geometry, outputs);
-        if tiling.workspace(context.geometry).iter().any(|&elements| elements > MAX_ELEMENTS as u64) {
+        if tiling.workspace(context.geometry, 1).iter().any(|&elements| elements > MAX_ELEMENTS as u64) {
             reason = "the workspace would have more elements than kernels can index".into();
             continue;
         }
@@ -254,10 +274,11 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
     let tiling = Tiling::new(context.geometry, tile.outputs);
     let product = tiling.product(context);
     let limits = context.limits;
-    let (step, block_m, block_k) = match &tile.product {
-        ProductTile::Workgroup(tile) => (gemm::step(&product, limits, tile)?, tile.block_m, tile.block_k),
-        ProductTile::Subgroup(tile) => (subgroup::step(&product, limits, tile)?, tile.block_m, tile.block_k(&product.geometry)),
+    let product_steps = match &tile.product {
+        ProductTile::Workgroup(tile) => gemm::steps(&product, limits, tile)?,
+        ProductTile::Subgroup(tile) => subgroup::steps(&product, limits, tile)?,
     };
+    let [block_m, block_k] = tile.product.panel(&product.geometry);
     let input = transform(context, &tiling, "input")
         .binding("input", "array<Elem>", Slot::Input)
         .written("transformed", "array<f32>", TRANSFORMED)
@@ -270,8 +291,12 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
         .fragment(include_str!("../../shaders/winograd_output.wgsl"));
     let [input_grid, output_grid] =
         tiling.places(context.geometry).map(|places| fold(places.div_ceil(u64::from(WORKGROUP)), limits.workgroups));
+    let mut steps = vec![Step { kernel: input, grid: input_grid? }];
+    steps.extend(product_steps);
+    steps.push(Step { kernel: output, grid: output_grid? });
+    let workspace = tiling.workspace(context.geometry, tile.product.split_k());
     Ok(Parts {
-        steps: vec![Step { kernel: input, grid: input_grid? }, step, Step { kernel: output, grid: output_grid? }],
+        steps,
         packing: Packing::Winograd {
             outputs: tile.outputs,
             components: tiling.components(),
@@ -279,7 +304,7 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
             block_m,
             block_k,
         },
-        workspace: tiling.workspace(context.geometry).map(|elements| 4 * elements).to_vec(),
+        workspace: workspace.into_iter().filter(|&elements| elements > 0).map(|elements| 4 * elements).collect(),
     })
 }
 

@@ -32,6 +32,8 @@ const SHADERS: &[&str] = &[
     include_str!("../../shaders/lib/patch.wgsl"),
     include_str!("../../shaders/lib/pool_window.wgsl"),
     include_str!("../../shaders/lib/position.wgsl"),
+    include_str!("../../shaders/lib/slice.wgsl"),
+    include_str!("../../shaders/lib/slice_store.wgsl"),
     include_str!("../../shaders/lib/source.wgsl"),
     include_str!("../../shaders/lib/winograd_2.wgsl"),
     include_str!("../../shaders/lib/winograd_4.wgsl"),
@@ -41,6 +43,7 @@ const SHADERS: &[&str] = &[
     include_str!("../../shaders/pool.wgsl"),
     include_str!("../../shaders/pool_patch.wgsl"),
     include_str!("../../shaders/pool_tree.wgsl"),
+    include_str!("../../shaders/split_k.wgsl"),
     include_str!("../../shaders/winograd_input.wgsl"),
     include_str!("../../shaders/winograd_output.wgsl"),
 ];
