@@ -5,8 +5,8 @@ mod pictures;
 
 use wgconv::wgpu::{self, BufferUsages, TextureFormat, TextureUsages};
 use wgconv::{
-    Activation, ConvDesc, DeviceClass, Engine, Epilogue, ErrorKind, Graph, ImageDesc, ImageFormat, Network, NetworkDesc, Place,
-    PoolDesc, TensorDesc, Value, Weights,
+    Activation, ConvDesc, DeviceClass, Engine, EngineDesc, Epilogue, ErrorKind, Graph, ImageDesc, ImageFormat, Network,
+    NetworkDesc, Place, PoolDesc, TensorDesc, Value, Weights,
 };
 
 use pictures::{ALL, FORMATS, Picture, beside, buffer, conv, conv_graph, images, read, texture};
@@ -253,6 +253,12 @@ fn a_texture_that_does_not_fit_is_refused_with_numbers_and_rule() {
     network.encode(&mut encoder, &[&good], &[&tensor]).unwrap();
     engine.queue().submit([encoder.finish()]);
     assert_eq!(tensor.to_vec::<f32>().unwrap()[0], 0.0);
+
+    // One dispatch stores a picture, so that one binding must hold it as a tensor.
+    let small = Engine::new(&EngineDesc { max_binding_bytes: Some(1024), ..Default::default() }).unwrap();
+    let desc = NetworkDesc { image_outputs: images("out", image), ..Default::default() };
+    let error = Network::new(&small, &graph, &desc).unwrap_err();
+    assert!(error.message().contains("1152 bytes") && error.message().contains("1024"), "{error}");
 
     let plain = with(Vec::new(), Vec::new()).unwrap();
     assert!(plain.run(&[&good]).unwrap_err().message().contains("image_inputs"));

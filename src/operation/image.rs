@@ -4,7 +4,7 @@ use super::{EACH, Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
 use crate::image::ImageDesc;
 use crate::kernel::{Kernel, Slot, TargetShape};
-use crate::limits::DeviceLimits;
+use crate::limits::{DeviceLimits, Ranges};
 use crate::tensor_desc::DType;
 
 /// A picture and the tensor `[1, channels, height, width]` that it is.
@@ -22,8 +22,22 @@ impl Image<'_> {
         i64::from(self.size[0]) * i64::from(self.size[1])
     }
 
+    /// Checks that one binding holds the tensor: a picture is loaded and stored by one dispatch.
+    fn check(&self, limits: &DeviceLimits) -> Result<()> {
+        let bytes = self.texels() as u64 * self.channels as u64 * self.dtype.bytes() as u64;
+        let Ranges { most, .. } = Ranges::of(limits);
+        if bytes <= most {
+            return Ok(());
+        }
+        Err(Error::unsupported(
+            "image",
+            format!("is a tensor of {bytes} bytes, but a binding has at most {most}: use a tensor, or tiles of the picture"),
+        ))
+    }
+
     /// From the texture, which is operand 0, to the tensor.
     pub fn load(&self, limits: &DeviceLimits) -> Result<Operation> {
+        self.check(limits)?;
         let count = self.texels().saturating_mul(self.channels as i64);
         let parameters = vec![[word(count)?, word(i64::from(self.size[1]))?, word(self.texels())?, 0]];
         let kernel = Kernel::new(format!("image_load {} {}", self.desc.format, self.dtype), self.dtype, WORKGROUP)
@@ -36,6 +50,7 @@ impl Image<'_> {
 
     /// From the tensor, which is operand 0, to the texture.
     pub fn store(&self, limits: &DeviceLimits) -> Result<Operation> {
+        self.check(limits)?;
         let format = self.desc.format;
         word(self.texels().saturating_mul(self.channels as i64))?;
         let texels = word(self.texels())?;
