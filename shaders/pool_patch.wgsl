@@ -27,13 +27,16 @@ fn nothing(z: i32) -> Partial {
     return Partial(select(0.0, bitcast<f32>((u32(z) & 0u) | 0xff800000u), KIND == MAX), -1);
 }
 
-// `b` comes after `a`, or, where positions are asked for, anywhere.
+// `b` comes after `a`; of a window of several slices, where positions are asked for, anywhere.
 fn join(a: Partial, b: Partial) -> Partial {
     if (KIND != MAX) {
         return Partial(a.value + b.value, 0);
     }
     if (INDEXED) {
-        let wins = replaces(b, a);
+        var wins = b.value > a.value || (is_nan(b.value) && !is_nan(a.value));
+        if (KERNEL_Z > 1) {
+            wins = replaces(b, a);
+        }
         return Partial(select(a.value, b.value, wins), select(a.at, b.at, wins));
     }
     return Partial(select(a.value, b.value, b.value > a.value || is_nan(b.value)), 0);
@@ -150,7 +153,14 @@ fn main(
                 let count = count_y * select(KERNEL_Z * KERNEL_X, counts[tile_x], counted);
                 let at = outputs + (y * g.output.z + x) * step;
                 output[at] = Elem(finish(result[tile_x].value, count));
-                store_index(at, plane, result[tile_x].at);
+                var position = result[tile_x].at;
+                // In order nothing is greater than nothing at all, where all of a window is -inf: then the first element has it.
+                if (INDEXED && position < 0) {
+                    let first = vec3<i32>(at_z, first_y, at_x + tile_x * SHARE_X * g.dilation.z);
+                    let seen = first + (max(-first, vec3<i32>()) + g.dilation - 1) / g.dilation * g.dilation;
+                    position = (seen.x * g.input.y + seen.y) * g.input.z + seen.z;
+                }
+                store_index(at, plane, position);
             }
         }
     }

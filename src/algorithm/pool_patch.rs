@@ -168,8 +168,9 @@ fn cost(context: &Context, tile: PoolTile) -> Operations {
     let joined = slices * rows * f64::from(tile.x * patch.x.kernel) + outputs * f64::from(patch.y.kernel);
     let per_thread = Of::LOAD * (slices * rows * columns * per_load + outputs + 4.0) + Of::FMA * (3.0 * joined);
     let total = Of::total(context.limits, patch.workgroups(geometry), f64::from(WORKGROUP), per_thread);
-    // With positions a patch keeps twice as much and leaves the registers: measured on lavapipe, 3 to 5 times slower than `pool`.
-    if pool::indices(context).is_some() { total * 8.0 } else { total }
+    // Rows of several slices do not come in the order of positions, and comparing those too leaves the registers: measured on lavapipe,
+    // 3 to 5 times slower than `pool`.
+    if pool::indices(context).is_some() && patch.z.kernel > 1 { total * 8.0 } else { total }
 }
 
 /// Whether no window leaves the input, so that nothing has to be left out or counted.
