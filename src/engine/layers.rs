@@ -89,7 +89,12 @@ impl Engine {
             Ok(self.candidates(&problem)?.algorithms.iter().any(|algorithm| takes(plan, algorithm)))
         };
         let wanted: &dyn Fn(&Plan) -> bool = if any(&fused)? { &fused } else { &reads };
-        Conv::new(&self.current, self.best_plan(&problem, |algorithm| takes(wanted, algorithm))?, &weights, images)
+        let takes = |algorithm: &Algorithm| takes(wanted, algorithm);
+        let best = match images.input {
+            Some(_) => self.best_plan_of_picture(&problem, takes)?,
+            None => self.best_plan(&problem, takes)?,
+        };
+        Conv::new(&self.current, best, &weights, images)
     }
 
     /// A pooling made ready for inputs of this description.
@@ -153,6 +158,16 @@ impl Engine {
     /// The plan of a layer by the best of the algorithms that `takes` admits.
     pub(crate) fn best_plan(&self, problem: &Problem, takes: impl Fn(&Algorithm) -> bool) -> Result<Plan> {
         self.plan(problem, &self.choose(problem, takes)?)
+    }
+
+    /// [`best_plan`](Self::best_plan) of a layer that reads a picture, with its sizes as constants however small it is: each load divides
+    /// by them to find its texel, and a renderer has few sizes.
+    pub(crate) fn best_plan_of_picture(&self, problem: &Problem, takes: impl Fn(&Algorithm) -> bool) -> Result<Plan> {
+        let best = self.choose(problem, takes)?;
+        match self.desc.specialise {
+            Specialise::Never => self.plan(problem, &best),
+            _ => best.plan_as(problem, self.limits(), GeometryMode::Constant),
+        }
     }
 
     /// The best of the algorithms that take a layer and that `takes` admits: the one place where that is decided.

@@ -149,7 +149,7 @@ fn fuse(engine: &Engine, program: &Program, device: DeviceId, image: &ImageDesc)
             let plan = engine.plan(&plan.problem, algorithm);
             plan.is_ok_and(|plan| plan.workspace.is_empty() && plan.reading_image(image).is_some())
         };
-        let best = engine.best_plan(&plan.problem, reads).map_err(|error| error.to_string())?;
+        let best = engine.best_plan_of_picture(&plan.problem, reads).map_err(|error| error.to_string())?;
         let plan = Box::new(best.reading_image(image).ok_or("no kernel reads it")?);
         plan.steps.iter().try_for_each(|step| step.check(engine.limits())).map_err(|error| error.to_string())?;
         let mut work = step.work.clone();
@@ -186,7 +186,12 @@ fn fuse_output(engine: &Engine, program: &mut Program, output: DeviceId, image: 
         plan.and_then(as_it_reads).is_some_and(|plan| fused(&plan).is_some())
     };
     let constant = matches!(weights, LayerWeights::Constant { .. });
-    let best = if constant { engine.best_plan(&plan.problem, takes).ok().and_then(as_it_reads) } else { None };
+    let best = match source {
+        _ if !constant => None,
+        Some(_) => engine.best_plan_of_picture(&plan.problem, takes).ok(),
+        None => engine.best_plan(&plan.problem, takes).ok(),
+    };
+    let best = best.and_then(as_it_reads);
     let (Some(best), Some(to)) = (best.clone(), best.and_then(|plan| fused(&plan))) else {
         return Err(format!("no invocation of {} has all channels of a texel", plan.algorithm));
     };
