@@ -2,6 +2,8 @@
 //   m: output channel of the group; n: batch item and output position; k: tap and input channel, walked in tiles of BLOCK_K
 //   channels of one tap, so that a tile's taps and bounds are the same for all its rows and cost nothing per element.
 // B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
+// Bounds that nothing can pass are no part of the text's meaning: ALL_INPUTS says that every column has an input at every tap, WHOLE_K
+// that every row of a tile is a channel.
 // Expects g, layout.wgsl, source.wgsl, slice.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
 var<private> block_n: i32;                       // which block of columns
@@ -80,12 +82,12 @@ fn begin_k_tile(tile: i32) {
         let x = source(at.z, g.input.z);
         let met = inside(z, g.input.x) && inside(y, g.input.y) && inside(x, g.input.z) && column_start[j] >= 0;
         let address = column_start[j] + block_k * BLOCK_K * input_channel_step() + ((z * g.input.y + y) * g.input.z + x) * input_step();
-        column_input[j] = select(-1, address, met);
+        column_input[j] = select(-1, address, ALL_INPUTS || met);
     }
 }
 
 fn load_b(row: i32, j: i32) -> Operand {
-    let met = column_input[j] >= 0 && row < rows;
+    let met = (ALL_INPUTS || column_input[j] >= 0) && (WHOLE_K || row < rows);
     return loaded(select(0, column_input[j] + row * input_channel_step(), met), met);
 }
 

@@ -34,7 +34,7 @@ fn store_matrix(exists: bool, subgroup: i32, lane: i32, first_m: i32, first_n: i
     let start = column_output(block_n * BLOCK_N + first_n + column);
     for (var row = lane / SIZE; row < SIZE; row += LANES / SIZE) {
         let m = block_m * BLOCK_M + first_m + row;
-        if (exists && start >= 0 && m < g.group_out) {
+        if (exists && start >= 0 && (WHOLE_M || m < g.group_out)) {
             let sum = tile_c[(subgroup * SIZE + row) * SIZE + column];
             store(sum, group * g.group_out + m, start + m * output_channel_step());
         }

@@ -3,6 +3,8 @@
 // set_column(), slice_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), outputs of a column are output_channel_step()
 // apart. Nor does it know its numbers: those are Number, Four and Sums, with widened(), multiply(), column_term() and finish()
 // (lib/floats.wgsl, lib/bytes.wgsl).
+// With BUFFERS = 2 the next step's operands are on their way in registers while this one's are multiplied, and go into a second pair of
+// tiles: a barrier a step, and loads that nobody waits for. Rows need no padding: neighbours read and write neighbouring words.
 // Expects also ROWS, the rows that load_b() brings, and put_b(), which puts them into tile_b; WORKGROUP, COLUMNS, workgroup_index(), and
 // weights in panels [BLOCK_K, BLOCK_M].
 
@@ -11,14 +13,54 @@ const VECTORS: i32 = THREAD_M / 4;                // vec4s of an invocation's ro
 const THREADS_N: i32 = BLOCK_N / THREAD_N;        // invocations along n
 const LOADERS: i32 = min(WORKGROUP, BLOCK_N);     // invocations along n while loading
 const LOADED_ROWS: i32 = WORKGROUP / LOADERS;     // rows that are loaded at a time
+const TILE_A: i32 = BLOCK_K * VECTORS_M;
+const TILE_B: i32 = BLOCK_K * BLOCK_N;
+const LOADS_A: i32 = (TILE_A + WORKGROUP - 1) / WORKGROUP;                              // vec4s of A that an invocation loads
+const LOADS_B: i32 = (BLOCK_K + ROWS * LOADED_ROWS - 1) / (ROWS * LOADED_ROWS);         // rows of B
 
 const_assert BLOCK_K % ROWS == 0;
 const_assert THREAD_M % 4 == 0 && BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N == 0;
 const_assert WORKGROUP == (BLOCK_M / THREAD_M) * THREADS_N;
 const_assert WORKGROUP % LOADERS == 0 && BLOCK_N == LOADERS * COLUMNS && BLOCK_K % LOADED_ROWS == 0;
 
-var<workgroup> tile_a: array<Four, BLOCK_K * VECTORS_M>; // [BLOCK_K, BLOCK_M / 4]
-var<workgroup> tile_b: array<Number, BLOCK_K * BLOCK_N>; // [BLOCK_K, BLOCK_N]
+var<workgroup> tile_a: array<Four, BUFFERS * TILE_A>;   // [BUFFERS, BLOCK_K, BLOCK_M / 4]
+var<workgroup> tile_b: array<Number, BUFFERS * TILE_B>; // [BUFFERS, BLOCK_K, BLOCK_N]
+
+// What an invocation loads of a step, on its way to the tiles.
+var<private> next_a: array<Four, LOADS_A>;
+var<private> next_b: array<Operand, LOADS_B * COLUMNS>;
+
+fn fetch(local: i32, loader_row: i32) {
+    let panel_at = panel_start();
+    for (var i = 0; i < LOADS_A; i += 1) {
+        let at = local + i * WORKGROUP;
+        if (TILE_A % WORKGROUP == 0 || at < TILE_A) {
+            next_a[i] = widened(weights[panel_at + at]);
+        }
+    }
+    for (var i = 0; i < LOADS_B; i += 1) {
+        for (var j = 0; j < COLUMNS; j += 1) {
+            next_b[i * COLUMNS + j] = load_b(ROWS * (loader_row + i * LOADED_ROWS), j);
+        }
+    }
+}
+
+fn put(buffer: i32, local: i32, loader_row: i32, loader_column: i32) {
+    for (var i = 0; i < LOADS_A; i += 1) {
+        let at = local + i * WORKGROUP;
+        if (TILE_A % WORKGROUP == 0 || at < TILE_A) {
+            tile_a[buffer * TILE_A + at] = next_a[i];
+        }
+    }
+    for (var i = 0; i < LOADS_B; i += 1) {
+        let row = ROWS * (loader_row + i * LOADED_ROWS);
+        if (BLOCK_K % (ROWS * LOADED_ROWS) == 0 || row < BLOCK_K) {
+            for (var j = 0; j < COLUMNS; j += 1) {
+                put_b(buffer * TILE_B + row * BLOCK_N + loader_column + j * LOADERS, next_b[i * COLUMNS + j]);
+            }
+        }
+    }
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -41,33 +83,54 @@ fn main(
     var sums: array<Sums, VECTORS * THREAD_N>; // [THREAD_M / 4, THREAD_N]
     var columns: array<i32, THREAD_N>;
     let tiles = slice_tiles();
+    var buffer = 0;
+    if (BUFFERS == 2 && tiles.x < tiles.y) {
+        begin_k_tile(tiles.x);
+        fetch(local, loader_row);
+        put(buffer, local, loader_row, loader_column);
+    }
     for (var tile = tiles.x; tile < tiles.y; tile += 1) {
-        begin_k_tile(tile);
-        let panel_at = panel_start();
-        for (var at = local; at < BLOCK_K * VECTORS_M; at += WORKGROUP) {
-            tile_a[at] = widened(weights[panel_at + at]);
-        }
-        for (var row = ROWS * loader_row; row < BLOCK_K; row += ROWS * LOADED_ROWS) {
-            for (var j = 0; j < COLUMNS; j += 1) {
-                put_b(row * BLOCK_N + loader_column + j * LOADERS, load_b(row, j));
+        if (BUFFERS == 1) {
+            begin_k_tile(tile);
+            let panel_at = panel_start();
+            for (var at = local; at < TILE_A; at += WORKGROUP) {
+                tile_a[at] = widened(weights[panel_at + at]);
+            }
+            for (var row = ROWS * loader_row; row < BLOCK_K; row += ROWS * LOADED_ROWS) {
+                for (var j = 0; j < COLUMNS; j += 1) {
+                    put_b(row * BLOCK_N + loader_column + j * LOADERS, load_b(row, j));
+                }
             }
         }
         workgroupBarrier();
+        let more = BUFFERS == 2 && tile + 1 < tiles.y;
+        if (more) {
+            begin_k_tile(tile + 1);
+            fetch(local, loader_row);
+        }
+        let first_a = buffer * TILE_A;
+        let first_b = buffer * TILE_B;
         for (var k = 0; k < BLOCK_K; k += 1) {
             var a: array<Four, VECTORS>;
             for (var i = 0; i < VECTORS; i += 1) {
-                a[i] = tile_a[k * VECTORS_M + thread_m * VECTORS + i];
+                a[i] = tile_a[first_a + k * VECTORS_M + thread_m * VECTORS + i];
             }
             for (var j = 0; j < THREAD_N; j += 1) {
                 // Columns of an invocation lie THREADS_N apart, so that neighbours read neighbouring words.
-                let b = tile_b[k * BLOCK_N + thread_n + j * THREADS_N];
+                let b = tile_b[first_b + k * BLOCK_N + thread_n + j * THREADS_N];
                 columns[j] += column_term(b);
                 for (var i = 0; i < VECTORS; i += 1) {
                     sums[i * THREAD_N + j] = multiply(a[i], b, sums[i * THREAD_N + j]);
                 }
             }
         }
-        workgroupBarrier();
+        if (BUFFERS == 1) {
+            workgroupBarrier();
+        }
+        if (more) {
+            buffer = 1 - buffer; // all have read it: they are past this step's barrier
+            put(buffer, local, loader_row, loader_column);
+        }
     }
 
     let first_m = block_m * BLOCK_M + thread_m * THREAD_M;
@@ -76,7 +139,7 @@ fn main(
         if (start >= 0) {
             for (var i = 0; i < THREAD_M; i += 1) {
                 let m = first_m + i;
-                if (m < g.group_out) {
+                if (WHOLE_M || m < g.group_out) {
                     let sum = sums[(i / 4) * THREAD_N + j][i % 4];
                     finish(sum, columns[j], (tiles.y - tiles.x) * BLOCK_K, group * g.group_out + m, start + m * output_channel_step());
                 }

@@ -48,7 +48,7 @@ fn begin_k_tile(tile: i32) {
 }
 
 fn load_b(row: i32, j: i32) -> Operand {
-    let met = column_start[j] >= 0 && row < rows;
+    let met = (ALL_INPUTS || column_start[j] >= 0) && (WHOLE_K || row < rows);
     return loaded(select(0, column_input[j] + row * input_channel_step(), met), met);
 }
 

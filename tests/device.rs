@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use wgconv::{Algorithm, DType, Engine, EngineDesc, Layer, Precision, Problem, Specialise, verify};
+use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, Engine, EngineDesc, Layer, Precision, Problem, Specialise, verify};
 
 /// An engine for each core, for the whole run: a software adapter compiles on the one thread of its queue. They may choose any kernel.
 /// Without an adapter every test fails with the hint of the error.
@@ -37,17 +37,23 @@ fn lines(file: &str) -> Vec<Problem> {
     lines.map(|line| line.parse().unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
 }
 
+/// Whether an algorithm loads a step ahead.
+fn is_buffered(algorithm: &Algorithm) -> bool {
+    algorithm.to_string().contains(",b2")
+}
+
 /// Whether an algorithm sums in slices.
 fn is_sliced(algorithm: &Algorithm) -> bool {
     algorithm.to_string().contains(",k")
 }
 
-/// The best tile of each algorithm, and of those that have tiles of four channels or of sums in slices, the best of these too.
+/// The best tile of each algorithm, and of those that have tiles of four channels, of two buffers or of sums in slices, the
+/// best of these too.
 fn one_of_each(algorithms: &[Algorithm]) -> Vec<Algorithm> {
     let mut kinds = Vec::new();
     let new = |algorithm: &&Algorithm| {
         let channels = if let Algorithm::Depthwise(tile) = algorithm { tile.channels } else { 1 };
-        let kind = (algorithm.name(), channels, is_sliced(algorithm));
+        let kind = (algorithm.name(), channels, is_buffered(algorithm), is_sliced(algorithm));
         let new = !kinds.contains(&kind);
         kinds.push(kind);
         new
@@ -57,14 +63,22 @@ fn one_of_each(algorithms: &[Algorithm]) -> Vec<Algorithm> {
 
 /// Checks problems with the algorithms that `choose` takes of the candidates, each engine on a thread of its own.
 fn check(problems: &[Problem], dtypes: &[DType], choose: fn(&[Algorithm]) -> Vec<Algorithm>) {
+    let candidates = |engine: &Engine, problem: &Problem| engine.candidates(problem).map(|list| choose(&list.algorithms));
+    check_on(engines(), problems, dtypes, &candidates);
+}
+
+/// Which algorithms an engine is to check for a problem.
+type Choice<'a> = &'a (dyn Fn(&Engine, &Problem) -> wgconv::Result<Vec<Algorithm>> + Sync);
+
+/// Checks problems with the algorithms that `choose` names, each engine on a thread of its own.
+fn check_on(engines: &[Engine], problems: &[Problem], dtypes: &[DType], choose: Choice) {
     let (next, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failures = Mutex::new(Vec::new());
     let work: Vec<Problem> = problems.iter().flat_map(|problem| dtypes.iter().map(|&dtype| problem.with_dtype(dtype))).collect();
     let worker = |engine: &Engine| {
         while let Some(problem) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
             let case = verify::Case::new(problem, 1).unwrap_or_else(|error| panic!("{problem}: {error}"));
-            let candidates = engine.candidates(problem).unwrap_or_else(|error| panic!("{problem}: {error}"));
-            for algorithm in choose(&candidates.algorithms) {
+            for algorithm in choose(engine, problem).unwrap_or_else(|error| panic!("{problem}: {error}")) {
                 count.fetch_add(1, Ordering::Relaxed);
                 match case.check(engine, &algorithm) {
                     Ok(report) if report.passed() => {}
@@ -75,7 +89,7 @@ fn check(problems: &[Problem], dtypes: &[DType], choose: fn(&[Algorithm]) -> Vec
         }
     };
     std::thread::scope(|scope| {
-        for engine in engines() {
+        for engine in engines {
             let worker = &worker;
             scope.spawn(move || worker(engine));
         }
@@ -141,6 +155,35 @@ fn cooperative_matrices_match_the_reference_with_every_tile() {
 fn sums_in_slices_match_the_reference_with_every_tile() {
     let sliced = |algorithms: &[Algorithm]| algorithms.iter().filter(|algorithm| is_sliced(algorithm)).copied().collect();
     check_in_turn("split_k.txt", sliced);
+}
+
+/// The matrix products that the planner chooses among on a GPU, as far as this device can run them.
+fn gpu_products(engine: &Engine, problem: &Problem) -> wgconv::Result<Vec<Algorithm>> {
+    let limits = DeviceLimits { class: DeviceClass::Discrete, parallelism: 4, ..*engine.limits() };
+    let product = |algorithm: &Algorithm| algorithm.name().ends_with("gemm") || algorithm.name().ends_with("matmul");
+    let own = engine.candidates(problem)?.algorithms;
+    let others = Algorithm::candidates(problem, &limits)?.algorithms.into_iter();
+    Ok(others.filter(|algorithm| product(algorithm) && !own.contains(algorithm)).collect())
+}
+
+#[test]
+fn products_of_gpus_match_the_reference_with_every_tile() {
+    let dtypes = dtypes();
+    for problem in lines("gpu.txt") {
+        let dtype = if dtypes.contains(&problem.input.dtype()) { problem.input.dtype() } else { DType::F32 };
+        check_on(engines(), &[problem], &[dtype], &gpu_products);
+    }
+}
+
+#[test]
+fn products_without_tests_of_bounds_match_the_reference() {
+    let desc = EngineDesc { specialise: Specialise::Always, ..Default::default() };
+    let engine = [Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"))];
+    let one_of_all = |engine: &Engine, problem: &Problem| {
+        let all = [engine.candidates(problem)?.algorithms, gpu_products(engine, problem)?].concat();
+        Ok(one_of_each(&all))
+    };
+    check_on(&engine, &lines("aligned.txt"), &[DType::F32], &one_of_all);
 }
 
 #[test]

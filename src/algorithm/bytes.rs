@@ -139,8 +139,8 @@ fn step(product: &Product, limits: &DeviceLimits, tile: &Loop, centred: bool) ->
 
 /// A kernel with everything but its loop.
 fn kernel(product: &Product, label: String, invocations: u32, blocks: Blocks, centred: bool) -> Kernel {
-    blocks
-        .constants(Kernel::new(label, DType::I32, invocations))
+    product
+        .with_blocks(Kernel::new(label, DType::I32, invocations), blocks)
         .flag("CENTRED", centred)
         .binding("input", "array<u32>", Slot::Operand(0))
         .binding("weights", "array<vec4<u32>>", Slot::Operand(1))

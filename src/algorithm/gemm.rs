@@ -27,28 +27,36 @@ pub struct GemmTile {
     pub thread_m: u32,
     /// Output positions of an invocation.
     pub thread_n: u32,
+    /// Pairs of operand tiles: with 2 the next step's operands are loaded while this one's are multiplied.
+    pub buffers: u32,
     /// Slices of the sum over k, added by a second dispatch where there are several.
     pub split_k: u32,
 }
 
 impl fmt::Display for GemmTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { block_m, block_n, block_k, thread_m, thread_n, split_k } = self;
-        write!(f, "{block_m}x{block_n}x{block_k},{thread_m}x{thread_n}{}", Slices(*split_k))
+        let Self { block_m, block_n, block_k, thread_m, thread_n, buffers, split_k } = self;
+        write!(
+            f,
+            "{block_m}x{block_n}x{block_k},{thread_m}x{thread_n}{}{}",
+            if *buffers == 1 { "" } else { ",b2" },
+            Slices(*split_k)
+        )
     }
 }
 
 impl GemmTile {
     pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
         let &[block_m, block_n, block_k, thread_m, thread_n] = numbers else { return None };
-        let tile = Self { block_m, block_n, block_k, thread_m, thread_n, split_k: 1 };
+        let tile = Self { block_m, block_n, block_k, thread_m, thread_n, buffers: 1, split_k: 1 };
         tile.fits().then_some(tile)
     }
 
     /// Parses what `Display` prints.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (numbers, split_k) = split_k::parse(text)?;
-        Some(Self { split_k, ..Self::from_numbers(&numbers)? })
+        let (sizes, split_k) = split_k::parse(text)?;
+        let (sizes, buffers) = sizes.strip_suffix(",b2").map_or((sizes, 1), |sizes| (sizes, 2));
+        Some(Self { buffers, split_k, ..Self::from_numbers(&split_k::numbers(sizes)?)? })
     }
 
     /// Invocations of a workgroup.
@@ -56,9 +64,9 @@ impl GemmTile {
         (self.block_m / self.thread_m) * (self.block_n / self.thread_n)
     }
 
-    /// Bytes of the two operand tiles.
+    /// Bytes of the operand tiles.
     pub fn workgroup_bytes(&self) -> u32 {
-        (self.block_m + self.block_n) * self.block_k * 4
+        (self.block_m + self.block_n) * self.block_k * 4 * self.buffers
     }
 
     /// Iterations of an invocation's loops for each step; those over its own rows and columns are unrolled. A loop over nothing takes
@@ -68,7 +76,8 @@ impl GemmTile {
         let columns = self.block_n / loaders;
         let load_a = (self.block_k * self.block_m / 4).div_ceil(self.invocations()) + 1;
         let load_b = self.block_k * loaders / self.invocations() * (columns + 2) + 1;
-        u64::from(load_a + load_b + (columns + 1) + (self.block_k + 1) + 1)
+        // From memory to registers, and from there to the tiles.
+        u64::from(self.buffers * (load_a + load_b) + (columns + 1) + (self.block_k + 1) + 1)
     }
 
     /// Workgroups of a product.
@@ -132,11 +141,17 @@ fn table(class: DeviceClass) -> &'static [[u32; 5]] {
     }
 }
 
+/// Tiles with two buffers, for GPUs: software has no latency to hide, and waits for nobody at a barrier.
+const DOUBLE: [[u32; 5]; 4] = [[128, 128, 8, 8, 8], [128, 64, 8, 8, 8], [64, 64, 16, 8, 4], [64, 64, 8, 4, 4]];
+
 /// The tiles that fit a device, the cheapest first.
 pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations, GemmTile)> {
     let fit =
         |tile: &GemmTile| tile.invocations() <= limits.workgroup_invocations && tile.workgroup_bytes() <= limits.workgroup_bytes;
-    let tiles = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers)).filter(fit);
+    let single = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers));
+    let double = DOUBLE.iter().filter(|_| limits.class != DeviceClass::Software);
+    let double = double.filter_map(|numbers| Some(GemmTile { buffers: 2, ..GemmTile::from_numbers(numbers)? }));
+    let tiles = double.chain(single).filter(fit);
     let sliced = tiles.flat_map(|tile| {
         let cost = |split_k: u32| cost(product, limits, &GemmTile { split_k, ..tile });
         let choices = split_k::choices(product, limits, tile.block_k, tile.iterations(), tile.workgroups(product), cost);
@@ -172,7 +187,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
     let load_b = (load + Of::SHARED) * (block_n * block_k / threads);
     let per_k = Of::SHARED4 * (thread_m / 4.0) + Of::SHARED * thread_n + Of::FMA * (thread_m * thread_n);
-    let per_thread = (load_a + load_b + per_k * block_k + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k, tile.split_k);
+    let per_thread = (load_a + load_b + per_k * block_k + Of::BARRIER * if tile.buffers == 1 { 2.0 } else { 1.0 })
+        * product.k_tiles(tile.block_k, tile.split_k);
     Of::total(limits, tile.workgroups(product), threads, per_thread) + split_k::cost(product, limits, tile.split_k)
 }
 
@@ -189,6 +205,7 @@ pub(super) fn looped(kernel: Kernel, product: &Product, limits: &DeviceLimits, t
     let (rows, put_b) = if loads == Loads::Four { (4, PUT_FOUR) } else { (1, PUT_ONE) };
     let mut kernel = kernel
         .constant("ROWS", rows)
+        .constant("BUFFERS", tile.buffers)
         .constant("THREAD_M", tile.thread_m)
         .constant("THREAD_N", tile.thread_n)
         .iterations(product.iterations(tile.block_k, tile.split_k, tile.iterations()))

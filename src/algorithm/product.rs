@@ -92,9 +92,28 @@ impl Product {
         self.geometry.input_layout == Layout::ChannelsLast && self.geometry.group_in().is_multiple_of(4)
     }
 
+    /// A kernel with the constants of a loop: blocks, and which bounds nothing passes. Those are known where sizes are constants, and
+    /// leave out of the compiled text what would be tested for every element.
+    pub fn with_blocks(&self, kernel: Kernel, blocks: Blocks) -> Kernel {
+        let Blocks { block: [block_m, block_n, block_k], columns, split_k } = blocks;
+        let geometry = &self.geometry;
+        let known = self.mode == GeometryMode::Constant;
+        let places = u64::from(geometry.batch) * geometry.output_plane();
+        kernel
+            .constant("BLOCK_M", block_m)
+            .constant("BLOCK_N", block_n)
+            .constant("BLOCK_K", block_k)
+            .constant("COLUMNS", columns)
+            .constant("SPLIT_K", split_k)
+            .flag("WHOLE_M", known && geometry.group_out().is_multiple_of(block_m))
+            .flag("WHOLE_K", known && geometry.group_in().is_multiple_of(block_k))
+            .flag("ALL_INPUTS", known && meets_inputs_only(geometry) && places.is_multiple_of(u64::from(block_n)))
+            .fragment(include_str!("../../shaders/lib/slice.wgsl"))
+    }
+
     /// A kernel with the operands and everything around them; the loop is still to be added.
     pub fn kernel(&self, label: String, invocations: u32, blocks: Blocks, loads: Loads) -> Kernel {
-        let kernel = blocks.constants(Kernel::new(label, self.dtype, invocations));
+        let kernel = self.with_blocks(Kernel::new(label, self.dtype, invocations), blocks);
         let kernel = match loads {
             Loads::One => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
             Loads::Four => kernel
@@ -129,17 +148,14 @@ pub(super) struct Blocks {
     pub split_k: u32,
 }
 
-impl Blocks {
-    pub fn constants(self, kernel: Kernel) -> Kernel {
-        let Self { block: [block_m, block_n, block_k], columns, split_k } = self;
-        kernel
-            .constant("BLOCK_M", block_m)
-            .constant("BLOCK_N", block_n)
-            .constant("BLOCK_K", block_k)
-            .constant("COLUMNS", columns)
-            .constant("SPLIT_K", split_k)
-            .fragment(include_str!("../../shaders/lib/slice.wgsl"))
-    }
+/// Whether every output sees an input at every tap: no padding, and no phases of which some have fewer columns.
+fn meets_inputs_only(geometry: &Geometry) -> bool {
+    geometry.input_dilation == [1; 3]
+        && (0..3).all(|axis| {
+            let last = u64::from(geometry.output[axis] - 1) * u64::from(geometry.stride[axis])
+                + u64::from(geometry.kernel[axis] - 1) * u64::from(geometry.dilation[axis]);
+            geometry.pad_begin[axis] == 0 && last < u64::from(geometry.input[axis])
+        })
 }
 
 /// What a load of `B` brings.

@@ -36,14 +36,17 @@ impl fmt::Display for Slices {
     }
 }
 
-/// The sizes of a tile and its slices, as `64x64x16,8x4,k4` prints them.
-pub(super) fn parse(tile: &str) -> Option<(Vec<u32>, u32)> {
-    let (sizes, slices) = match tile.rsplit_once(",k") {
-        Some((sizes, slices)) => (sizes, slices.parse().ok().filter(|slices| (2..=MAX).contains(slices))?),
-        None => (tile, 1),
-    };
-    let sizes = sizes.split(['x', ',']).map(str::parse).collect::<Result<_, _>>().ok()?;
-    Some((sizes, slices))
+/// What a tile says before its slices, and their number, as `64x64x16,8x4,k4` prints them.
+pub(super) fn parse(tile: &str) -> Option<(&str, u32)> {
+    match tile.rsplit_once(",k") {
+        Some((sizes, slices)) => Some((sizes, slices.parse().ok().filter(|slices| (2..=MAX).contains(slices))?)),
+        None => Some((tile, 1)),
+    }
+}
+
+/// The sizes of a tile.
+pub(super) fn numbers(sizes: &str) -> Option<Vec<u32>> {
+    sizes.split(['x', ',']).map(str::parse).collect::<Result<_, _>>().ok()
 }
 
 /// Why a product has no room for its slices.
@@ -152,6 +155,8 @@ mod tests {
         {
             assert!(bad.parse::<Algorithm>().is_err(), "{bad}");
         }
+        let tile = "matmul(64x64x16,8x4,b2,k4)";
+        assert_eq!(tile.parse::<Algorithm>().unwrap().to_string(), tile);
         assert!("winograd(2,subgroup,32x4,8,k2)".parse::<Algorithm>().is_ok());
     }
 

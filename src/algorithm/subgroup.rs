@@ -59,8 +59,8 @@ impl SubgroupTile {
 
     /// Parses what `Display` prints.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (numbers, split_k) = split_k::parse(text)?;
-        Some(Self { split_k, ..Self::from_numbers(&numbers)? })
+        let (sizes, split_k) = split_k::parse(text)?;
+        Some(Self { split_k, ..Self::from_numbers(&split_k::numbers(sizes)?)? })
     }
 
     /// Whether the device's subgroups are those that the tile was made for.
@@ -277,7 +277,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
     line("    if (start < 0) {\n        return;\n    }".into());
     line("    let at = start + m * output_channel_step();".into());
     for (row, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
-        line(format!("    if (m + {row} < g.group_out) {{"));
+        line(format!("    if (WHOLE_M || m + {row} < g.group_out) {{"));
         let channel = format!("group * g.group_out + m + {row}");
         line(format!("        finish(sums.{part}, column, terms, {channel}, at + {row} * output_channel_step());\n    }}"));
     }
