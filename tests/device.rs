@@ -124,6 +124,15 @@ fn convolutions_match_the_reference() {
 }
 
 #[test]
+fn first_layers_match_the_reference_with_every_strip() {
+    let strips = |algorithms: &[Algorithm]| algorithms.iter().filter(|a| a.name() == "subgroup_strip").copied().collect();
+    if engine().limits().subgroup.is_some() {
+        check(&lines("first.txt"), &dtypes(), strips);
+    }
+    check(&lines("first.txt"), &[DType::F32], one_of_each);
+}
+
+#[test]
 fn depthwise_convolutions_match_the_reference() {
     check(&lines("depthwise.txt"), &dtypes(), one_of_each);
 }

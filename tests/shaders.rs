@@ -59,6 +59,8 @@ fn devices() -> Vec<DeviceLimits> {
 const LINES: &[&str] = &[
     "conv 1x3x32x32 o8 k3x3 p1x1 f32 bias relu",
     "conv 2x8x17 o12 k3 s2 d2 g4 p1:2 f32 bias residual=before leaky_relu(0.1)",
+    "conv 1x3x40x33 o70 k7x7 s2x2 p3x3 f32 bias relu",
+    "conv 1x2x3x7x50 o9 k3x3x4 s1x1x3 d1x1x2 p1x1x3 reflect f32 nhwc",
     "conv 1x6x5x6x7 o9 k3x2x1 g3 p1x0x0 f32 residual=after gelu",
     "conv 1x4x8x8 o8 k1x1 f32 clamp(-inf,0.5)",
     "conv 1x4x8x8 o8 k3x3 p1x1 reflect f32 prelu",

@@ -7,7 +7,7 @@ use super::gemm::{self, GemmTile};
 use super::pack;
 use super::plan::{Packing, Step};
 use super::product::{Blocks, Loads, Operands, Product};
-use super::subgroup::{self, SubgroupTile};
+use super::subgroup::{self, Reads, SubgroupTile};
 use super::{Context, Operations, cost::cheapest_first};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
@@ -132,7 +132,7 @@ fn step(product: &Product, limits: &DeviceLimits, tile: &Loop, centred: bool) ->
         Loop::Subgroup(tile) => {
             let label = format!("{name}_subgroup_bytes {tile}");
             let kernel = kernel(product, label, tile.invocations(), tile.blocks(product), centred);
-            subgroup::looped(kernel, product, limits, tile, Loads::One)
+            subgroup::looped(kernel, product, limits, tile, &Reads::One)
         }
     }
 }

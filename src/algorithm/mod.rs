@@ -19,6 +19,7 @@ mod pool_patch;
 mod product;
 mod split;
 mod split_k;
+mod strip;
 mod subgroup;
 mod tolerance;
 mod winograd;
@@ -67,6 +68,9 @@ pub enum Algorithm {
     Gemm(GemmTile),
     /// Implicit matrix product through subgroup broadcasts: any convolution, where the subgroup size is known.
     SubgroupGemm(SubgroupTile),
+    /// Implicit matrix product through subgroup broadcasts, over strips of neighbouring outputs whose taps share their loads: first
+    /// layers, of up to 4 input channels.
+    SubgroupStrip(SubgroupTile),
     /// Plain matrix product through workgroup memory: 1x1 convolutions and fully connected layers.
     Matmul(GemmTile),
     /// Plain matrix product through subgroup broadcasts.
@@ -141,12 +145,13 @@ struct Parts {
 }
 
 /// The variants without their tiles; of equal guesses the first here wins, and so the one with less arithmetic on addresses.
-const FAMILIES: [&str; 12] = [
+const FAMILIES: [&str; 13] = [
     "coop_matmul",
     "subgroup_matmul",
     "matmul",
     "coop_gemm",
     "subgroup_gemm",
+    "subgroup_strip",
     "gemm",
     "winograd",
     "depthwise",
@@ -163,6 +168,7 @@ impl Algorithm {
             Algorithm::Direct => "direct",
             Algorithm::Gemm(_) => "gemm",
             Algorithm::SubgroupGemm(_) => "subgroup_gemm",
+            Algorithm::SubgroupStrip(_) => "subgroup_strip",
             Algorithm::Matmul(_) => "matmul",
             Algorithm::SubgroupMatmul(_) => "subgroup_matmul",
             Algorithm::CoopGemm(_) => "coop_gemm",
@@ -276,6 +282,7 @@ impl Algorithm {
             Algorithm::Direct => direct::plan(&context),
             Algorithm::Gemm(tile) => gemm_parts(&context, Operands::Implicit, tile),
             Algorithm::SubgroupGemm(tile) => subgroup_parts(&context, Operands::Implicit, tile),
+            Algorithm::SubgroupStrip(tile) => strip::plan(&context, tile),
             Algorithm::Matmul(tile) => gemm_parts(&context, Operands::Plain, tile),
             Algorithm::SubgroupMatmul(tile) => subgroup_parts(&context, Operands::Plain, tile),
             Algorithm::CoopGemm(tile) => coop_parts(&context, Operands::Implicit, tile),
@@ -304,6 +311,7 @@ impl Algorithm {
             Algorithm::Matmul(tile) => split_k::supports(&Product::new(context, Operands::Plain)?, context.limits, tile.split_k),
             Algorithm::SubgroupGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
             Algorithm::SubgroupMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
+            Algorithm::SubgroupStrip(tile) => strip::supports_tile(context, tile),
             Algorithm::CoopGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
             Algorithm::CoopMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
             Algorithm::Winograd(tile) => winograd::supports_tile(context, tile),
@@ -353,6 +361,9 @@ fn family(context: &Context, name: &'static str) -> Result<Vec<(Operations, Algo
             subgroup::supports(context.limits)?;
             all(subgroup::tiles(&product, context.limits), Algorithm::SubgroupGemm)
         }
+        "subgroup_strip" => {
+            strip::supports(context).and_then(|()| strip::tiles(context)).map(|t| all(t, Algorithm::SubgroupStrip))?
+        }
         "subgroup_matmul" => {
             let product = Product::new(context, Operands::Plain)?;
             subgroup::supports(context.limits)?;
@@ -381,7 +392,9 @@ impl fmt::Display for Algorithm {
         match self {
             Algorithm::Direct | Algorithm::Pool | Algorithm::PoolTree => Ok(()),
             Algorithm::Gemm(tile) | Algorithm::Matmul(tile) => write!(f, "({tile})"),
-            Algorithm::SubgroupGemm(tile) | Algorithm::SubgroupMatmul(tile) => write!(f, "({tile})"),
+            Algorithm::SubgroupGemm(tile) | Algorithm::SubgroupStrip(tile) | Algorithm::SubgroupMatmul(tile) => {
+                write!(f, "({tile})")
+            }
             Algorithm::CoopGemm(tile) | Algorithm::CoopMatmul(tile) => write!(f, "({tile})"),
             Algorithm::Winograd(tile) => write!(f, "({tile})"),
             Algorithm::Depthwise(tile) => write!(f, "({tile})"),
@@ -425,6 +438,7 @@ impl FromStr for Algorithm {
             "direct" if numbers.is_empty() => Some(Algorithm::Direct),
             "pool" if numbers.is_empty() => Some(Algorithm::Pool),
             "pool_tree" if numbers.is_empty() => Some(Algorithm::PoolTree),
+            "subgroup_strip" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupStrip),
             "coop_gemm" => CoopTile::from_numbers(&numbers).map(Algorithm::CoopGemm),
             "coop_matmul" => CoopTile::from_numbers(&numbers).map(Algorithm::CoopMatmul),
             "depthwise" => DepthwiseTile::from_numbers(&numbers).map(Algorithm::Depthwise),

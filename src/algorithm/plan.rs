@@ -52,6 +52,13 @@ pub enum Packing {
         /// Whether the taps of a channel count as channels of their own: the order that a fully connected layer reads.
         flat: bool,
     },
+    /// Panels for a product over strips: `[group, block of m, tap on z and y][channel, tap on x][block_m]`, zeros where they run over.
+    Strips {
+        /// Output channels of a panel.
+        block_m: u32,
+        /// Rows of a channel: its x taps, and what pads them.
+        rows: u32,
+    },
     /// Panels of transformed filters, `[component, group, block of m, tap, block of k][block_k, block_m]`, in f32 whatever the layer's
     /// type.
     Winograd {
@@ -268,6 +275,10 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
         Packing::Winograd { components, taps, block_m, block_k, .. } => {
             let rows = up(u64::from(geometry.group_out()), block_m) * up(u64::from(geometry.group_in()), block_k);
             u64::from(components) * u64::from(taps) * u64::from(geometry.groups) * rows
+        }
+        Packing::Strips { block_m, rows } => {
+            let taps = u64::from(geometry.kernel[0]) * u64::from(geometry.kernel[1]) * u64::from(rows);
+            u64::from(geometry.in_channels) * taps * up(u64::from(geometry.group_out()), block_m)
         }
         Packing::Panels { block_m, block_k, flat } => {
             let rows = if flat {

@@ -176,13 +176,15 @@ pub(super) enum Operands {
     Implicit,
     /// The input is the operand.
     Plain,
+    /// Addresses from strips of neighbouring outputs; all x taps of a channel are rows of a step.
+    Strip,
 }
 
 impl Operands {
     /// The geometry that the kernel sees, or why there is none.
     fn geometry(self, geometry: &Geometry) -> Result<Geometry, String> {
         match self {
-            Operands::Implicit => Ok(geometry.clone()),
+            Operands::Implicit | Operands::Strip => Ok(geometry.clone()),
             Operands::Plain => plain(geometry).ok_or_else(|| {
                 let grouped = if is_grouped_last(geometry) { "; with channels last in one group only" } else { "" };
                 format!("the layer is neither a 1x1 convolution at stride 1 without padding nor fully connected{grouped}")
@@ -194,6 +196,7 @@ impl Operands {
         match self {
             Operands::Implicit => include_str!("../../shaders/conv_gemm_operands.wgsl"),
             Operands::Plain => include_str!("../../shaders/matmul_operands.wgsl"),
+            Operands::Strip => include_str!("../../shaders/conv_strip_operands.wgsl"),
         }
     }
 
@@ -205,6 +208,7 @@ impl Operands {
         match self {
             Operands::Implicit => "conv_gemm",
             Operands::Plain => "matmul",
+            Operands::Strip => "conv_strip",
         }
     }
 }

@@ -11,8 +11,9 @@ use std::fmt::{self, Write as _};
 
 use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
-use super::product::{Blocks, Loads, Product};
+use super::product::{Blocks, Loads, Operands, Product};
 use super::split_k::{self, Slices};
+use super::strip::{self, Strip};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::kernel::Kernel;
@@ -35,7 +36,7 @@ pub struct SubgroupTile {
 const SUBGROUPS: u32 = 4;
 
 /// Output channels and positions of a lane to choose from on a class of devices.
-fn table(class: DeviceClass) -> &'static [[u32; 2]] {
+fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
     match class {
         // Loads are dear and accumulators cheap: 32x8 is faster still, but takes four seconds to compile.
         DeviceClass::Software => &[[32, 4], [32, 2], [16, 4], [32, 1], [16, 2], [8, 4], [4, 4], [4, 1]],
@@ -83,7 +84,7 @@ impl SubgroupTile {
     }
 
     /// Rows of the weights that one load of a whole subgroup brings.
-    fn chunk(&self) -> u32 {
+    pub(super) fn chunk(&self) -> u32 {
         self.lanes * 4 / self.block_m
     }
 
@@ -106,8 +107,12 @@ impl SubgroupTile {
     }
 
     /// Workgroups of a product.
-    fn workgroups(&self, product: &Product) -> u64 {
-        (product.blocks(self.block_m, self.block_n()) * u64::from(self.split_k)).div_ceil(u64::from(SUBGROUPS))
+    pub(super) fn workgroups(&self, product: &Product) -> u64 {
+        let blocks = match product.operands {
+            Operands::Strip => strip::blocks(&product.geometry, self),
+            Operands::Implicit | Operands::Plain => product.blocks(self.block_m, self.block_n()),
+        };
+        (blocks * u64::from(self.split_k)).div_ceil(u64::from(SUBGROUPS))
     }
 
     /// Iterations of an invocation's loops for each step.
@@ -126,7 +131,7 @@ pub(super) fn supports(limits: &DeviceLimits) -> Result<(), String> {
     match limits.subgroup {
         None => Err("the device does not give every kernel the same, known subgroup size".into()),
         Some(lanes)
-            if table(limits.class)
+            if sizes(limits.class)
                 .iter()
                 .all(|&[block_m, thread_n]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]).is_none()) =>
         {
@@ -136,14 +141,18 @@ pub(super) fn supports(limits: &DeviceLimits) -> Result<(), String> {
     }
 }
 
-/// The tiles that fit a device, the cheapest first.
-pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations, SubgroupTile)> {
+/// The tiles that fit a device.
+pub(super) fn table(limits: &DeviceLimits) -> Vec<SubgroupTile> {
     let Some(lanes) = limits.subgroup.filter(|lanes| lanes * SUBGROUPS <= limits.workgroup_invocations) else {
         return Vec::new();
     };
-    let tiles =
-        table(limits.class).iter().filter_map(|&[block_m, thread_n]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]));
-    let sliced = tiles.flat_map(|tile| {
+    let tile = |&[block_m, thread_n]: &[u32; 2]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]);
+    sizes(limits.class).iter().filter_map(tile).collect()
+}
+
+/// The same with their slices, the cheapest first.
+pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations, SubgroupTile)> {
+    let sliced = table(limits).into_iter().flat_map(|tile| {
         let block_k = tile.block_k(&product.geometry);
         let cost = |split_k: u32| cost(product, limits, &SubgroupTile { split_k, ..tile });
         let choices = split_k::choices(product, limits, block_k, tile.iterations(block_k), tile.workgroups(product), cost);
@@ -173,9 +182,29 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
 /// The dispatches.
 pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Result<Vec<Step>> {
     let label = format!("{}_subgroup {} {tile}", product.operands.label(), product.dtype);
-    let loads = if vectors(product, tile) { Loads::Four } else { Loads::One };
-    let step = looped(product.kernel(label, tile.invocations(), tile.blocks(product), loads), product, limits, tile, loads)?;
+    let (loads, reads) = if vectors(product, tile) { (Loads::Four, Reads::Four) } else { (Loads::One, Reads::One) };
+    let kernel = product.kernel(label, tile.invocations(), tile.blocks(product), loads);
+    let step = looped(kernel, product, limits, tile, &reads)?;
     split_k::steps(product, limits, step, tile.split_k)
+}
+
+/// What the loop loads of B.
+pub(super) enum Reads {
+    /// An element of each of a lane's columns, which lie LANES apart.
+    One,
+    /// Four rows of each.
+    Four,
+    /// The inputs of a strip, which is all columns of a lane.
+    Strip(Strip),
+}
+
+/// The most iterations of an invocation's loops, and the channels of a step.
+fn extent(product: &Product, tile: &SubgroupTile, reads: &Reads) -> (u64, u32) {
+    if let Reads::Strip(strip) = reads {
+        return (strip.iterations(&product.geometry), strip.block_k(&product.geometry));
+    }
+    let block_k = tile.block_k(&product.geometry);
+    (product.iterations(block_k, tile.split_k, tile.iterations(block_k)), block_k)
 }
 
 /// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
@@ -184,25 +213,29 @@ pub(super) fn looped(
     product: &Product,
     limits: &DeviceLimits,
     tile: &SubgroupTile,
-    loads: Loads,
+    reads: &Reads,
 ) -> Result<Step> {
-    let block_k = tile.block_k(&product.geometry);
+    let (iterations, block_k) = extent(product, tile, reads);
     let mut kernel = kernel
         .constant("SUBGROUPS", SUBGROUPS)
         .constant("LANES", tile.lanes)
         .constant("CHUNK", tile.chunk())
-        .iterations(product.iterations(block_k, tile.split_k, tile.iterations(block_k)))
-        .fragment(main_function(tile, block_k, loads == Loads::Four));
+        .iterations(iterations)
+        .fragment(main_function(tile, block_k, reads));
     kernel.subgroups = true;
     Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })
 }
 
 /// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.
-fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
+fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads) -> String {
     let vectors = tile.block_m / 4;
-    let chunks = if block_k.is_multiple_of(tile.chunk() * tile.unrolled()) { tile.unrolled() } else { 1 };
+    let chunks = match reads {
+        Reads::Strip(strip) => strip.rows / tile.chunk(),
+        _ if block_k.is_multiple_of(tile.chunk() * tile.unrolled()) => tile.unrolled(),
+        _ => 1,
+    };
     let mut text = String::from(
-        "// A subgroup computes BLOCK_M x BLOCK_N of C: lane l owns columns l, l + LANES, .., and all BLOCK_M rows of each.\n\
+        "// A subgroup computes BLOCK_M x BLOCK_N of C: lane l owns columns l, l + LANES, .. (or a strip), and all BLOCK_M rows of each.\n\
          // weights: panels [BLOCK_K, BLOCK_M], of which a subgroup loads CHUNK rows at a time, four numbers to a lane.\n\
          @compute @workgroup_size(WORKGROUP)\n\
          fn main(\n\
@@ -214,14 +247,16 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
          \x20   let lane = i32(lane_index);\n\
          \x20   if (!locate(workgroup_index(id, count) * SUBGROUPS + i32(subgroup))) {\n\
          \x20       return;\n\
-         \x20   }\n\
-         \x20   for (var j = 0; j < COLUMNS; j += 1) {\n\
-         \x20       set_column(j, block_n * BLOCK_N + lane + j * LANES);\n\
          \x20   }\n",
     );
     let mut line = |text_line: String| {
         let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
     };
+    line(match reads {
+        Reads::Strip(_) => "    set_strip(block_n * LANES + lane);".into(),
+        _ => "    for (var j = 0; j < COLUMNS; j += 1) {\n        set_column(j, block_n * BLOCK_N + lane + j * LANES);\n    }"
+            .into(),
+    });
     for j in 0..tile.thread_n {
         line(format!("    var column_{j} = 0;"));
         for i in 0..vectors {
@@ -237,21 +272,35 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
         line(format!("            let four_{chunk} = widened(weights[panel_at + {chunk} * LANES]);"));
     }
     line(format!("            panel_at += {chunks} * LANES;"));
-    let rows = chunks * tile.chunk();
+    // The rows that are no padding.
+    let rows = match reads {
+        Reads::Strip(strip) => {
+            let offsets = strip.offsets(tile.thread_n);
+            offsets.iter().for_each(|at| line(format!("            let input_{at} = load_b(row, {at});")));
+            strip.taps
+        }
+        _ => chunks * tile.chunk(),
+    };
     for k in 0..rows {
         for j in 0..tile.thread_n {
             let (first, part) = (k - k % 4, ["x", "y", "z", "w"][(k % 4) as usize]);
-            if by_four && k == first {
+            if matches!(reads, Reads::Four) && k == first {
                 line(format!("            let fours_{k}_{j} = load_b(row + {k}, {j});"));
             }
-            let element = if by_four { format!("fours_{first}_{j}.{part}") } else { format!("load_b(row + {k}, {j})") };
+            let element = match reads {
+                Reads::One => format!("load_b(row + {k}, {j})"),
+                Reads::Four => format!("fours_{first}_{j}.{part}"),
+                Reads::Strip(strip) => format!("input_{}", strip.offset(k, j)),
+            };
             line(format!("            let b_{k}_{j} = {element};"));
             line(format!("            column_{j} += column_term(b_{k}_{j});"));
         }
     }
-    // All rows of four sums before the next four: they stay in registers for so long.
-    for i in 0..vectors {
-        for k in 0..rows {
+    // All rows of four sums before the next four: they stay in registers for so long. Of a strip's rows two at a time: with all of them
+    // Mesa 25 spills the weights.
+    let together = if matches!(reads, Reads::Strip(_)) { 2 } else { rows };
+    for (first, i) in (0..rows).step_by(together as usize).flat_map(|first| (0..vectors).map(move |i| (first, i))) {
+        for k in first..rows.min(first + together) {
             let (chunk, lane) = (k / tile.chunk(), k % tile.chunk() * vectors + i);
             line(format!("            let a_{k}_{i} = subgroupBroadcast(four_{chunk}, {lane}u);"));
             for j in 0..tile.thread_n {
@@ -264,7 +313,11 @@ fn main_function(tile: &SubgroupTile, block_k: u32, by_four: bool) -> String {
     // A loop, as the text of a store is long on devices that store lane by lane, and code that a cache does not hold is slow. The sums
     // are chosen, not indexed: an array would put them into memory.
     line("    for (var j = 0; j < COLUMNS; j += 1) {".into());
-    line("        let start = column_output(block_n * BLOCK_N + lane + j * LANES);".into());
+    let output = match reads {
+        Reads::Strip(_) => "strip_output(block_n * LANES + lane, j)",
+        Reads::One | Reads::Four => "column_output(block_n * BLOCK_N + lane + j * LANES)",
+    };
+    line(format!("        let start = {output};"));
     line(format!("        let column = {};", chosen("column", tile.thread_n)));
     for i in 0..vectors {
         let sums = chosen(&format!("sum_{i}"), tile.thread_n);

@@ -61,6 +61,7 @@ impl Algorithm {
             Algorithm::Direct
             | Algorithm::Gemm(_)
             | Algorithm::SubgroupGemm(_)
+            | Algorithm::SubgroupStrip(_)
             | Algorithm::Matmul(_)
             | Algorithm::SubgroupMatmul(_)
             | Algorithm::Depthwise(_) => {

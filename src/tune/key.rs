@@ -10,6 +10,7 @@ const SHADERS: &[&str] = &[
     include_str!("../../shaders/conv_depthwise.wgsl"),
     include_str!("../../shaders/conv_direct.wgsl"),
     include_str!("../../shaders/conv_gemm_operands.wgsl"),
+    include_str!("../../shaders/conv_strip_operands.wgsl"),
     include_str!("../../shaders/coop_gemm.wgsl"),
     include_str!("../../shaders/gemm_tile.wgsl"),
     include_str!("../../shaders/lib/activations.wgsl"),

@@ -1,0 +1,86 @@
+// The operands of a convolution as a matrix product whose lanes own strips: COLUMNS neighbouring outputs of a row each. A tile of k is
+// all channels and all x taps of one tap on z and y, so that an input is loaded once for all outputs of a strip and all taps that
+// meet it, and few channels fill a step as well as many do. Not for transposed convolutions with a stride.
+// Expects g, layout.wgsl, source.wgsl, slice.wgsl, Operand and loaded(), BLOCK_M, BLOCK_K, COLUMNS, LANES and ROWS, the rows of weights of a channel:
+// its x taps, padded.
+
+var<private> block_n: i32;      // which block of strips
+var<private> block_m: i32;      // which block of output channels
+var<private> group: i32;
+var<private> panel: i32;        // the current tile's panel of weights
+var<private> strip_at: vec3<i32>; // input that tap 0 of the strip's first output meets
+var<private> strip_start: i32;  // first input of the item's and group's first channel; -1: no such strip
+var<private> row_start: i32;    // first input of the row that the current tile reads; -1 where there is none
+
+fn blocks_m() -> i32 {
+    return (g.group_out + BLOCK_M - 1) / BLOCK_M;
+}
+
+// Strips of a row of outputs.
+fn strips() -> i32 {
+    return (g.output.z + COLUMNS - 1) / COLUMNS;
+}
+
+fn all_strips() -> i32 {
+    return g.batch * g.output.x * g.output.y * strips();
+}
+
+fn blocks_n() -> i32 {
+    return (all_strips() + LANES - 1) / LANES;
+}
+
+fn locate(tile: i32) -> bool {
+    let bands = tile / blocks_n();
+    block_n = tile - bands * blocks_n();
+    group = bands / blocks_m();
+    block_m = bands - group * blocks_m();
+    return tile >= 0 && group < g.groups;
+}
+
+// The batch item and the first output of a strip.
+fn strip_position(strip: i32) -> vec4<i32> {
+    let row = strip / strips();
+    let plane = row / g.output.y;
+    let item = plane / g.output.x;
+    return vec4<i32>(plane - item * g.output.x, row - plane * g.output.y, (strip - row * strips()) * COLUMNS, item);
+}
+
+fn set_strip(strip: i32) {
+    let position = strip_position(strip);
+    strip_at = position.xyz * g.stride - g.pad_begin;
+    strip_start = select(-1, input_start(position.w, group * g.group_in), strip < all_strips());
+}
+
+fn k_tiles() -> i32 {
+    return g.kernel.x * g.kernel.y;
+}
+
+fn begin_k_tile(tile: i32) {
+    panel = tile;
+    let tap_z = tile / g.kernel.y;
+    let z = source(strip_at.x + tap_z * g.dilation.x, g.input.x);
+    let y = source(strip_at.y + (tile - tap_z * g.kernel.y) * g.dilation.y, g.input.y);
+    let met = inside(z, g.input.x) && inside(y, g.input.y) && strip_start >= 0;
+    row_start = select(-1, strip_start + (z * g.input.y + y) * g.input.z * input_step(), met);
+}
+
+// The input of the channel that a row of B belongs to, so many after the first one that the strip sees.
+fn load_b(row: i32, offset: i32) -> Operand {
+    let x = source(strip_at.z + offset, g.input.z);
+    let met = row_start >= 0 && inside(x, g.input.z);
+    return loaded(select(0, row_start + row / ROWS * input_channel_step() + x * input_step(), met), met);
+}
+
+// The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.
+fn panel_start() -> i32 {
+    return ((group * blocks_m() + block_m) * k_tiles() + panel) * (BLOCK_K * BLOCK_M / 4);
+}
+
+// An output of a strip in the group's first channel, or -1 where it does not exist.
+fn strip_output(strip: i32, column: i32) -> i32 {
+    let position = strip_position(strip);
+    let x = position.z + column;
+    let start = output_start(position.w, group * g.group_out);
+    let exists = strip < all_strips() && x < g.output.z;
+    return select(-1, start + ((position.x * g.output.y + position.y) * g.output.z + x) * output_step(), exists);
+}
