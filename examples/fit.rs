@@ -217,6 +217,8 @@ fn read(path: &Path) -> Result<(DeviceClass, Vec<Layer>), String> {
                 ms.as_f64().filter(|time| *time > 0.0).ok_or_else(|| format!("{name}: the time of {text} is no number"))?;
             candidates.push(Candidate { algorithm, operations, time: time * 1e6 });
         }
+        // Of equal estimates the planner takes the first of its families; JSON has them by their names.
+        candidates.sort_by_key(|candidate| Algorithm::names().iter().position(|&name| name == candidate.algorithm.name()));
         if !candidates.is_empty() {
             layers.push(Layer { name: name.clone(), candidates });
         }
