@@ -14,6 +14,10 @@ pub struct Operations {
     pub load: f64,
     /// Load of four neighbouring elements.
     pub load4: f64,
+    /// Store of one element into a storage buffer.
+    pub store: f64,
+    /// The address of an input by its coordinates, with padding and bounds.
+    pub address: f64,
     /// Load or store of one word of workgroup memory.
     pub shared: f64,
     /// Load or store of four neighbouring words.
@@ -30,12 +34,14 @@ pub struct Operations {
 
 impl Operations {
     /// Their names, in the order of [`values`](Self::values).
-    pub const NAMES: [&'static str; 8] = ["load", "load4", "shared", "shared4", "fma", "broadcast", "barrier", "workgroup"];
+    pub const NAMES: [&'static str; 10] =
+        ["load", "load4", "store", "address", "shared", "shared4", "fma", "broadcast", "barrier", "workgroup"];
 
-    const NONE: Self =
-        Self { load: 0.0, load4: 0.0, shared: 0.0, shared4: 0.0, fma: 0.0, broadcast: 0.0, barrier: 0.0, workgroup: 0.0 };
+    const NONE: Self = Self::of_values([0.0; 10]);
     pub(super) const LOAD: Self = Self { load: 1.0, ..Self::NONE };
     pub(super) const LOAD4: Self = Self { load4: 1.0, ..Self::NONE };
+    pub(super) const STORE: Self = Self { store: 1.0, ..Self::NONE };
+    pub(super) const ADDRESS: Self = Self { address: 1.0, ..Self::NONE };
     pub(super) const SHARED: Self = Self { shared: 1.0, ..Self::NONE };
     pub(super) const SHARED4: Self = Self { shared4: 1.0, ..Self::NONE };
     pub(super) const FMA: Self = Self { fma: 1.0, ..Self::NONE };
@@ -44,14 +50,16 @@ impl Operations {
     pub(super) const WORKGROUP: Self = Self { workgroup: 1.0, ..Self::NONE };
 
     /// All numbers, in the order of [`NAMES`](Self::NAMES).
-    pub fn values(&self) -> [f64; 8] {
-        let Self { load, load4, shared, shared4, fma, broadcast, barrier, workgroup } = *self;
-        [load, load4, shared, shared4, fma, broadcast, barrier, workgroup]
+    pub fn values(&self) -> [f64; 10] {
+        let Self { load, load4, store, address, shared, shared4, fma, broadcast, barrier, workgroup } = *self;
+        [load, load4, store, address, shared, shared4, fma, broadcast, barrier, workgroup]
     }
 
     /// What [`values`](Self::values) gives.
-    pub fn of_values([load, load4, shared, shared4, fma, broadcast, barrier, workgroup]: [f64; 8]) -> Self {
-        Self { load, load4, shared, shared4, fma, broadcast, barrier, workgroup }
+    pub const fn of_values(
+        [load, load4, store, address, shared, shared4, fma, broadcast, barrier, workgroup]: [f64; 10],
+    ) -> Self {
+        Self { load, load4, store, address, shared, shared4, fma, broadcast, barrier, workgroup }
     }
 
     /// The prices on a class of devices, in nanoseconds.
@@ -62,6 +70,8 @@ impl Operations {
             DeviceClass::Software => Self {
                 load: 64.0,
                 load4: 256.0,
+                store: 64.0,
+                address: 64.0,
                 shared: 64.0,
                 shared4: 256.0,
                 fma: 0.46,
@@ -73,6 +83,8 @@ impl Operations {
             DeviceClass::Integrated | DeviceClass::Discrete => Self {
                 load: 8.0,
                 load4: 16.0,
+                store: 8.0,
+                address: 8.0,
                 shared: 1.0,
                 shared4: 4.0,
                 fma: 0.5,

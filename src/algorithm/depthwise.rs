@@ -136,7 +136,8 @@ fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
     let weights = if slices > 1.0 { steps * taps * slices } else { taps };
     let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
-    let others = Of::LOAD * (weights + f64::from(tile.y * tile.x)) + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
+    let outputs = f64::from(tile.y * tile.x);
+    let others = Of::LOAD * weights + Of::STORE * outputs + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
     // With channels last, what neighbouring invocations load one by one lies a row of channels apart: measured on lavapipe, twice as
     // long for the whole layer.
     let scattered = tile.channels == 1 && geometry.input_layout == Layout::ChannelsLast;

@@ -22,8 +22,7 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
 pub(super) fn cost(context: &Context) -> Operations {
     let phases: f64 = context.geometry.phases().iter().map(|&count| f64::from(count)).product();
     let products = context.geometry.reduction() as f64 / phases;
-    // Two loads for each product, and about one more load's worth of address arithmetic.
-    let per_thread = (Operations::LOAD * 3.0 + Operations::FMA) * products;
+    let per_thread = (Operations::LOAD * 2.0 + Operations::ADDRESS + Operations::FMA) * products + Operations::STORE;
     let workgroups = context.geometry.output_elements().div_ceil(u64::from(WORKGROUP));
     Operations::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }

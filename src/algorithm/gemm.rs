@@ -187,8 +187,10 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
     let load_b = (load + Of::SHARED) * (block_n * block_k / threads);
     let per_k = Of::SHARED4 * (thread_m / 4.0) + Of::SHARED * thread_n + Of::FMA * (thread_m * thread_n);
-    let per_thread = (load_a + load_b + per_k * block_k + Of::BARRIER * if tile.buffers == 1 { 2.0 } else { 1.0 })
-        * product.k_tiles(tile.block_k, tile.split_k);
+    let columns = product.operands.address() * f64::from(tile.blocks().columns);
+    let barriers = Of::BARRIER * if tile.buffers == 1 { 2.0 } else { 1.0 };
+    let per_step = load_a + load_b + columns + per_k * block_k + barriers;
+    let per_thread = per_step * product.k_tiles(tile.block_k, tile.split_k) + Of::STORE * (thread_m * thread_n);
     Of::total(limits, tile.workgroups(product), threads, per_thread) + split_k::cost(product, limits, tile.split_k)
 }
 

@@ -36,7 +36,7 @@ pub(super) fn supports_tree(context: &Context) -> Result<(), String> {
 
 /// What one invocation for each output does.
 pub(super) fn cost(context: &Context) -> Operations {
-    let per_thread = Operations::LOAD * (1.5 * context.geometry.taps() as f64 + 4.0);
+    let per_thread = Operations::LOAD * (1.5 * context.geometry.taps() as f64 + 3.0) + Operations::STORE;
     let workgroups = context.geometry.output_elements().div_ceil(u64::from(WORKGROUP));
     Operations::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
@@ -47,7 +47,7 @@ pub(super) fn tree_cost(context: &Context) -> Operations {
     let elements = context.geometry.taps().div_ceil(u64::from(WORKGROUP)) as f64;
     let steps = f64::from(WORKGROUP.ilog2());
     // Each element's coordinates come from its number by division.
-    let per_thread = Of::LOAD * (4.0 * elements + 4.0) + (Of::BARRIER + Of::SHARED * 3.0) * steps;
+    let per_thread = (Of::LOAD + Of::ADDRESS * 3.0) * elements + Of::LOAD * 4.0 + (Of::BARRIER + Of::SHARED * 3.0) * steps;
     Operations::total(context.limits, context.geometry.output_elements(), f64::from(WORKGROUP), per_thread)
 }
 

@@ -166,7 +166,7 @@ fn cost(context: &Context, tile: PoolTile) -> Operations {
     let rolled = patch.y.kept(tile.y) == 0 && u64::from(patch.y.kernel) * patch.x.span(tile.x) > MAX_UNROLLED;
     let per_load = scatter * if rolled { 1.5 } else { 1.0 };
     let joined = slices * rows * f64::from(tile.x * patch.x.kernel) + outputs * f64::from(patch.y.kernel);
-    let per_thread = Of::LOAD * (slices * rows * columns * per_load + outputs + 4.0) + Of::FMA * (3.0 * joined);
+    let per_thread = Of::LOAD * (slices * rows * columns * per_load + 4.0) + Of::STORE * outputs + Of::FMA * (3.0 * joined);
     let total = Of::total(context.limits, patch.workgroups(geometry), f64::from(WORKGROUP), per_thread);
     // Rows of several slices do not come in the order of positions, and comparing those too leaves the registers: measured on lavapipe,
     // 3 to 5 times slower than `pool`.

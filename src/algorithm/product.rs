@@ -5,6 +5,7 @@
 //! through addresses that the operand fragment computes (implicit GEMM; Chetlur et al., "cuDNN", 2014), or as it lies.
 
 use super::Context;
+use super::cost::Operations;
 use super::plan::Packing;
 use crate::desc::Epilogue;
 use crate::geometry::{Geometry, gcd};
@@ -202,6 +203,14 @@ impl Operands {
 
     pub fn packing(self, block_m: u32, block_k: u32) -> Packing {
         Packing::Panels { block_m, block_k, flat: self == Operands::Plain }
+    }
+
+    /// What finding the inputs of a column takes in each step.
+    pub fn address(self) -> Operations {
+        match self {
+            Operands::Implicit => Operations::ADDRESS,
+            Operands::Plain => Operations::FMA,
+        }
     }
 
     pub fn label(self) -> &'static str {

@@ -114,7 +114,7 @@ pub(super) fn cost(product: &Product, limits: &DeviceLimits, split_k: u32) -> Op
         return Operations::default();
     }
     let workgroups = product.geometry.output_elements().div_ceil(u64::from(WORKGROUP));
-    let loads = Operations::LOAD * (f64::from(split_k) + 1.0);
+    let loads = Operations::LOAD * f64::from(split_k) + Operations::STORE;
     Operations::total(limits, workgroups, f64::from(WORKGROUP), loads) + Operations::WORKGROUP * 32.0
 }
 

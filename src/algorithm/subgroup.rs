@@ -173,8 +173,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
     let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + Of::FMA * (block_m * thread_n);
     let block_k = tile.block_k(&product.geometry);
-    // A step finds the inputs of its columns: about as much arithmetic as a load each.
-    let per_thread = (per_row * f64::from(block_k) + Of::LOAD * thread_n) * product.k_tiles(block_k, tile.split_k);
+    let per_step = per_row * f64::from(block_k) + product.operands.address() * thread_n;
+    let per_thread = per_step * product.k_tiles(block_k, tile.split_k) + Of::STORE * (block_m * thread_n);
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
         + split_k::cost(product, limits, tile.split_k)
 }

@@ -262,12 +262,13 @@ pub(super) fn tiles(context: &Context) -> Result<Vec<(Operations, WinogradTile)>
 fn transform_cost(context: &Context, tiling: &Tiling) -> Operations {
     let components = f64::from(tiling.components());
     let outputs = f64::from(tiling.outputs[0] * tiling.outputs[1]);
-    let total = |places: u64, accesses: f64| {
+    let total = |places: u64, loads: f64, stores: f64| {
         let workgroups = places.div_ceil(u64::from(WORKGROUP));
-        Operations::total(context.limits, workgroups, f64::from(WORKGROUP), Operations::LOAD * accesses)
+        let per_thread = Operations::LOAD * loads + Operations::STORE * stores;
+        Operations::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
     };
     let [input, output] = tiling.places(context.geometry);
-    total(input, 2.5 * components) + total(output, components + outputs)
+    total(input, components, components) + total(output, components, outputs)
 }
 
 pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
