@@ -180,7 +180,11 @@ fn fit(layers: &[Layer], start: Operations) -> Operations {
         descend(descend(Operations::of_values(values), &smooth), &regret)
     });
     let ends: Vec<_> = ends.chain([descend(start, &regret)]).collect();
-    ends.into_iter().min_by(|a, b| regret(a).total_cmp(&regret(b))).expect("there are several starts")
+    let best = ends.into_iter().min_by(|a, b| regret(a).total_cmp(&regret(b))).expect("there are several starts");
+    // Choices are those of any scale; this one tells times too, of what is chosen in the geometric mean.
+    let off = |layer: &Layer| (layer.choice(&best).operations.time(&best) / layer.choice(&best).time).ln();
+    let scale = (layers.iter().map(off).sum::<f64>() / layers.len() as f64).exp();
+    best * scale.recip()
 }
 
 /// Changes one price after the other as long as that lessens a loss.
