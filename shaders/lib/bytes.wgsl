@@ -7,6 +7,7 @@
 alias Operand = u32;     // what a load brings
 alias Number = u32;      // a word of B
 alias Four = vec4<u32>;  // four rows of A
+alias Sum = i32;         // of products
 alias Sums = vec4<i32>;  // of four rows
 
 const ONES: u32 = 0x01010101u;

@@ -3,6 +3,7 @@
 
 alias Number = f32;      // an element of B
 alias Four = vec4<f32>;  // four rows of A
+alias Sum = f32;         // of products
 alias Sums = vec4<f32>;  // of four rows
 
 fn widened(stored: vec4<Elem>) -> Four {

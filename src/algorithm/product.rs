@@ -208,7 +208,7 @@ impl Operands {
     /// What finding the inputs of a column takes in each step.
     pub fn address(self) -> Operations {
         match self {
-            Operands::Implicit => Operations::ADDRESS,
+            Operands::Implicit | Operands::Strip => Operations::ADDRESS,
             Operands::Plain => Operations::FMA,
         }
     }
