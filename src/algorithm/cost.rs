@@ -65,19 +65,18 @@ impl Operations {
     /// The prices on a class of devices, in nanoseconds.
     pub fn prices(class: DeviceClass) -> Self {
         match class {
-            // Fitted to lavapipe of Mesa 22.3.6 (LLVM 15, 256 bits), which loads from buffers and workgroup memory lane by lane.
-            // Newer ones gather (Mesa 25: 11, 32, 6 and 16), which leaves the order of tiles as it is.
+            // Fitted to lavapipe (LLVM 15, 256 bits): 70 layers on Mesa 22.3.6 and, with as much weight for each three times over, 9 on 25.0.7.
             DeviceClass::Software => Self {
-                load: 64.0,
-                load4: 256.0,
-                store: 64.0,
-                address: 64.0,
-                shared: 64.0,
-                shared4: 256.0,
-                fma: 0.46,
-                broadcast: 0.32,
-                barrier: 19.0,
-                workgroup: 350.0,
+                load: 4.0,
+                load4: 22.0,
+                store: 24.5,
+                address: 47.5,
+                shared: 15.0,
+                shared4: 24.0,
+                fma: 0.23,
+                broadcast: 0.02,
+                barrier: 10.0,
+                workgroup: 760.0,
             },
             // Not measured: rates that vendors publish, with cached loads and two invocations' latency hidden by others.
             DeviceClass::Integrated | DeviceClass::Discrete => Self {
@@ -100,8 +99,8 @@ impl Operations {
         self.time(&Self::prices(limits.class)) as u64
     }
 
-    /// About how many nanoseconds a device takes to load or store so many bytes in words, each of which costs as much again for its
-    /// address. On lavapipe (Mesa 22.3.6, two cores, other work beside) maps, softmax and sums of 16 MB move 0.5 to 1 GB/s; this says 2.
+    /// About how many nanoseconds a device takes to load or store so many bytes in words, each with its address. On lavapipe (Mesa 22.3.6,
+    /// two cores, other work beside) maps, softmax and sums of 16 MB move 0.5 to 1 GB/s; this says 1.2.
     pub(crate) fn moving(limits: &DeviceLimits, bytes: u64) -> f64 {
         let cores = f64::from(limits.parallelism.max(1));
         let words = bytes as f64 / 4.0;
