@@ -144,6 +144,9 @@ struct Splitting<'a> {
     plan: &'a dyn Fn(&Problem) -> Result<Plan>,
 }
 
+/// The most parts of a layer: each is planned, and recorded in every run.
+const MAX_PARTS: usize = 1024;
+
 /// What a view may begin before its first element, and end behind its last, at most.
 const SLACK: u64 = 512;
 
@@ -174,7 +177,7 @@ pub(super) fn plan(
     }
     let why = match last {
         Some(error) => format!("{}; in parts: {error}", refusal.message()),
-        None => format!("{}, nor does a row of one channel", refusal.message()),
+        None => format!("{}, nor does a row of one channel or a part of {MAX_PARTS}", refusal.message()),
     };
     Err(Error::unsupported(refusal.field().map_or("input", |field| field), why))
 }
@@ -234,8 +237,14 @@ impl Splitting<'_> {
         for channels in sizes(channels) {
             list.extend(row_blocks.iter().map(|&rows| Blocks { channels, rows, ..group }));
         }
-        list.retain(|blocks| self.may_fit(blocks));
+        list.retain(|blocks| self.may_fit(blocks) && self.parts(blocks) <= MAX_PARTS);
         list
+    }
+
+    fn parts(&self, blocks: &Blocks) -> usize {
+        let geometry = self.geometry;
+        let channels = (geometry.group_out() as usize).div_ceil(blocks.channels) * self.rows().div_ceil(blocks.rows);
+        (geometry.batch as usize).div_ceil(blocks.batch) * (geometry.groups as usize).div_ceil(blocks.groups) * channels
     }
 
     /// Whether the bytes of a part's tensors are within the limit.
