@@ -125,3 +125,9 @@ fn mutations_of_tuning_tables_are_tables_or_errors() {
     let count = harness::run(6, make, texts::table);
     println!("{count} mutations of {} tables", corpus.len());
 }
+
+#[test]
+fn a_layer_of_more_rows_than_a_plan_has_parts_is_planned_at_once() {
+    let line = b"conv_transpose 1x4x12x30x20 o3 k65536x1x2 s5x3x2 p1x2x0 f32 bias";
+    harness::within_seconds(line, texts::line);
+}
