@@ -1,12 +1,9 @@
 //! Tensors of more bytes than a buffer has: what lies in several buffers is, from outside, a tensor as all others.
 
-use wgconv::{
-    Activation, Binary, ConvDesc, Engine, EngineDesc, ErrorKind, Graph, Layout, Network, NetworkDesc, Op, PoolDesc, TensorDesc,
-    Value, wgpu,
-};
+use wgconv::{Engine, EngineDesc, ErrorKind, Graph, Layout, Network, NetworkDesc, Op, PoolDesc, TensorDesc, Value, wgpu};
 
 mod support;
-use support::{Random, dims};
+use support::Random;
 
 /// Bytes of a buffer in these tests. It is no multiple of 256, at which bindings begin.
 const BUFFER: u64 = 20_000;
@@ -69,24 +66,9 @@ fn a_budget_counts_all_buffers_of_a_tensor_and_refuses_it_as_one() {
     assert_eq!((engine.buffers().in_use, engine.buffers().reuses), (3 << 20, 3));
 }
 
-/// Layers, sums, a softmax, movements and two results, on values of several buffers each.
+/// Layers, a sum, movements and two results, on values of several buffers each.
 fn network() -> Graph {
-    let mut random = Random::new(4);
-    let mut constant = |graph: &mut Graph, shape: &[usize]| {
-        let count = shape.iter().product();
-        graph.constant("w", Value::new(shape, random.numbers(count, -0.5, 0.5)).unwrap())
-    };
-    let mut graph = Graph::new("large");
-    let x = graph.input("x", &dims(&[2, 4, 70, 66]));
-    let (w, b) = (constant(&mut graph, &[12, 4, 3, 3]), constant(&mut graph, &[12]));
-    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 12, [3, 3]) };
-    let first = graph.conv(&desc, x, w, Some(b));
-    let first = graph.apply(Op::Activation(Activation::Relu), &[first]);
-    let (w, desc) = (constant(&mut graph, &[12, 12, 3, 3]), ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(12, 12, [3, 3]) });
-    let second = graph.conv(&desc, first, w, None);
-    let sum = graph.apply(Op::Binary(Binary::Add), &[first, second]);
-    let turned = graph.apply(Op::Transpose { permutation: vec![0, 1, 3, 2] }, &[sum]);
-    graph.output("turned", turned);
+    let (mut graph, [first, sum]) = support::large();
     let both = graph.apply(Op::Concat { axis: 1 }, &[first, sum]);
     let pooled = graph.pool(&PoolDesc::max([2, 2]), both);
     graph.output("y", pooled);

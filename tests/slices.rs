@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use wgconv::{
-    AspectPolicy, ConvOp, Coordinates, ElementType, Engine, EngineDesc, Graph, Nearest, Network, NetworkDesc, Op, PadMode, Pads,
-    Reduce, Resize, ResizeMode, SoftmaxKind, Value,
+    ConvOp, Coordinates, ElementType, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, PadMode, Pads, Reduce, Resize,
+    ResizeMode, SoftmaxKind, Value,
 };
 
 mod support;
@@ -83,17 +83,7 @@ fn cases() -> Vec<Case> {
     let conv = ConvOp { padding: Pads::Explicit(vec![1, 1, 1, 1]), ..ConvOp::default() };
     let shapes: &[&[usize]] = &[&[5, 2, 20, 20], &[6, 2, 3, 3], &[5, 18, 20, 20]];
     add(Op::DeformConv { conv: conv.clone(), offset_groups: 1 }, shapes, &[]);
-    let resize = Resize {
-        mode: ResizeMode::Linear,
-        coordinates: Coordinates::HalfPixel,
-        nearest: Nearest::RoundPreferFloor,
-        cubic_a: -0.75,
-        exclude_outside: false,
-        extrapolation: 0.0,
-        antialias: false,
-        axes: Vec::new(),
-        aspect: AspectPolicy::Stretch,
-    };
+    let resize = Resize { mode: ResizeMode::Linear, coordinates: Coordinates::HalfPixel, ..Resize::default() };
     let scales = Value::new(&[4], vec![1.0f32, 1.0, 1.5, 2.0]).unwrap();
     cases.push(Case { constants: vec![None, Some(scales)], ..Case::new(Op::Resize(resize), &[&[3, 5, 30, 31]], &[]) });
     // Products of bytes, by batch items.

@@ -1,8 +1,8 @@
 //! Layers in parts: what one binding does not hold is computed in parts, to the same bits, or refused with the numbers.
 
 use wgconv::{
-    Algorithm, ConvDesc, DType, Engine, EngineDesc, ErrorKind, Graph, Layout, Network, NetworkDesc, Op, PoolDesc, PoolKind,
-    Problem, Specialise, Split, SplitAxis, Tensor, TensorDesc, Value, Weights, verify,
+    Algorithm, DType, Engine, EngineDesc, ErrorKind, Graph, Layout, Network, NetworkDesc, Op, PoolDesc, PoolKind, Problem,
+    Specialise, Split, SplitAxis, Tensor, TensorDesc, Value, Weights, verify,
 };
 
 mod support;
@@ -178,24 +178,9 @@ fn what_cannot_be_split_is_refused_with_the_numbers() {
     assert!(report.passed(), "{report}");
 }
 
-/// A small network whose every layer and sum is larger than a binding.
+/// A network whose every layer and sum is larger than a binding.
 fn network() -> Graph {
-    let mut random = Random::new(4);
-    let mut constant = |graph: &mut Graph, shape: &[usize]| {
-        let count = shape.iter().product();
-        graph.constant("w", Value::new(shape, random.numbers(count, -0.5, 0.5)).unwrap())
-    };
-    let mut graph = Graph::new("large");
-    let x = graph.input("x", &dims(&[2, 4, 70, 66]));
-    let (w, b) = (constant(&mut graph, &[12, 4, 3, 3]), constant(&mut graph, &[12]));
-    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 12, [3, 3]) };
-    let first = graph.conv(&desc, x, w, Some(b));
-    let first = graph.apply(Op::Activation(wgconv::Activation::Relu), &[first]);
-    let (w, desc) = (constant(&mut graph, &[12, 12, 3, 3]), ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(12, 12, [3, 3]) });
-    let second = graph.conv(&desc, first, w, None);
-    let sum = graph.apply(Op::Binary(wgconv::Binary::Add), &[first, second]);
-    let turned = graph.apply(Op::Transpose { permutation: vec![0, 1, 3, 2] }, &[sum]);
-    graph.output("turned", turned);
+    let (mut graph, [_, sum]) = support::large();
     let pooled = graph.pool(&PoolDesc::max([2, 2]), sum);
     graph.output("y", pooled);
     graph

@@ -1,9 +1,9 @@
 //! Networks over tiles: without a seam, equal to the whole, in bounded memory; what is not local is refused by name.
 
 use wgconv::{
-    Activation, Binary, ConvDesc, ConvOp, Coordinates, ElementType, Engine, EngineDesc, Error, ErrorKind, Graph, Nearest,
-    Network, NetworkDesc, Op, PadMode, Padding, PaddingMode, PoolDesc, Region, Resize, ResizeMode, SoftmaxKind, TileDesc,
-    TileRunner, Value, ValueId,
+    Activation, Binary, ConvDesc, ConvOp, Coordinates, ElementType, Engine, EngineDesc, Error, ErrorKind, Graph, Network,
+    NetworkDesc, Op, PadMode, Padding, PaddingMode, PoolDesc, Region, Resize, ResizeMode, SoftmaxKind, TileDesc, TileRunner,
+    Value, ValueId,
 };
 
 mod support;
@@ -63,17 +63,7 @@ impl Builder {
 
     /// A resampling of two axes by these factors.
     fn resize(&mut self, mode: ResizeMode, coordinates: Coordinates, factors: [f32; 2], x: ValueId) -> ValueId {
-        let resize = Resize {
-            mode,
-            coordinates,
-            nearest: Nearest::RoundPreferFloor,
-            cubic_a: -0.75,
-            exclude_outside: false,
-            extrapolation: 0.0,
-            antialias: false,
-            axes: Vec::new(),
-            aspect: wgconv::AspectPolicy::Stretch,
-        };
+        let resize = Resize { mode, coordinates, ..Resize::default() };
         let scales = Value::new(&[4], [[1.0, 1.0], factors].concat()).unwrap();
         let scales = self.graph.constant("scales", scales);
         self.graph.apply_many("", Op::Resize(resize), &[Some(x), None, Some(scales)], 1)[0]

@@ -133,6 +133,17 @@ struct Blocks {
     rows: usize,
 }
 
+impl Blocks {
+    fn sizes(&self) -> [usize; 4] {
+        [self.batch, self.groups, self.channels, self.rows]
+    }
+
+    /// How many parts a layer of so many of each has.
+    fn parts(&self, counts: [usize; 4]) -> usize {
+        counts.into_iter().zip(self.sizes()).map(|(count, block)| count.div_ceil(block)).product()
+    }
+}
+
 /// The numbers of a layer, and what a kernel can be bound to.
 struct Splitting<'a> {
     algorithm: &'a Algorithm,
@@ -220,9 +231,7 @@ impl Splitting<'_> {
 
     /// Blocks that may fit, the largest first: by batch items, then by groups, by output channels, by rows, by both.
     fn choices(&self) -> Vec<Blocks> {
-        let size = |value: u32| value as usize;
-        let (batch, groups) = (size(self.geometry.batch), size(self.geometry.groups));
-        let (channels, rows) = (size(self.geometry.group_out()), self.rows());
+        let [batch, groups, channels, rows] = self.counts();
         // Winograd's tiles begin at every fourth row in each part, as they do in the whole.
         let rounded =
             |rows: usize| if matches!(self.algorithm, Algorithm::Winograd(_)) { rows.next_multiple_of(4) } else { rows };
@@ -237,14 +246,14 @@ impl Splitting<'_> {
         for channels in sizes(channels) {
             list.extend(row_blocks.iter().map(|&rows| Blocks { channels, rows, ..group }));
         }
-        list.retain(|blocks| self.may_fit(blocks) && self.parts(blocks) <= MAX_PARTS);
+        list.retain(|blocks| self.may_fit(blocks) && blocks.parts(self.counts()) <= MAX_PARTS);
         list
     }
 
-    fn parts(&self, blocks: &Blocks) -> usize {
-        let geometry = self.geometry;
-        let channels = (geometry.group_out() as usize).div_ceil(blocks.channels) * self.rows().div_ceil(blocks.rows);
-        (geometry.batch as usize).div_ceil(blocks.batch) * (geometry.groups as usize).div_ceil(blocks.groups) * channels
+    /// Batch items, groups, output channels of a group, and rows of the layer.
+    fn counts(&self) -> [usize; 4] {
+        let size = |value: u32| value as usize;
+        [size(self.geometry.batch), size(self.geometry.groups), size(self.geometry.group_out()), self.rows()]
     }
 
     /// Whether the bytes of a part's tensors are within the limit.
@@ -270,8 +279,7 @@ impl Splitting<'_> {
     fn build(&self, blocks: Blocks) -> Result<(Split, Vec<Step>, Vec<u64>)> {
         let geometry = self.geometry;
         let size = |value: u32| value as usize;
-        let counts = [size(geometry.batch), size(geometry.groups), size(geometry.group_out()), self.rows()];
-        let blocks = [blocks.batch, blocks.groups, blocks.channels, blocks.rows];
+        let (counts, blocks) = (self.counts(), blocks.sizes());
         let ranges = |axis: usize| {
             let (count, block) = (counts[axis], blocks[axis]);
             (0..count.div_ceil(block)).map(move |number| number * block..((number + 1) * block).min(count))

@@ -41,7 +41,7 @@ const LONG: f64 = 128.0;
 /// Output channels and positions of a lane to choose from on a class of devices.
 fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
     match class {
-        // Loads are dear and accumulators cheap: 32x8 is faster still, but takes four seconds to compile.
+        // Loads are dear and accumulators cheap; 32x6 and 32x8 are no faster.
         DeviceClass::Software => &[[32, 4], [32, 2], [16, 4], [32, 1], [16, 2], [8, 4], [4, 4], [4, 1]],
         // Not measured: half of the registers that a lane may have.
         DeviceClass::Integrated | DeviceClass::Discrete => &[[32, 2], [16, 4], [64, 1], [32, 1], [16, 2], [8, 4], [4, 4]],

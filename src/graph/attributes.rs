@@ -237,6 +237,23 @@ pub struct Resize {
     pub aspect: AspectPolicy,
 }
 
+impl Default for Resize {
+    /// What ONNX's `Resize` has where nothing is said.
+    fn default() -> Self {
+        Self {
+            mode: ResizeMode::Nearest,
+            coordinates: Coordinates::HalfPixel,
+            nearest: Nearest::RoundPreferFloor,
+            cubic_a: -0.75,
+            exclude_outside: false,
+            extrapolation: 0.0,
+            antialias: false,
+            axes: Vec::new(),
+            aspect: AspectPolicy::Stretch,
+        }
+    }
+}
+
 /// How a resampling looks at the input between its elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the rules")]

@@ -5,7 +5,7 @@
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use wgconv::{Bindings, Data, Dim, ElementType, Error, Graph, Value};
+use wgconv::{Activation, Binary, Bindings, ConvDesc, Data, Dim, ElementType, Error, Graph, Op, Value, ValueId};
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 pub struct Random(u64);
@@ -106,4 +106,26 @@ pub fn within<T: Send + 'static>(seconds: u64, what: &str, work: impl FnOnce() -
         Err(RecvTimeoutError::Timeout) => panic!("{what}: still running after {seconds} seconds"),
         Err(RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().expect_err("it ended without a result")),
     }
+}
+
+/// A small network whose every layer and sum is larger than a binding or a buffer of the tests that use it, without the pooling that
+/// ends it: the first layer and the sum, on an input of 2x4x70x66.
+pub fn large() -> (Graph, [ValueId; 2]) {
+    let mut random = Random::new(4);
+    let mut constant = |graph: &mut Graph, shape: &[usize]| {
+        let count = shape.iter().product();
+        graph.constant("w", Value::new(shape, random.numbers(count, -0.5, 0.5)).unwrap())
+    };
+    let mut graph = Graph::new("large");
+    let x = graph.input("x", &dims(&[2, 4, 70, 66]));
+    let (w, b) = (constant(&mut graph, &[12, 4, 3, 3]), constant(&mut graph, &[12]));
+    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 12, [3, 3]) };
+    let first = graph.conv(&desc, x, w, Some(b));
+    let first = graph.apply(Op::Activation(Activation::Relu), &[first]);
+    let (w, desc) = (constant(&mut graph, &[12, 12, 3, 3]), ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(12, 12, [3, 3]) });
+    let second = graph.conv(&desc, first, w, None);
+    let sum = graph.apply(Op::Binary(Binary::Add), &[first, second]);
+    let turned = graph.apply(Op::Transpose { permutation: vec![0, 1, 3, 2] }, &[sum]);
+    graph.output("turned", turned);
+    (graph, [first, sum])
 }

@@ -1,8 +1,8 @@
 //! [`Builder`]: a graph under construction with random weights, the same on every machine, scaled so that values stay near 1.
 
 use wgconv::{
-    Activation, AspectPolicy, Binary, ConvDesc, Coordinates, ElementType, Graph, Nearest, Op, PoolDesc, Reduce, Resize,
-    ResizeMode, Unary, Value, ValueId,
+    Activation, Binary, ConvDesc, Coordinates, ElementType, Graph, Op, PoolDesc, Reduce, Resize, ResizeMode, Unary, Value,
+    ValueId,
 };
 
 /// He et al. (2015): the variance of a sum before a ReLU is that of its inputs; `uniform(-b, b)` with `b = sqrt(6 / fan in)`.
@@ -178,17 +178,7 @@ impl Builder {
     /// Bilinear resampling to a whole shape.
     pub fn resize(&mut self, x: ValueId, sizes: &[i64]) -> ValueId {
         let sizes = self.list(sizes);
-        let resize = Resize {
-            mode: ResizeMode::Linear,
-            coordinates: Coordinates::PytorchHalfPixel,
-            nearest: Nearest::RoundPreferFloor,
-            cubic_a: -0.75,
-            exclude_outside: false,
-            extrapolation: 0.0,
-            antialias: false,
-            axes: Vec::new(),
-            aspect: AspectPolicy::Stretch,
-        };
+        let resize = Resize { mode: ResizeMode::Linear, coordinates: Coordinates::PytorchHalfPixel, ..Resize::default() };
         self.graph.apply_many("", Op::Resize(resize), &[Some(x), None, None, Some(sizes)], 1)[0]
     }
 

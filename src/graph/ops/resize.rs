@@ -307,17 +307,7 @@ mod tests {
     use crate::value::Data;
 
     fn resize(mode: ResizeMode, coordinates: Coordinates) -> Resize {
-        Resize {
-            mode,
-            coordinates,
-            nearest: Nearest::RoundPreferFloor,
-            cubic_a: -0.75,
-            exclude_outside: false,
-            extrapolation: 9.0,
-            antialias: false,
-            axes: vec![],
-            aspect: AspectPolicy::Stretch,
-        }
+        Resize { mode, coordinates, extrapolation: 9.0, ..Resize::default() }
     }
 
     fn run(resize: &Resize, x: Value, roi: Option<&[f32]>, scales: Option<&[f32]>, sizes: Option<&[i64]>) -> Result<Value> {
