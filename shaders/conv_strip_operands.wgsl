@@ -1,8 +1,7 @@
-// The operands of a convolution as a matrix product whose lanes own strips: COLUMNS neighbouring outputs of a row each. A tile of k is
-// all channels and all x taps of one tap on z and y, so that an input is loaded once for all outputs of a strip and all taps that
+// The operands of a convolution as a matrix product whose lanes own strips: COLUMNS outputs of a row each, which lie SPREAD apart. A tile of
+// k is all channels and all x taps of one tap on z and y, so that an input is loaded once for all outputs of a strip and all taps that
 // meet it, and few channels fill a step as well as many do. Not for transposed convolutions with a stride.
-// Expects g, layout.wgsl, source.wgsl, slice.wgsl, Operand and loaded(), BLOCK_M, BLOCK_K, COLUMNS, LANES and ROWS, the rows of weights of a channel:
-// its x taps, padded.
+// Expects g, layout.wgsl, source.wgsl, slice.wgsl, blocks.wgsl, Operand and loaded(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD and LANES.
 
 var<private> block_n: i32;      // which block of strips
 var<private> block_m: i32;      // which block of output channels
@@ -18,7 +17,7 @@ fn blocks_m() -> i32 {
 
 // Strips of a row of outputs.
 fn strips() -> i32 {
-    return (g.output.z + COLUMNS - 1) / COLUMNS;
+    return block_count(g.output.z, COLUMNS * SPREAD) * SPREAD;
 }
 
 fn all_strips() -> i32 {
@@ -42,7 +41,7 @@ fn strip_position(strip: i32) -> vec4<i32> {
     let row = strip / strips();
     let plane = row / g.output.y;
     let item = plane / g.output.x;
-    return vec4<i32>(plane - item * g.output.x, row - plane * g.output.y, (strip - row * strips()) * COLUMNS, item);
+    return vec4<i32>(plane - item * g.output.x, row - plane * g.output.y, block_start(strip - row * strips(), COLUMNS, SPREAD), item);
 }
 
 fn set_strip(strip: i32) {
@@ -64,11 +63,14 @@ fn begin_k_tile(tile: i32) {
     row_start = select(-1, strip_start + (z * g.input.y + y) * g.input.z * input_step(), met);
 }
 
-// The input of the channel that a row of B belongs to, so many after the first one that the strip sees.
-fn load_b(row: i32, offset: i32) -> Operand {
-    let x = source(strip_at.z + offset, g.input.z);
-    let met = row_start >= 0 && inside(x, g.input.z);
-    return loaded(select(0, row_start + row / ROWS * input_channel_step() + x * input_step(), met), met);
+// Whether there is an input so many dilations after the first one that the strip sees.
+fn meets_input(offset: i32) -> bool {
+    return row_start >= 0 && inside(source(strip_at.z + offset * g.dilation.z, g.input.z), g.input.z);
+}
+
+// That input in the group's first channel; anywhere where there is none.
+fn first_input(offset: i32, met: bool) -> i32 {
+    return select(0, row_start + source(strip_at.z + offset * g.dilation.z, g.input.z) * input_step(), met);
 }
 
 // The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.
@@ -79,7 +81,7 @@ fn panel_start() -> i32 {
 // An output of a strip in the group's first channel, or -1 where it does not exist.
 fn strip_output(strip: i32, column: i32) -> i32 {
     let position = strip_position(strip);
-    let x = position.z + column;
+    let x = position.z + column * SPREAD;
     let start = output_start(position.w, group * g.group_out);
     let exists = strip < all_strips() && x < g.output.z;
     return select(-1, start + ((position.x * g.output.y + position.y) * g.output.z + x) * output_step(), exists);

@@ -124,12 +124,12 @@ fn convolutions_match_the_reference() {
 }
 
 #[test]
-fn first_layers_match_the_reference_with_every_strip() {
+fn strips_match_the_reference_with_every_tile() {
     let strips = |algorithms: &[Algorithm]| algorithms.iter().filter(|a| a.name() == "subgroup_strip").copied().collect();
     if engine().limits().subgroup.is_some() {
-        check(&lines("first.txt"), &dtypes(), strips);
+        check_in_turn("strip.txt", strips);
     }
-    check(&lines("first.txt"), &[DType::F32], one_of_each);
+    check(&lines("strip.txt"), &[DType::F32], one_of_each);
 }
 
 #[test]

@@ -68,8 +68,8 @@ pub enum Algorithm {
     Gemm(GemmTile),
     /// Implicit matrix product through subgroup broadcasts: any convolution, where the subgroup size is known.
     SubgroupGemm(SubgroupTile),
-    /// Implicit matrix product through subgroup broadcasts, over strips of neighbouring outputs whose taps share their loads: first
-    /// layers, of up to 4 input channels.
+    /// Implicit matrix product through subgroup broadcasts, over strips of outputs whose taps share their loads: layers of several taps on
+    /// x, but transposed ones with a stride.
     SubgroupStrip(SubgroupTile),
     /// Plain matrix product through workgroup memory: 1x1 convolutions and fully connected layers.
     Matmul(GemmTile),

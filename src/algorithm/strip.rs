@@ -1,25 +1,35 @@
 //! Convolution as a matrix product over strips of neighbouring outputs: `subgroup_strip`.
 //!
-//! The loop is that of [`super::subgroup`], but a lane's outputs are neighbours on x, and the rows of a step are all x taps of a channel.
-//! So an input is loaded once for all outputs and taps that meet it: 13 loads for 4 outputs of 7 taps at stride 2, where a product over
-//! columns takes 28. A step is all channels of a tap on z and y, so first layers, whose one to four channels would leave a
-//! step of a product mostly empty, pay for no padding.
+//! The loop is that of [`super::subgroup`], but a lane's outputs are neighbours on x, or lie as far apart as taps do, and a turn is all x
+//! taps of a channel. So an input is loaded once for all outputs and taps that meet it: 10 loads for 8 outputs of 3 taps, where a product
+//! over columns takes 24. Where loads are dear, as on lavapipe, a 3x3 layer is faster by it than by Winograd's fewer products, and as exact
+//! as the definition. A step is all channels of a tap on z and y, so first layers, whose one to four channels would leave a step of a
+//! product mostly empty, pay for no padding.
 
 use super::cost::{Operations, cheapest_first};
+use super::patch::Overlap;
 use super::plan::{Packing, Step};
 use super::product::{Blocks, Loads, Operands, Product};
 use super::subgroup::{self, Reads, SubgroupTile};
 use super::{Context, Parts};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::limits::DeviceLimits;
+use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::MAX_ELEMENTS;
 
-/// The most input channels of a group: with more, products over columns waste little.
-const MAX_CHANNELS: u32 = 4;
+/// Output channels and outputs of a strip to choose from on a class of devices.
+fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
+    match class {
+        // Sizes of networks are multiples of 7 or of 8. 32x8 is by turns a little faster than 32x7 and a third slower.
+        DeviceClass::Software => &[[32, 7], [32, 4], [32, 2], [16, 8], [16, 4], [8, 8], [8, 4], [4, 8], [4, 4]],
+        DeviceClass::Integrated | DeviceClass::Discrete => subgroup::sizes(class),
+    }
+}
 
-/// The most multiplications of four channels that a turn of the loop is written out as: compile time grows with them.
-const MAX_PRODUCTS: u64 = 384;
+/// The most that a turn of the loop is written out as: multiplications of four channels, and loads, which are about four times as long.
+/// Compile time grows with it, and longer turns are slower: 7x7 taps at stride 2 of 32x4 outputs, 276, by 45 % on Mesa 25.0.7; 3x3 at
+/// stride 2 of 32x7, 228, by 44 %, where 3x3 at stride 1 of 32x7, 204, are the fastest.
+const MAX_TURN: u64 = 210;
 
 /// The most inputs from the first to the last of a strip: so many past the end of an axis are still a number of 32 bits.
 const MAX_SPAN: u64 = 1 << 24;
@@ -29,8 +39,8 @@ const MAX_SPAN: u64 = 1 << 24;
 pub(super) struct Strip {
     /// Taps on x.
     pub taps: u32,
-    stride: u32,
-    dilation: u32,
+    /// How its outputs lie.
+    overlap: Overlap,
     /// Rows of weights of a channel.
     pub rows: u32,
 }
@@ -38,12 +48,12 @@ pub(super) struct Strip {
 impl Strip {
     fn new(geometry: &Geometry, tile: &SubgroupTile) -> Self {
         let taps = geometry.kernel[2];
-        Self { taps, stride: geometry.stride[2], dilation: geometry.dilation[2], rows: taps.next_multiple_of(tile.chunk()) }
+        Self { taps, overlap: overlap(geometry), rows: taps.next_multiple_of(tile.chunk()) }
     }
 
-    /// Which input the tap of an output meets, counted from the first one that the strip sees.
+    /// Which input the tap of an output meets, counted in dilations from the first one that the strip sees.
     pub fn offset(&self, tap: u32, output: u32) -> u32 {
-        output * self.stride + tap * self.dilation
+        output * self.overlap.share + tap
     }
 
     /// Rows of a step.
@@ -51,10 +61,16 @@ impl Strip {
         geometry.group_in() * self.rows
     }
 
-    /// The most iterations of an invocation's loops: a step for each tap on z and y, and a turn for each channel.
-    pub fn iterations(&self, geometry: &Geometry) -> u64 {
+    /// The most iterations of an invocation's loops: a step for each tap on z and y, a turn for each channel, and the stores.
+    pub fn iterations(&self, geometry: &Geometry, tile: &SubgroupTile) -> u64 {
         let steps = u64::from(geometry.kernel[0]) * u64::from(geometry.kernel[1]);
-        steps * (u64::from(geometry.group_in()) + 1) + 2 * u64::from(self.taps) + 16
+        steps * (u64::from(geometry.group_in()) + 1) + u64::from(tile.block_m * tile.thread_n) + 16
+    }
+
+    /// How many they are.
+    fn loads(&self, outputs: u32) -> u64 {
+        let [taps, share] = [self.taps, self.overlap.share].map(u64::from);
+        u64::from(outputs - 1) * taps.min(share) + taps
     }
 
     /// All of them, in order.
@@ -74,11 +90,8 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
     if geometry.input_dilation != [1; 3] {
         return Err("a transposed convolution with a stride uses other taps at each phase".into());
     }
-    if geometry.group_in() > MAX_CHANNELS || geometry.group_out() < 4 {
-        let (group_in, group_out) = (geometry.group_in(), geometry.group_out());
-        return Err(format!(
-            "a group has {group_in} input and {group_out} output channels, but first layers have at most {MAX_CHANNELS} and at least 4"
-        ));
+    if geometry.group_out() < 4 {
+        return Err(format!("a group has {} output channels, but a tile has at least 4", geometry.group_out()));
     }
     if geometry.kernel[2] == 1 {
         return Err("the last axis has one tap, which has nothing to share".into());
@@ -91,20 +104,27 @@ pub(super) fn supports_tile(context: &Context, tile: &SubgroupTile) -> Result<()
     supports(context)?;
     tile.check_lanes(context.limits)?;
     if tile.split_k != 1 {
-        return Err("the few terms of a first layer are not summed in slices".into());
+        return Err("strips are not summed in slices".into());
     }
     fits(context.geometry, tile)
 }
 
+/// How the outputs of a strip lie, so that their taps meet the same inputs at any stride and dilation.
+fn overlap(geometry: &Geometry) -> Overlap {
+    Overlap::new(geometry.stride[2], geometry.dilation[2])
+}
+
 fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
-    let [taps, stride, dilation] = [geometry.kernel[2], geometry.stride[2], geometry.dilation[2]].map(u64::from);
-    let products = taps * u64::from(tile.block_m / 4 * tile.thread_n);
-    if products > MAX_PRODUCTS {
+    let overlap = overlap(geometry);
+    let [taps, dilation, share] = [geometry.kernel[2], geometry.dilation[2], overlap.share].map(u64::from);
+    let loads = Strip::new(geometry, tile).loads(tile.thread_n);
+    let turn = taps * u64::from(tile.block_m / 4 * tile.thread_n) + 4 * loads;
+    if turn > MAX_TURN {
         return Err(format!(
-            "{taps} taps on the last axis are {products} products a turn, but at most {MAX_PRODUCTS} are written out"
+            "{taps} taps on the last axis are a turn of {turn} products and loads, but at most {MAX_TURN} are written out"
         ));
     }
-    let span = u64::from(tile.thread_n - 1) * stride + (taps - 1) * dilation;
+    let span = (u64::from(tile.thread_n - 1) * share + taps - 1) * dilation;
     if span > MAX_SPAN {
         return Err(format!("a strip of {} outputs spans {span} inputs, more than {MAX_SPAN}", tile.thread_n));
     }
@@ -118,7 +138,8 @@ fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
 /// The tiles that fit a layer, the cheapest first.
 pub(super) fn tiles(context: &Context) -> Result<Vec<(Operations, SubgroupTile)>, String> {
     let product = Product::new(context, Operands::Strip)?;
-    let tiles = subgroup::table(context.limits).into_iter().filter(|tile| fits(&product.geometry, tile).is_ok());
+    let tiles = subgroup::table(context.limits, sizes(context.limits.class));
+    let tiles = tiles.into_iter().filter(|tile| fits(&product.geometry, tile).is_ok());
     Ok(cheapest_first(context.limits.class, tiles.map(|tile| (cost(&product, context.limits, &tile), tile))))
 }
 
@@ -130,20 +151,18 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let [block_m, thread_n, chunk, taps, rows] =
         [tile.block_m, tile.thread_n, tile.chunk(), strip.taps, strip.rows].map(f64::from);
     let per_channel = Of::LOAD4 * (rows / chunk)
-        + Of::LOAD * strip.offsets(tile.thread_n).len() as f64
+        + Of::LOAD * strip.loads(tile.thread_n) as f64
         + Of::BROADCAST * (block_m * taps)
         + Of::FMA * (block_m * thread_n * taps);
     let steps = f64::from(geometry.kernel[0]) * f64::from(geometry.kernel[1]);
-    // A 7x7 stem on lavapipe, against a product over columns: 2.3 times as fast on Mesa 22.3.6, a quarter slower on 25.0.7, which spills.
-    // So it stands behind that by the guess, and wins where it is measured.
-    let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::LOAD) * (2.0 * steps);
+    let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::ADDRESS) * steps + Of::STORE * (block_m * thread_n);
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
 }
 
 /// Blocks of the result in all groups: the rows of outputs end in strips that are not full.
 pub(super) fn blocks(geometry: &Geometry, tile: &SubgroupTile) -> u64 {
     let [z, y, x] = geometry.output;
-    let strips = [geometry.batch, z, y, x.div_ceil(tile.thread_n)].map(u64::from).iter().product::<u64>();
+    let strips = [geometry.batch, z, y].map(u64::from).iter().product::<u64>() * overlap(geometry).blocks(x, tile.thread_n);
     let rows = u64::from(geometry.group_out().div_ceil(tile.block_m)) * u64::from(geometry.groups);
     rows * strips.div_ceil(u64::from(tile.lanes))
 }
@@ -155,7 +174,10 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let block_k = strip.block_k(&product.geometry);
     let label = format!("conv_strip {} {tile}", product.dtype);
     let blocks = Blocks { block: [tile.block_m, tile.thread_n * tile.lanes, block_k], columns: tile.thread_n, split_k: 1 };
-    let kernel = product.kernel(label, tile.invocations(), blocks, Loads::One).constant("ROWS", rows);
+    let kernel = product
+        .kernel(label, tile.invocations(), blocks, Loads::One)
+        .constant("SPREAD", strip.overlap.spread)
+        .fragment(include_str!("../../shaders/lib/blocks.wgsl"));
     let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip))?;
     Ok(Parts { steps: vec![step], packing: Packing::Strips { block_m: tile.block_m, rows }, workspace: Vec::new() })
 }
@@ -166,10 +188,17 @@ mod tests {
 
     #[test]
     fn inputs_of_a_strip_are_loaded_once() {
-        let strip = |taps, stride, dilation| Strip { taps, stride, dilation, rows: taps };
+        let strip = |taps, stride, dilation| Strip { taps, overlap: Overlap::new(stride, dilation), rows: taps };
         assert_eq!(strip(7, 2, 1).offsets(4), (0..13).collect::<Vec<_>>());
-        assert_eq!(strip(3, 1, 2).offsets(2), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(strip(3, 1, 1).offsets(8), (0..10).collect::<Vec<_>>());
         assert_eq!(strip(2, 4, 1).offsets(2), [0, 1, 4, 5]);
         assert_eq!(strip(3, 2, 1).offset(2, 1), 4);
+        // Outputs that lie as far apart as the taps do: 16 by 16, or 2 by 2 where every third input is skipped anyway.
+        assert_eq!(strip(3, 1, 16).offsets(4), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(strip(3, 3, 2).offsets(2), [0, 1, 2, 3, 4, 5]);
+        for (taps, stride, dilation, outputs) in [(7, 2, 1, 4), (3, 1, 16, 8), (2, 4, 1, 3), (3, 3, 2, 2), (1, 1, 1, 1)] {
+            let strip = strip(taps, stride, dilation);
+            assert_eq!(strip.loads(outputs), strip.offsets(outputs).len() as u64);
+        }
     }
 }

@@ -39,7 +39,7 @@ const SUBGROUPS: u32 = 4;
 const LONG: f64 = 128.0;
 
 /// Output channels and positions of a lane to choose from on a class of devices.
-fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
+pub(super) fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
     match class {
         // Loads are dear and accumulators cheap; 32x6 and 32x8 are no faster.
         DeviceClass::Software => &[[32, 4], [32, 2], [16, 4], [32, 1], [16, 2], [8, 4], [4, 4], [4, 1]],
@@ -144,18 +144,18 @@ pub(super) fn supports(limits: &DeviceLimits) -> Result<(), String> {
     }
 }
 
-/// The tiles that fit a device.
-pub(super) fn table(limits: &DeviceLimits) -> Vec<SubgroupTile> {
+/// The tiles of these sizes that fit a device.
+pub(super) fn table(limits: &DeviceLimits, sizes: &[[u32; 2]]) -> Vec<SubgroupTile> {
     let Some(lanes) = limits.subgroup.filter(|lanes| lanes * SUBGROUPS <= limits.workgroup_invocations) else {
         return Vec::new();
     };
     let tile = |&[block_m, thread_n]: &[u32; 2]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]);
-    sizes(limits.class).iter().filter_map(tile).collect()
+    sizes.iter().filter_map(tile).collect()
 }
 
 /// The same with their slices, the cheapest first.
 pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations, SubgroupTile)> {
-    let sliced = table(limits).into_iter().flat_map(|tile| {
+    let sliced = table(limits, sizes(limits.class)).into_iter().flat_map(|tile| {
         let block_k = tile.block_k(&product.geometry);
         let cost = |split_k: u32| cost(product, limits, &SubgroupTile { split_k, ..tile });
         let choices = split_k::choices(product, limits, block_k, tile.iterations(block_k), tile.workgroups(product), cost);
@@ -204,7 +204,7 @@ pub(super) enum Reads {
 /// The most iterations of an invocation's loops, and the channels of a step.
 fn extent(product: &Product, tile: &SubgroupTile, reads: &Reads) -> (u64, u32) {
     if let Reads::Strip(strip) = reads {
-        return (strip.iterations(&product.geometry), strip.block_k(&product.geometry));
+        return (strip.iterations(&product.geometry, tile), strip.block_k(&product.geometry));
     }
     let block_k = tile.block_k(&product.geometry);
     (product.iterations(block_k, tile.split_k, tile.iterations(block_k)), block_k)
@@ -271,7 +271,18 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, long: bool) -
     line("    for (var tile = tiles.x; tile < tiles.y; tile += 1) {".into());
     line("        begin_k_tile(tile);".into());
     line("        var panel_at = panel_start() + lane;".into());
-    line(format!("        for (var row = 0; row < BLOCK_K; row += {chunks} * CHUNK) {{"));
+    match reads {
+        Reads::Strip(strip) => {
+            // Compilers of software adapters leave in a loop what is the same in all its turns.
+            for at in strip.offsets(tile.thread_n) {
+                line(format!("        let met_{at} = meets_input({at});"));
+                line(format!("        let from_{at} = first_input({at}, met_{at});"));
+            }
+            line("        for (var channel = 0; channel < g.group_in; channel += 1) {".into());
+            line("            let step = channel * input_channel_step();".into());
+        }
+        _ => line(format!("        for (var row = 0; row < BLOCK_K; row += {chunks} * CHUNK) {{")),
+    }
     for chunk in 0..chunks {
         line(format!("            let four_{chunk} = widened(weights[panel_at + {chunk} * LANES]);"));
     }
@@ -280,7 +291,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, long: bool) -
     let rows = match reads {
         Reads::Strip(strip) => {
             let offsets = strip.offsets(tile.thread_n);
-            offsets.iter().for_each(|at| line(format!("            let input_{at} = load_b(row, {at});")));
+            offsets.iter().for_each(|at| line(format!("            let input_{at} = loaded(from_{at} + step, met_{at});")));
             strip.taps
         }
         _ => chunks * tile.chunk(),
@@ -302,7 +313,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, long: bool) -
     }
     // All rows of four sums before the next four: they stay in registers for so long. Of a strip's rows two at a time: with all of them
     // Mesa 25 spills the weights.
-    let together = if matches!(reads, Reads::Strip(_)) { 2 } else { rows };
+    let together = if matches!(reads, Reads::Strip(_)) && rows > 3 { 2 } else { rows };
     for (first, i) in (0..rows).step_by(together as usize).flat_map(|first| (0..vectors).map(move |i| (first, i))) {
         for k in first..rows.min(first + together) {
             let (chunk, lane) = (k / tile.chunk(), k % tile.chunk() * vectors + i);
