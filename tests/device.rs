@@ -37,9 +37,10 @@ fn lines(file: &str) -> Vec<Problem> {
     lines.map(|line| line.parse().unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
 }
 
-/// Whether an algorithm loads a step ahead.
-fn is_buffered(algorithm: &Algorithm) -> bool {
-    algorithm.to_string().contains(",b2")
+/// Pairs of operand tiles of a product through workgroup memory, where they are not one.
+fn buffers(algorithm: &Algorithm) -> Option<u32> {
+    let text = algorithm.to_string();
+    [(",b0", 0), (",b2", 2)].into_iter().find_map(|(part, buffers)| text.contains(part).then_some(buffers))
 }
 
 /// Whether an algorithm sums in slices.
@@ -47,13 +48,13 @@ fn is_sliced(algorithm: &Algorithm) -> bool {
     algorithm.to_string().contains(",k")
 }
 
-/// The best tile of each algorithm, and of those that have tiles of four channels, of two buffers or of sums in slices, the
-/// best of these too.
+/// The best tile of each algorithm, and of those that have tiles of four channels, of two buffers or of none, or of sums in slices,
+/// the best of these too.
 fn one_of_each(algorithms: &[Algorithm]) -> Vec<Algorithm> {
     let mut kinds = Vec::new();
     let new = |algorithm: &&Algorithm| {
         let channels = if let Algorithm::Depthwise(tile) = algorithm { tile.channels } else { 1 };
-        let kind = (algorithm.name(), channels, is_buffered(algorithm), is_sliced(algorithm));
+        let kind = (algorithm.name(), channels, buffers(algorithm), is_sliced(algorithm));
         let new = !kinds.contains(&kind);
         kinds.push(kind);
         new
@@ -164,6 +165,19 @@ fn cooperative_matrices_match_the_reference_with_every_tile() {
 fn sums_in_slices_match_the_reference_with_every_tile() {
     let sliced = |algorithms: &[Algorithm]| algorithms.iter().filter(|algorithm| is_sliced(algorithm)).copied().collect();
     check_in_turn("split_k.txt", sliced);
+}
+
+#[test]
+fn products_of_few_channels_match_the_reference_with_every_tile() {
+    let direct = |algorithms: &[Algorithm]| {
+        let direct = algorithms.iter().filter(|algorithm| algorithm.name() != "winograd" && buffers(algorithm) == Some(0));
+        direct.copied().collect()
+    };
+    let dtypes = dtypes();
+    for problem in lines("groups.txt") {
+        let dtype = if dtypes.contains(&problem.input.dtype()) { problem.input.dtype() } else { DType::F32 };
+        check(&[problem], &[dtype], direct);
+    }
 }
 
 /// The matrix products that the planner chooses among on a GPU, as far as this device can run them.

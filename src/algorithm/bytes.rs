@@ -51,11 +51,10 @@ impl ByteProduct {
         for (cost, (operands, tile)) in loops(problem, limits)? {
             let geometry = Geometry::new(problem)?;
             let product = product(problem, &geometry, limits, operands, mode).expect("the layer was accepted");
-            let (block_m, block_k) = match tile {
-                Loop::Workgroup(tile) => (tile.block_m, tile.block_k),
-                Loop::Subgroup(tile) => (tile.block_m, tile.block_k(&product.geometry)),
-            };
-            let packing = operands.packing(block_m, block_k);
+            let packing = operands.packing(match tile {
+                Loop::Workgroup(tile) => tile.panel(),
+                Loop::Subgroup(tile) => [tile.block_m, tile.block_k(&product.geometry)],
+            });
             let made = Self { problem: problem.clone(), geometry, packing, operands, tile, cost, centred, mode };
             match made.step(problem.input.shape()[0], limits) {
                 Ok(_) => return Ok(made),

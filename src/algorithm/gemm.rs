@@ -1,8 +1,9 @@
-//! The loop of a matrix product through workgroup memory: `gemm` and `matmul`.
+//! The loops of a matrix product without subgroups: `gemm` and `matmul`.
 //!
 //! A workgroup brings a tile of each operand into workgroup memory and multiplies from there; an invocation holds a tile of the result
-//! in registers. The loop knows no convolution: groups, stride, dilation, padding modes, phases of transposed convolutions and three
-//! spatial axes are all in the addresses of the operands ([`super::product`]).
+//! in registers. Where a group has few output channels, workgroup memory brings nothing, as one invocation has them all: then it loads
+//! what it multiplies itself, and a workgroup may have several groups. The loops know no convolution: groups, stride, dilation, padding
+//! modes, phases of transposed convolutions and three spatial axes are all in the addresses of the operands ([`super::product`]).
 
 use std::fmt;
 
@@ -14,10 +15,10 @@ use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::limits::{DeviceClass, DeviceLimits};
 
-/// The tile of a matrix product through workgroup memory.
+/// The tile of a matrix product, through workgroup memory or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GemmTile {
-    /// Output channels of a workgroup.
+    /// Output channels of a workgroup; without operand tiles `thread_m` for each of its bands, of one group or of several.
     pub block_m: u32,
     /// Output positions of a workgroup.
     pub block_n: u32,
@@ -27,7 +28,8 @@ pub struct GemmTile {
     pub thread_m: u32,
     /// Output positions of an invocation.
     pub thread_n: u32,
-    /// Pairs of operand tiles: with 2 the next step's operands are loaded while this one's are multiplied.
+    /// Pairs of operand tiles: with 2 the next step's operands are loaded while this one's are multiplied; with 0 there is no workgroup
+    /// memory, and an invocation loads what it multiplies.
     pub buffers: u32,
     /// Slices of the sum over k, added by a second dispatch where there are several.
     pub split_k: u32,
@@ -39,24 +41,26 @@ impl fmt::Display for GemmTile {
         write!(
             f,
             "{block_m}x{block_n}x{block_k},{thread_m}x{thread_n}{}{}",
-            if *buffers == 1 { "" } else { ",b2" },
+            if *buffers == 1 { String::new() } else { format!(",b{buffers}") },
             Slices(*split_k)
         )
     }
 }
 
 impl GemmTile {
-    pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
+    /// A tile of these sizes and so many pairs of operand tiles, where the kernel's assumptions hold.
+    fn from_numbers(numbers: &[u32], buffers: u32) -> Option<Self> {
         let &[block_m, block_n, block_k, thread_m, thread_n] = numbers else { return None };
-        let tile = Self { block_m, block_n, block_k, thread_m, thread_n, buffers: 1, split_k: 1 };
+        let tile = Self { block_m, block_n, block_k, thread_m, thread_n, buffers, split_k: 1 };
         tile.fits().then_some(tile)
     }
 
     /// Parses what `Display` prints.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (sizes, split_k) = split_k::parse(text)?;
-        let (sizes, buffers) = sizes.strip_suffix(",b2").map_or((sizes, 1), |sizes| (sizes, 2));
-        Some(Self { buffers, split_k, ..Self::from_numbers(&split_k::numbers(sizes)?)? })
+        let buffered = [(",b0", 0), (",b2", 2)].into_iter().find_map(|(end, buffers)| Some((sizes.strip_suffix(end)?, buffers)));
+        let (sizes, buffers) = buffered.unwrap_or((sizes, 1));
+        Some(Self { split_k, ..Self::from_numbers(&split_k::numbers(sizes)?, buffers)? })
     }
 
     /// Invocations of a workgroup.
@@ -72,6 +76,9 @@ impl GemmTile {
     /// Iterations of an invocation's loops for each step; those over its own rows and columns are unrolled. A loop over nothing takes
     /// one too, and some compilers unroll some of the others: this is the most there can be.
     fn iterations(&self) -> u64 {
+        if self.buffers == 0 {
+            return u64::from((self.thread_n + 1) + (self.block_k + 1) + 1);
+        }
         let loaders = self.invocations().min(self.block_n);
         let columns = self.block_n / loaders;
         let load_a = (self.block_k * self.block_m / 4).div_ceil(self.invocations()) + 1;
@@ -80,14 +87,26 @@ impl GemmTile {
         u64::from(self.buffers * (load_a + load_b) + (columns + 1) + (self.block_k + 1) + 1)
     }
 
+    /// Output channels of a panel of weights, and so of what an index of the operands' `locate()` stands for: those of a workgroup, or of
+    /// one of its bands.
+    fn panel_m(&self) -> u32 {
+        if self.buffers == 0 { self.thread_m } else { self.block_m }
+    }
+
+    /// Output channels and input channels of a panel of weights.
+    pub(super) fn panel(&self) -> [u32; 2] {
+        [self.panel_m(), self.block_k]
+    }
+
     /// Workgroups of a product.
     fn workgroups(&self, product: &Product) -> u64 {
-        product.blocks(self.block_m, self.block_n) * u64::from(self.split_k)
+        let bands = product.bands(self.panel_m()) * u64::from(self.split_k);
+        bands.div_ceil(u64::from(self.block_m / self.panel_m())) * product.column_blocks(self.block_n)
     }
 
     pub(super) fn blocks(&self) -> Blocks {
-        let columns = (self.block_n / self.invocations()).max(1);
-        Blocks { block: [self.block_m, self.block_n, self.block_k], columns, split_k: self.split_k }
+        let columns = if self.buffers == 0 { self.thread_n } else { (self.block_n / self.invocations()).max(1) };
+        Blocks { block: [self.panel_m(), self.block_n, self.block_k], columns, split_k: self.split_k }
     }
 
     /// Whether the kernel's assumptions hold (its `const_assert`s).
@@ -102,11 +121,9 @@ impl GemmTile {
             return false;
         }
         let loaders = self.invocations().min(block_n);
-        self.invocations() <= 1024
-            && self.invocations().is_multiple_of(loaders)
-            && block_n % loaders == 0
-            && block_k % (self.invocations() / loaders) == 0
-            && u64::from(block_m + block_n) * u64::from(block_k) <= 1 << 20
+        let loads =
+            self.invocations().is_multiple_of(loaders) && block_n % loaders == 0 && block_k % (self.invocations() / loaders) == 0;
+        self.invocations() <= 1024 && (self.buffers == 0 || loads) && u64::from(block_m + block_n) * u64::from(block_k) <= 1 << 20
     }
 }
 
@@ -144,14 +161,34 @@ fn table(class: DeviceClass) -> &'static [[u32; 5]] {
 /// Tiles with two buffers, for GPUs: software has no latency to hide, and waits for nobody at a barrier.
 const DOUBLE: [[u32; 5]; 4] = [[128, 128, 8, 8, 8], [128, 64, 8, 8, 8], [64, 64, 16, 8, 4], [64, 64, 8, 4, 4]];
 
+/// The most output channels of a group for which tiles without workgroup memory are offered: above, an invocation would load again what
+/// others loaded.
+const FEW: u32 = 16;
+
+/// Output channels and positions of an invocation, bands of a workgroup, and invocations of a band, without workgroup memory: many columns
+/// of few groups, or several groups where columns are few too.
+const REGISTERS: [[u32; 4]; 5] = [[4, 4, 2, 32], [4, 4, 8, 8], [8, 4, 2, 32], [8, 4, 8, 8], [8, 8, 4, 16]];
+
+/// The tiles without workgroup memory for a product of few output channels to a group.
+fn registers(product: &Product) -> impl Iterator<Item = GemmTile> {
+    let (group_in, group_out) = (product.geometry.group_in(), product.geometry.group_out());
+    // Starting a step takes about as long as four of its rows.
+    let cost = |block_k: &u32| u64::from(group_in.div_ceil(*block_k)) * u64::from(block_k + 4);
+    let block_k = [1, 2, 4, 8].into_iter().min_by_key(cost).expect("four steps to choose from");
+    let offered = REGISTERS.iter().filter(move |[thread_m, ..]| group_out <= FEW && (*thread_m == 4 || group_out > 4));
+    offered.filter_map(move |&[thread_m, thread_n, bands, threads]| {
+        GemmTile::from_numbers(&[bands * thread_m, threads * thread_n, block_k, thread_m, thread_n], 0)
+    })
+}
+
 /// The tiles that fit a device, the cheapest first.
 pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations, GemmTile)> {
     let fit =
         |tile: &GemmTile| tile.invocations() <= limits.workgroup_invocations && tile.workgroup_bytes() <= limits.workgroup_bytes;
-    let single = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers));
+    let single = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers, 1));
     let double = DOUBLE.iter().filter(|_| limits.class != DeviceClass::Software);
-    let double = double.filter_map(|numbers| Some(GemmTile { buffers: 2, ..GemmTile::from_numbers(numbers)? }));
-    let tiles = double.chain(single).filter(fit);
+    let double = double.filter_map(|numbers| GemmTile::from_numbers(numbers, 2));
+    let tiles = double.chain(single).chain(registers(product)).filter(fit);
     let sliced = tiles.flat_map(|tile| {
         let cost = |split_k: u32| cost(product, limits, &GemmTile { split_k, ..tile });
         let choices = split_k::choices(product, limits, tile.block_k, tile.iterations(), tile.workgroups(product), cost);
@@ -160,17 +197,26 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
     split_k::that_pay(cheapest_first(limits.class, sliced), |tile| tile.split_k)
 }
 
-/// Puts what one load brought into the tile of `B`.
-const PUT_ONE: &str = "fn put_b(at: i32, row: Number) {\n    tile_b[at] = row;\n}";
-
-/// Puts four rows into it.
-const PUT_FOUR: &str = "\
+/// How many rows of `B` a load brings, and how they are put into a tile.
+fn rows(loads: Loads) -> (u32, &'static str) {
+    const ONE: &str = "fn put_b(at: i32, row: Number) {\n    tile_b[at] = row;\n}";
+    const FOUR: &str = "\
 fn put_b(at: i32, rows: vec4<f32>) {
     tile_b[at] = rows.x;
     tile_b[at + BLOCK_N] = rows.y;
     tile_b[at + 2 * BLOCK_N] = rows.z;
     tile_b[at + 3 * BLOCK_N] = rows.w;
 }";
+    if loads == Loads::Four { (4, FOUR) } else { (1, ONE) }
+}
+
+/// One of those rows, where they stay in registers.
+fn row_of(loads: Loads) -> &'static str {
+    match loads {
+        Loads::Four => "fn row_of(rows: vec4<f32>, number: i32) -> f32 {\n    return rows[number];\n}",
+        Loads::One | Loads::Half => "fn row_of(row: Number, number: i32) -> Number {\n    return row;\n}",
+    }
+}
 
 /// Whether the input is loaded by four rows.
 fn vectors(product: &Product, tile: &GemmTile) -> bool {
@@ -183,14 +229,19 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
     let [block_m, block_n, block_k, thread_m, thread_n] =
         [tile.block_m, tile.block_n, tile.block_k, tile.thread_m, tile.thread_n].map(f64::from);
     let threads = f64::from(tile.invocations());
-    let load_a = (Of::LOAD4 + Of::SHARED4) * (block_m * block_k / 4.0 / threads);
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
-    let load_b = (load + Of::SHARED) * (block_n * block_k / threads);
-    let per_k = Of::SHARED4 * (thread_m / 4.0) + Of::SHARED * thread_n + Of::FMA * (thread_m * thread_n);
     let columns = product.operands.address() * f64::from(tile.blocks().columns);
-    let barriers = Of::BARRIER * if tile.buffers == 1 { 2.0 } else { 1.0 };
-    let per_step = load_a + load_b + columns + per_k * block_k + barriers;
-    let per_thread = per_step * product.k_tiles(tile.block_k, tile.split_k) + Of::STORE * (thread_m * thread_n);
+    let products = Of::FMA * (thread_m * thread_n);
+    let per_step = match tile.buffers {
+        0 => (Of::LOAD4 * (thread_m / 4.0) + load * thread_n + products) * block_k,
+        buffers => {
+            let load_a = (Of::LOAD4 + Of::SHARED4) * (block_m * block_k / 4.0 / threads);
+            let load_b = (load + Of::SHARED) * (block_n * block_k / threads);
+            let per_k = Of::SHARED4 * (thread_m / 4.0) + Of::SHARED * thread_n + products;
+            load_a + load_b + per_k * block_k + Of::BARRIER * if buffers == 1 { 2.0 } else { 1.0 }
+        }
+    };
+    let per_thread = (per_step + columns) * product.k_tiles(tile.block_k, tile.split_k) + Of::STORE * (thread_m * thread_n);
     Of::total(limits, tile.workgroups(product), threads, per_thread) + split_k::cost(product, limits, tile.split_k)
 }
 
@@ -204,15 +255,54 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -
 
 /// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
 pub(super) fn looped(kernel: Kernel, product: &Product, limits: &DeviceLimits, tile: &GemmTile, loads: Loads) -> Result<Step> {
-    let (rows, put_b) = if loads == Loads::Four { (4, PUT_FOUR) } else { (1, PUT_ONE) };
-    let mut kernel = kernel
+    let (rows, put_b) = rows(loads);
+    let kernel = kernel
         .constant("ROWS", rows)
-        .constant("BUFFERS", tile.buffers)
         .constant("THREAD_M", tile.thread_m)
         .constant("THREAD_N", tile.thread_n)
-        .iterations(product.iterations(tile.block_k, tile.split_k, tile.iterations()))
-        .fragment(put_b)
-        .fragment(include_str!("../../shaders/gemm_tile.wgsl"));
+        .iterations(product.iterations(tile.block_k, tile.split_k, tile.iterations()));
+    let mut kernel = match tile.buffers {
+        0 => kernel
+            .constant("BANDS", tile.block_m / tile.thread_m)
+            .fragment(row_of(loads))
+            .fragment(include_str!("../../shaders/gemm_registers.wgsl")),
+        buffers => kernel.constant("BUFFERS", buffers).fragment(put_b).fragment(include_str!("../../shaders/gemm_tile.wgsl")),
+    };
     kernel.workgroup_bytes = tile.workgroup_bytes();
     Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Algorithm, Problem};
+
+    #[test]
+    fn tiles_without_workgroup_memory_print_parse_and_plan() {
+        for tile in
+            ["gemm(16x64x4,4x4,b0)", "matmul(8x256x8,8x4,b0,k2)", "winograd(2,gemm,4x256x4,4x4,b0)", "gemm(12x20x3,4x4,b0)"]
+        {
+            assert_eq!(tile.parse::<Algorithm>().unwrap().to_string(), tile);
+        }
+        for bad in ["gemm(16x64x4,4x4,b1)", "gemm(16x64x4,3x4,b0)", "gemm(1024x1024x4,4x4,b0)", "gemm(16x64x4,4x4,k2,b0)"] {
+            assert!(bad.parse::<Algorithm>().is_err(), "{bad}");
+        }
+        // Five groups of four channels are one workgroup of four bands and one of one.
+        let problem: Problem = "conv 1x20x5x5 o20 k3x3 p1x1 g5 f32".parse().unwrap();
+        let tile: Algorithm = "gemm(16x64x4,4x4,b0)".parse().unwrap();
+        let plan = tile.plan(&problem, &DeviceLimits::default()).unwrap();
+        assert_eq!((plan.steps[0].grid, plan.steps[0].kernel.workgroup_bytes), ([2, 1, 1], 0));
+        assert_eq!(plan.packed_elements(), 5 * 9 * 4 * 4);
+    }
+
+    #[test]
+    fn tiles_without_workgroup_memory_are_for_few_output_channels_to_a_group() {
+        let offered = |line: &str| {
+            let problem: Problem = line.parse().unwrap();
+            let candidates = Algorithm::candidates(&problem, &DeviceLimits::default()).unwrap().algorithms;
+            candidates.into_iter().filter(|algorithm| algorithm.to_string().contains(",b0")).count()
+        };
+        assert!(offered("conv 1x128x56x56 o128 k3x3 p1x1 g32 f32") > 0 && offered("conv 1x64x56x56 o3 k1x1 f32") > 0);
+        assert_eq!(offered("conv 1x64x56x56 o64 k3x3 p1x1 f32"), 0);
+    }
 }

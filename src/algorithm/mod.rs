@@ -327,7 +327,7 @@ fn gemm_parts(context: &Context, operands: Operands, tile: &GemmTile) -> Result<
     let product = Product::new(context, operands).expect("the layer was accepted");
     Ok(Parts {
         steps: gemm::steps(&product, context.limits, tile)?,
-        packing: operands.packing(tile.block_m, tile.block_k),
+        packing: operands.packing(tile.panel()),
         workspace: split_k::workspace(&product, tile.split_k),
     })
 }
@@ -336,7 +336,7 @@ fn subgroup_parts(context: &Context, operands: Operands, tile: &SubgroupTile) ->
     let product = Product::new(context, operands).expect("the layer was accepted");
     Ok(Parts {
         steps: subgroup::steps(&product, context.limits, tile)?,
-        packing: operands.packing(tile.block_m, tile.block_k(&product.geometry)),
+        packing: operands.packing([tile.block_m, tile.block_k(&product.geometry)]),
         workspace: split_k::workspace(&product, tile.split_k),
     })
 }
@@ -344,7 +344,7 @@ fn subgroup_parts(context: &Context, operands: Operands, tile: &SubgroupTile) ->
 fn coop_parts(context: &Context, operands: Operands, tile: &CoopTile) -> Result<Parts> {
     let product = Product::new(context, operands).expect("the layer was accepted");
     let step = cooperative::step(&product, context.limits, tile)?;
-    Ok(Parts { steps: vec![step], packing: operands.packing(tile.block_m, tile.block_k), workspace: Vec::new() })
+    Ok(Parts { steps: vec![step], packing: operands.packing([tile.block_m, tile.block_k]), workspace: Vec::new() })
 }
 
 /// The tiles of one family with what they do, or why it does not take the layer.

@@ -50,12 +50,21 @@ impl Product {
         })
     }
 
+    /// Blocks of rows of the result in all groups and phases.
+    pub fn bands(&self, block_m: u32) -> u64 {
+        let rows = u64::from(self.geometry.group_out().div_ceil(block_m)) * u64::from(self.geometry.groups);
+        self.geometry.phases().iter().fold(rows, |bands, &count| bands * u64::from(count))
+    }
+
+    /// Blocks of columns of the result.
+    pub fn column_blocks(&self, block_n: u32) -> u64 {
+        let places = self.geometry.phase_output().into_iter().map(u64::from).product::<u64>();
+        (u64::from(self.geometry.batch) * places).div_ceil(u64::from(block_n))
+    }
+
     /// Blocks of the result in all groups and phases.
     pub fn blocks(&self, block_m: u32, block_n: u32) -> u64 {
-        let product = |sizes: [u32; 3]| sizes.iter().map(|&size| u64::from(size)).product::<u64>();
-        let columns = u64::from(self.geometry.batch) * product(self.geometry.phase_output());
-        let rows = u64::from(self.geometry.group_out().div_ceil(block_m)) * u64::from(self.geometry.groups);
-        rows * columns.div_ceil(u64::from(block_n)) * product(self.geometry.phases())
+        self.bands(block_m) * self.column_blocks(block_n)
     }
 
     /// Steps of `block_k` channels that each block takes of one of `split_k` slices; of a transposed convolution the mean over its
@@ -201,7 +210,7 @@ impl Operands {
         }
     }
 
-    pub fn packing(self, block_m: u32, block_k: u32) -> Packing {
+    pub fn packing(self, [block_m, block_k]: [u32; 2]) -> Packing {
         Packing::Panels { block_m, block_k, flat: self == Operands::Plain }
     }
 

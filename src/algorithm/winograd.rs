@@ -47,7 +47,7 @@ impl ProductTile {
     /// Output channels and input channels of a panel of weights.
     pub(super) fn panel(&self, geometry: &Geometry) -> [u32; 2] {
         match self {
-            ProductTile::Workgroup(tile) => [tile.block_m, tile.block_k],
+            ProductTile::Workgroup(tile) => tile.panel(),
             ProductTile::Subgroup(tile) => [tile.block_m, tile.block_k(geometry)],
         }
     }

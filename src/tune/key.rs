@@ -12,6 +12,7 @@ const SHADERS: &[&str] = &[
     include_str!("../../shaders/conv_gemm_operands.wgsl"),
     include_str!("../../shaders/conv_strip_operands.wgsl"),
     include_str!("../../shaders/coop_gemm.wgsl"),
+    include_str!("../../shaders/gemm_registers.wgsl"),
     include_str!("../../shaders/gemm_tile.wgsl"),
     include_str!("../../shaders/lib/activations.wgsl"),
     include_str!("../../shaders/lib/blocks.wgsl"),
