@@ -144,6 +144,13 @@ impl Tensor {
         (bytes > 0).then(record).transpose()
     }
 
+    /// The elements, to be read where they lie, and the tensor gone. Only of one that has no clones and that host and device share.
+    pub(crate) fn into_recorded(self) -> Result<Recorded> {
+        let bytes = self.desc.bytes()?.next_multiple_of(4);
+        let storage = Arc::into_inner(self.storage).expect("whoever gives a tensor away has no clone of it");
+        Ok(Recorded::in_place(storage, bytes))
+    }
+
     /// Everything that kernels may touch.
     pub(crate) fn read_all(&self) -> Result<Vec<u8>> {
         Readback::start(&self.gpu, &self.all())?.wait(&self.gpu, <[u8]>::to_vec)

@@ -245,3 +245,53 @@ fn an_upload_into_a_buffer_that_is_used_again_is_what_is_read() {
         }
     }
 }
+
+/// Results are written into tensors of their own, whatever the next run does; of several outputs of one value, and of an input that is
+/// an output, each is one.
+#[test]
+fn results_of_a_network_are_their_owners_and_their_buffers_are_used_again() {
+    let engine = engine(None);
+    let mut graph = Graph::new("outputs");
+    let x = graph.input("x", &[1.into(), 4.into(), 16.into(), 16.into()]);
+    let w = graph.constant("w", Value::new(&[4, 4, 3, 3], (0..144).map(|at| (at % 5) as f32 - 2.0).collect::<Vec<_>>()).unwrap());
+    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 4, [3, 3]) };
+    let first = graph.conv(&desc, x, w, None);
+    let relu = graph.apply(Op::Activation(Activation::Relu), &[first]);
+    let shape = graph.constant("shape", Value::list(&[4, 256]));
+    let flat = graph.apply(Op::Reshape { allow_zero: false }, &[relu, shape]);
+    let last = graph.conv(&desc, relu, w, None);
+    for (name, id) in [("first", first), ("relu", relu), ("again", relu), ("flat", flat), ("last", last), ("x", x)] {
+        graph.output(name, id);
+    }
+    let network = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap();
+    let image = |step: usize| (0..1024).map(|at| ((at * 7 + step * 5) % 13) as f32 - 6.0).collect::<Vec<f32>>();
+    let value = |step: usize| Value::new(&[1, 4, 16, 16], image(step)).unwrap();
+    // Small integers, so that sums are exact.
+    let wanted: Vec<Vec<Vec<f32>>> =
+        (0..24).map(|step| network.run_reference(&[value(step)]).unwrap().iter().map(Value::to_f32).collect()).collect();
+    let run = |step: usize| {
+        let x = engine.upload(&image(step), &TensorDesc::f32(&[1, 4, 16, 16])).unwrap();
+        network.run(&[&x]).unwrap()
+    };
+    let round = || {
+        let kept: Vec<Vec<Tensor>> = (0..12).map(run).collect();
+        for (step, wanted) in wanted.iter().enumerate().skip(12) {
+            let results = network.run_values(&[value(step)]).unwrap();
+            assert!(results.iter().zip(wanted).all(|(got, wanted)| got.to_f32() == *wanted), "values {step}");
+        }
+        for (step, results) in network.stream(3).unwrap().run_all((0..24).map(|step| [value(step)])).enumerate() {
+            assert!(results.unwrap().iter().zip(&wanted[step]).all(|(got, wanted)| got.to_f32() == *wanted), "frame {step}");
+        }
+        for (results, wanted) in kept.into_iter().zip(&wanted) {
+            for (got, wanted) in results.into_iter().zip(wanted) {
+                assert_eq!(got.to_vec::<f32>().unwrap(), *wanted);
+                assert_eq!(got.into_vec::<f32>().unwrap(), *wanted);
+            }
+        }
+    };
+    round();
+    let before = engine.buffers();
+    round();
+    let after = engine.buffers();
+    assert_eq!((after.allocations, after.in_use), (before.allocations, before.in_use), "{after}");
+}

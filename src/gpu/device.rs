@@ -17,6 +17,8 @@ pub(crate) struct Gpu {
     pub pipelines: PipelineCache,
     pub buffers: Arc<BufferPool>,
     pub poller: Poller,
+    /// Held by a run of several submissions: those of another run of the same layer would overwrite its workspace between them.
+    pub turn: Mutex<()>,
     /// Whether the device was opened here.
     pub owned: bool,
     lost: Arc<Lost>,
@@ -50,6 +52,7 @@ impl Gpu {
             pipelines: PipelineCache::new(&device, pipeline_cache),
             buffers: Arc::default(),
             poller: Poller::new(device.clone()),
+            turn: Mutex::new(()),
             device,
             queue,
             adapter,

@@ -39,12 +39,16 @@ use crate::limits::DeviceClass;
 pub(crate) const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
-/// The usage of tensors that are made for a caller. Where the device shares the host's memory, and was opened for it, they can be read
-/// and written where they lie.
-pub(crate) fn tensor_usage(gpu: &Gpu) -> wgpu::BufferUsages {
+/// Whether the device shares the host's memory, and was opened for it.
+pub(crate) fn shares_memory(gpu: &Gpu) -> bool {
     let mappable = gpu.device.features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
-    let shared = mappable && gpu.limits.class != DeviceClass::Discrete;
-    if shared { STORAGE | wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE } else { STORAGE }
+    mappable && gpu.limits.class != DeviceClass::Discrete
+}
+
+/// The usage of tensors that are made for a caller. Where host and device share their memory they can be read and written
+/// where they lie.
+pub(crate) fn tensor_usage(gpu: &Gpu) -> wgpu::BufferUsages {
+    if shares_memory(gpu) { STORAGE | wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE } else { STORAGE }
 }
 
 /// The usage of a buffer of sizes.

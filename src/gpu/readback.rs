@@ -46,7 +46,7 @@ impl Poller {
     }
 }
 
-/// A copy to the host that is recorded and waits for its submission: of each range of a tensor one, in a buffer of its own.
+/// What the host is to read after a submission: copies of a tensor's ranges, each in a buffer of its own, or the tensor's own buffers.
 pub(crate) struct Recorded {
     staging: Vec<(PooledBuffer, u64)>,
 }
@@ -66,6 +66,13 @@ impl Recorded {
             }
         }
         Ok(Self { staging })
+    }
+
+    /// The first bytes where they lie, without a copy. They must be [mappable](Storage::is_mappable), and nobody else may use them any
+    /// more.
+    pub fn in_place(storage: Storage, bytes: u64) -> Self {
+        let lengths: Vec<u64> = storage.first(bytes, bytes).0.iter().map(|bound| bound.bytes).collect();
+        Self { staging: storage.into_buffers().into_iter().zip(lengths).collect() }
     }
 
     /// To be called when the encoder is submitted.
@@ -123,13 +130,11 @@ impl Readback {
         recorded.expect("recorded before it was submitted").submitted(gpu, submission)
     }
 
-    /// Reads the first bytes where they lie, without a copy, when everything before is done. They must be
-    /// [mappable](Storage::is_mappable), and nobody else may use them any more.
+    /// [`Recorded::in_place`], when everything before is done.
     pub fn in_place(gpu: &Gpu, storage: Storage, bytes: u64) -> Result<Self> {
-        let lengths: Vec<u64> = storage.first(bytes, bytes).0.iter().map(|bound| bound.bytes).collect();
         // Writes of the host that wait for a submission are in this one.
         let submission = gpu.scoped(|| Ok(gpu.queue.submit([])))?;
-        Recorded { staging: storage.into_buffers().into_iter().zip(lengths).collect() }.submitted(gpu, submission)
+        Recorded::in_place(storage, bytes).submitted(gpu, submission)
     }
 
     /// Blocks the thread until the copy is there.

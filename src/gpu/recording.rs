@@ -1,7 +1,7 @@
 //! Bind groups, dispatches and submissions. One pass and one submission a run, whatever the number of dispatches: those of one
 //! pass see each other's writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Gpu, Pipeline, Readback};
@@ -157,6 +157,7 @@ pub(crate) fn run(gpu: &Gpu, dispatches: &[Dispatch]) -> Result<()> {
 
 fn submit_all(gpu: &Gpu, dispatches: &[Dispatch], timestamps: Option<(&wgpu::QuerySet, &wgpu::Buffer)>) {
     let portions = portions(gpu, dispatches);
+    let _turn = (portions.len() > 1).then(|| gpu.turn.lock().unwrap_or_else(PoisonError::into_inner));
     for (number, portion) in portions.iter().enumerate() {
         let (first, last) = (number == 0, number + 1 == portions.len());
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgconv run") });

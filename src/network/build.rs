@@ -9,6 +9,7 @@ use super::image::{Store, Unbound};
 use super::memory::Layout;
 use super::no_room;
 use super::program::{DeviceId, LayerWeights, Outcome, Program, Source, Work};
+use super::results::{self, Results, Touching};
 use crate::algorithm::{Plan, Step, View};
 use crate::error::{Error, Result};
 use crate::gpu::{self, Bound, Bounds, Dispatch, Gpu, PooledBuffer, Storage};
@@ -50,6 +51,8 @@ impl Builder<'_> {
 #[derive(Default)]
 struct Made {
     dispatches: Vec<Dispatch>,
+    /// What each of them is bound to.
+    bound: Vec<Vec<Bound>>,
     /// Those that read textures.
     unbound: Vec<Unbound>,
     /// Those that write the texture of an output, with its number, in place of all.
@@ -57,7 +60,8 @@ struct Made {
 }
 
 impl Executable {
-    /// Makes everything that a run needs. With `share` off each value keeps its own buffer, so that all can be read afterwards.
+    /// Makes everything that a run needs. With `share` off each value keeps its own buffer, results too, so that all can be read
+    /// afterwards.
     pub fn new(gpu: &Arc<Gpu>, graph: &Graph, program: Arc<Program>, share: bool, memory_limit: Option<u64>) -> Result<Self> {
         let layout = Layout::new(&program, share);
         let weights = weight_bytes(&program);
@@ -103,20 +107,26 @@ impl Executable {
             program,
             layout,
             tensors,
-            dispatches: Vec::new(),
+            dispatches: Arc::default(),
+            results: Results::default(),
             constant_bytes: 0,
             buffers: Vec::new(),
             unbound: Vec::new(),
             stores: Vec::new(),
         };
-        let mut fused = Vec::new();
+        let direct = if share { results::direct(&executable.program) } else { vec![None; executable.program.outcomes.len()] };
+        let (mut fused, mut dispatches, mut touching) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..executable.program.steps.len() {
             let step = &executable.program.steps[number];
             let mut made = Made::default();
             let prepared = executable.prepare(number, &mut builder, &mut made);
             let node = &graph.nodes[step.node];
             prepared.map_err(|error| graph.at_node(node, error))?;
-            executable.dispatches.push(made.dispatches);
+            if direct.iter().flatten().any(|&id| results::touches(&executable.program, &step.work, id)) {
+                let touched = (0..).zip(made.bound).map(|(place, bound)| Touching { step: number, place, bound });
+                touching.extend(touched);
+            }
+            dispatches.push(made.dispatches);
             executable.unbound.extend(made.unbound);
             fused.extend(made.fused);
         }
@@ -126,13 +136,16 @@ impl Executable {
             let fused = fused.iter().position(|(number, _)| *number == output.output).map(|at| fused.swap_remove(at).1);
             executable.stores.push(Store { output: output.output, after, fused });
         }
+        let textured: Vec<usize> = executable.unbound.iter().map(|unbound| unbound.step).collect();
+        executable.dispatches = dispatches.into();
+        executable.results = Results::new(direct, touching, &executable.program, &textured);
         (executable.constant_bytes, executable.buffers) = (builder.constant_bytes, builder.buffers);
         Ok(executable)
     }
 
     /// The dispatches of a step.
     fn prepare(&self, number: usize, builder: &mut Builder, made: &mut Made) -> Result<()> {
-        let Made { dispatches, unbound, fused } = made;
+        let Made { dispatches, bound, unbound, fused } = made;
         // `length` gives the nanoseconds for the bytes that are bound.
         let mut dispatch = |step: &Step, length: &dyn Fn(u64) -> u64, find: &Find| {
             match self.program.image_of(number, &step.kernel) {
@@ -140,7 +153,11 @@ impl Executable {
                     let place = dispatches.len() + unbound.len();
                     unbound.push(Unbound::new(self, step, length, find, [number, place], Some(input))?);
                 }
-                None => dispatches.push(self.dispatch(step, length, find)?),
+                None => {
+                    let (dispatch, buffers) = self.dispatch(step, length, find)?;
+                    dispatches.push(dispatch);
+                    bound.push(buffers);
+                }
             }
             Ok(())
         };
@@ -220,7 +237,8 @@ impl Executable {
         Ok(())
     }
 
-    fn dispatch(&self, step: &Step, length: &dyn Fn(u64) -> u64, find: &Find) -> Result<Dispatch> {
+    /// A dispatch, and what it is bound to.
+    fn dispatch(&self, step: &Step, length: &dyn Fn(u64) -> u64, find: &Find) -> Result<(Dispatch, Vec<Bound>)> {
         let (gpu, Step { kernel, grid }) = (&self.gpu, step);
         let pipeline = gpu.pipelines.get(gpu, kernel)?;
         let unfilled = || Error::invalid("kernel", format!("{} has a binding that nothing fills", kernel.label));
@@ -228,7 +246,7 @@ impl Executable {
         let bound = kernel.bindings.iter().map(|binding| find(binding.slot)).collect::<Result<Vec<Bound>>>()?;
         let bind_group = gpu::bind(gpu, &pipeline, &bound.iter().collect::<Vec<_>>())?;
         let ns = length(bound.iter().map(|bound| bound.bytes).sum());
-        Ok(Dispatch { pipeline, bind_group, grid: *grid, ns })
+        Ok((Dispatch { pipeline, bind_group, grid: *grid, ns }, bound))
     }
 }
 

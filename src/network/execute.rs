@@ -9,6 +9,7 @@ use super::frame::{Frame, Leaving};
 use super::image::{Store, Unbound, record_store};
 use super::memory::Layout;
 use super::program::{DeviceId, Outcome, Program, Source, Work};
+use super::results::{Dispatches, Results};
 use super::{check_count, wrong_input};
 use crate::error::{Error, Result};
 use crate::gpu::{self, CommandEncoder, Dispatch, Gpu, PooledBuffer, SubmissionIndex, Texture};
@@ -48,7 +49,9 @@ pub(super) struct Executable {
     /// The device values that have steps or constants, as tensors that share buffers.
     pub(super) tensors: Vec<Option<Tensor>>,
     /// For each step its dispatches; none for the host's.
-    pub(super) dispatches: Vec<Vec<Dispatch>>,
+    pub(super) dispatches: Dispatches,
+    /// Which results the dispatches are bound anew for.
+    pub(super) results: Results,
     pub(super) constant_bytes: u64,
     /// What dispatches are bound to besides tensors.
     pub(super) buffers: Vec<PooledBuffer>,
@@ -78,6 +81,13 @@ impl Executable {
         self.program.steps.iter().any(|step| step.work.is_host())
     }
 
+    /// Whether a run is several submissions, between which those of another run would overwrite its intermediate values.
+    pub fn takes_turns(&self) -> bool {
+        let unbound = self.unbound.iter().map(|unbound| unbound.ns);
+        let ns = self.dispatches.iter().flatten().map(|dispatch| dispatch.ns).chain(unbound).fold(0, u64::saturating_add);
+        self.uses_host() || ns > self.gpu.limits.submission_ns
+    }
+
     pub(super) fn tensor(&self, id: DeviceId) -> &Tensor {
         self.tensors[id.0].as_ref().expect("every value that a step touches has a buffer")
     }
@@ -89,48 +99,73 @@ impl Executable {
 
     /// Runs everything; results are new tensors. The work is submitted, not waited for, unless the host takes part.
     pub fn run(&self, graph: &Graph, inputs: &[Operand]) -> Result<Vec<Tensor>> {
-        let Begun { mut encoder, values, sources: _until_submitted } = self.begin_run(graph, inputs)?;
+        let written = self.new_results()?;
+        let Begun { mut encoder, values, sources: _until_submitted } = self.begin_run(graph, inputs, &written)?;
         let mut results = Vec::new();
-        for outcome in &self.program.outcomes {
-            results.push(match outcome {
-                Outcome::Device(id) => {
-                    let from = self.tensor(*id);
-                    let tensor = Tensor::uninitialised(&self.gpu, from.desc().clone(), 0)?;
+        for (outcome, own) in self.program.outcomes.iter().zip(&written) {
+            results.push(match (outcome, own) {
+                (_, Some(tensor)) => tensor.clone(),
+                (Outcome::Device(id), None) => {
+                    let from = self.result(*id, &written);
+                    let tensor = Tensor::uninitialised(&self.gpu, self.tensor(*id).desc().clone(), 0)?;
                     copy(&mut encoder, from, &tensor)?;
                     tensor
                 }
-                Outcome::Host(id) => self.host_result(&*find(graph, &values, *id)?)?,
+                (Outcome::Host(id), None) => self.host_result(&*find(graph, &values, *id)?)?,
             });
         }
         self.flush(&mut encoder)?;
         Ok(results)
     }
 
-    /// Runs everything; results are on their way to the host, without a copy in between.
+    /// Runs everything; results are on their way to the host: where it can read them where they lie, without a copy, and elsewhere by one
+    /// to memory that it can read.
     pub fn start(&self, graph: &Graph, inputs: &[Operand]) -> Result<Frame> {
-        let Begun { mut encoder, values, sources: _until_submitted } = self.begin_run(graph, inputs)?;
-        let mut results = Vec::new();
-        for (outcome, (_, output)) in self.program.outcomes.iter().zip(&graph.outputs) {
-            let element = graph.fact(*output).element;
-            results.push(match outcome {
+        let written = if gpu::shares_memory(&self.gpu) { self.new_results()? } else { vec![None; self.program.outcomes.len()] };
+        let Begun { mut encoder, values, sources: _until_submitted } = self.begin_run(graph, inputs, &written)?;
+        let elements: Vec<ElementType> = graph.outputs.iter().map(|(_, id)| graph.fact(*id).element).collect();
+        // Of those that are not written where they are read.
+        let mut copied = Vec::new();
+        for (number, (outcome, &element)) in self.program.outcomes.iter().zip(&elements).enumerate() {
+            copied.push(match outcome {
+                _ if written[number].is_some() => None,
                 Outcome::Device(id) => {
                     let desc = self.tensor(*id).desc();
-                    match self.tensor(*id).record_readback(&mut encoder)? {
-                        Some(recorded) => Leaving::Recorded { recorded, desc: desc.clone(), element },
-                        None => Leaving::Value(Arc::new(Value::zeros(element, desc.shape()))),
+                    match self.result(*id, &written).record_readback(&mut encoder)? {
+                        Some(recorded) => Some(Leaving::Recorded { recorded, desc: desc.clone(), element }),
+                        None => Some(Leaving::Value(Arc::new(Value::zeros(element, desc.shape())))),
                     }
                 }
-                Outcome::Host(id) => Leaving::Value(find(graph, &values, *id)?),
+                Outcome::Host(id) => Some(Leaving::Value(find(graph, &values, *id)?)),
             });
         }
         let submission = self.flush(&mut encoder)?;
+        let written = written.into_iter().zip(elements).map(|(own, element)| {
+            let leaving = |tensor: Tensor| {
+                let desc = tensor.desc().clone();
+                Ok(Leaving::Recorded { recorded: tensor.into_recorded()?, desc, element })
+            };
+            own.map(leaving).transpose()
+        });
+        let written = written.collect::<Result<Vec<_>>>()?;
+        let results = written.into_iter().zip(copied).filter_map(|(own, copied)| own.or(copied)).collect();
         Frame::new(&self.gpu, results, &submission)
     }
 
-    /// Runs everything up to the results.
-    fn begin_run(&self, graph: &Graph, inputs: &[Operand]) -> Result<Begun> {
+    /// The tensor that has a value after a run that wrote these results.
+    fn result<'a>(&'a self, id: DeviceId, written: &'a [Option<Tensor>]) -> &'a Tensor {
+        let same =
+            |outcome: &Outcome| matches!(outcome, Outcome::Device(other) if self.program.root(*other) == self.program.root(id));
+        let own =
+            self.program.outcomes.iter().zip(written).filter(|(outcome, _)| same(outcome)).find_map(|(_, own)| own.as_ref());
+        own.unwrap_or_else(|| self.tensor(id))
+    }
+
+    /// Runs everything up to the results, of which some are written already then.
+    fn begin_run(&self, graph: &Graph, inputs: &[Operand], written: &[Option<Tensor>]) -> Result<Begun> {
         let (sources, mut values) = self.take_inputs(graph, inputs)?;
-        let dispatches = self.bound(graph, inputs)?;
+        let dispatches = self.dispatches_into(written)?;
+        let dispatches = self.bound(&dispatches, graph, inputs)?;
         let mut encoder = self.begin();
         self.copy_inputs(&sources, &mut encoder)?;
         let mut number = 0;
@@ -263,7 +298,7 @@ impl Executable {
             return Err(Error::invalid("outputs", format!("are {}, but the network has {count}", outputs.len())));
         }
         self.gpu.scoped(|| {
-            let mut dispatches = self.bound(graph, &operands)?;
+            let mut dispatches = self.bound(&self.dispatches, graph, &operands)?;
             let mut stores = Vec::new();
             // Everything is checked before the caller's encoder gets anything.
             for (number, (outcome, &output)) in self.program.outcomes.iter().zip(outputs).enumerate() {

@@ -40,7 +40,7 @@ pub(super) struct Unbound {
     bound: Vec<Binds>,
     grid: [u32; 3],
     /// Nanoseconds, for the length of submissions.
-    ns: u64,
+    pub ns: u64,
 }
 
 /// What a binding is bound to.
@@ -276,11 +276,16 @@ impl Executable {
     }
 
     /// The dispatches of each step, with the textures of a run.
-    pub(super) fn bound(&self, graph: &Graph, inputs: &[Operand]) -> Result<Cow<'_, [Vec<Dispatch>]>> {
+    pub(super) fn bound<'a>(
+        &self,
+        dispatches: &'a [Vec<Dispatch>],
+        graph: &Graph,
+        inputs: &[Operand],
+    ) -> Result<Cow<'a, [Vec<Dispatch>]>> {
         if self.unbound.is_empty() {
-            return Ok(Cow::Borrowed(&self.dispatches));
+            return Ok(Cow::Borrowed(dispatches));
         }
-        let mut dispatches = self.dispatches.clone();
+        let mut dispatches = dispatches.to_vec();
         for unbound in &self.unbound {
             let input = unbound.input.expect("a step that has a texture reads it");
             let texture = if let Some(Operand::Texture(texture)) = inputs.get(input) { Some(*texture) } else { None };

@@ -10,6 +10,7 @@ mod lower;
 mod memory;
 mod profile;
 mod program;
+mod results;
 mod stream;
 mod verify;
 
@@ -80,7 +81,7 @@ struct Inner {
     program: Arc<Program>,
     memory_limit: Option<u64>,
     executable: Rebuilt<Executable>,
-    /// For networks with steps of the host: their intermediate values belong to one run at a time.
+    /// For runs of several submissions: the intermediate values belong to one run until its last.
     turn: Mutex<()>,
 }
 
@@ -209,7 +210,7 @@ impl Network {
     }
 
     fn turn(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
-        self.0.executable.last().uses_host().then(|| self.0.turn.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.executable.last().takes_turns().then(|| self.0.turn.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
