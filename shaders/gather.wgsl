@@ -1,15 +1,20 @@
 // each() copies one element: output[o, j, i] = input[o, indices[j], i]. Negative indices count from the end, or are zeros.
-// Expects ZEROS, Elem. p[0]: count, size of the axis, elements behind it, indices.
+// Ranges of the tensors may be bound: what lies in another range of the input is left to the dispatch that has that.
+// Expects ZEROS, Elem. p[0]: count, size of the axis, elements behind it, indices; p[1]: the first element, and the first that is
+// bound of the output, of the indices and of the input; p[2].x: how many are bound of the input.
 
-fn each(index: i32) {
-    let size = p[0].y;
+fn each(number: i32) {
+    let index = number + p[1].x;
     let row = index / p[0].z;
     let outer = row / p[0].w;
-    var at = indices[row - outer * p[0].w];
+    var at = indices[row - outer * p[0].w - p[1].z];
     if (ZEROS && at < 0) {
-        output[index] = Elem(0);
+        output[index - p[1].y] = Elem(0);
         return;
     }
-    at = select(at, at + size, at < 0);
-    output[index] = input[(outer * size + at) * p[0].z + index - row * p[0].z];
+    at = select(at, at + p[0].y, at < 0);
+    let place = (outer * p[0].y + at) * p[0].z + index - row * p[0].z - p[1].w;
+    if (place >= 0 && place < p[2].x) {
+        output[index - p[1].y] = input[place];
+    }
 }

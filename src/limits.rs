@@ -3,6 +3,7 @@
 //! The defaults are WebGPU's guaranteed limits. A device's own, larger limits come from [`Engine::limits`](crate::Engine::limits).
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 /// The kind of device, which decides the order of tiles and algorithms.
@@ -164,6 +165,19 @@ impl Ranges {
         let border = (from / self.chunk + 1) * self.chunk;
         border.min(offset.saturating_add(self.most / 4 * 4)).saturating_sub(from)
     }
+
+    /// The ranges of a tensor of so many elements, one behind the other, that a binding holds each.
+    pub fn pieces(&self, elements: usize, element_bytes: usize) -> Vec<Range<usize>> {
+        let (end, step) = (elements * element_bytes, (self.most / ALIGNMENT * ALIGNMENT).max(ALIGNMENT));
+        let mut list = Vec::new();
+        let mut first = 0;
+        while first < end as u64 {
+            let next = (first + step).min((first / self.chunk + 1) * self.chunk).min(end as u64);
+            list.push(first as usize / element_bytes..next as usize / element_bytes);
+            first = next;
+        }
+        list
+    }
 }
 
 /// How many submissions dispatches of such lengths make, none of more than `bound` unless it is one dispatch.
@@ -215,6 +229,10 @@ mod tests {
         assert!(ranges.hold(0, 512) && ranges.hold(512, 512) && ranges.hold(1024, 4) && ranges.hold(2816, 256));
         assert!(!ranges.hold(0, 516) && !ranges.hold(768, 512) && !ranges.hold(4, 8));
         assert_eq!([0, 4, 300, 1020, 1024].map(|from| ranges.room(from)), [512, 508, 468, 4, 512]);
+        assert_eq!(ranges.pieces(600, 2), [0..256, 256..512, 512..600]);
+        let odd = Ranges { most: 700, chunk: 1280 };
+        assert_eq!(odd.pieces(400, 4), [0..128, 128..256, 256..320, 320..400]);
+        assert!(odd.pieces(0, 4).is_empty());
     }
 
     #[test]

@@ -79,6 +79,48 @@ fn cases() -> Vec<Case> {
     // Around items too: a value everywhere, and then what it surrounds.
     add(Op::Pad(PadMode::Constant), &[&[70, 501]], &[Value::list(&[3, -2, 1, 5]), Value::scalar(7.5f32)]);
     add(Op::Gather { axis: 1 }, &[&[50, 9, 90]], &[Value::new(&[2, 2], vec![0i64, -1, 3, 2]).unwrap()]);
+    add(Op::Gather { axis: 1 }, &[&[3, 400, 30]], &[Value::new(&[7], vec![399i64, -400, 0, 211, 210, 5, -1]).unwrap()]);
+    // A table larger than a binding, few rows and more of them than one holds; and an index for each element.
+    let rows = |count: usize, size: i64| {
+        let list: Vec<i64> = (0..count as i64).map(|row| (row * 7919) % size - if row % 3 == 0 { size } else { 0 }).collect();
+        Value::new(&[count], list).unwrap()
+    };
+    add(Op::Gather { axis: 0 }, &[&[500, 90]], &[Value::new(&[2, 3], vec![0i64, -1, 499, 250, -500, 0]).unwrap()]);
+    add(Op::Gather { axis: 0 }, &[&[500, 90]], &[rows(450, 500)]);
+    add(Op::Gather { axis: 0 }, &[&[30_011]], &[rows(29_000, 30_011)]);
+    // Rows that no binding holds.
+    add(Op::Gather { axis: 0 }, &[&[3, 15_000]], &[rows(3, 3)]);
+    let places: Vec<i64> = (0..9_000).map(|place| (place * 7919) % 36_000).collect();
+    let unpool = Op::MaxUnpool { kernel: vec![2, 2], stride: vec![2, 2], pads: Vec::new() };
+    add(unpool, &[&[1, 1, 90, 100]], &[Value::new(&[1, 1, 90, 100], places).unwrap()]);
+    // Weights that the network is given, of a convolution and of matrix products.
+    let products: [(Op, [&[usize]; 2]); 4] = [
+        (Op::Conv(ConvOp::default()), [&[1, 50, 9, 9], &[64, 50, 3, 3]]),
+        (Op::Conv(ConvOp { groups: 4, ..ConvOp::default() }), [&[2, 100, 9, 9], &[400, 25, 2, 2]]),
+        (Op::MatMul, [&[20, 300], &[300, 190]]),
+        (Op::MatMul, [&[7, 20, 90], &[7, 90, 80]]),
+    ];
+    for (op, shapes) in products {
+        add(op, &shapes, &[]);
+    }
+    // Rows that no binding holds, in slices.
+    for kind in
+        [Reduce::Sum, Reduce::Mean, Reduce::Max, Reduce::Min, Reduce::L1, Reduce::L2, Reduce::SumSquare, Reduce::LogSumExp]
+    {
+        add(reduce(kind), &[&[30_011]], &[Value::list(&[0])]);
+    }
+    add(reduce(Reduce::Mean), &[&[70, 3, 301]], &[Value::list(&[0, 2])]);
+    for (axis, min, last) in [(1, false, false), (1, true, true), (0, true, false)] {
+        let shape: &[usize] = if axis == 1 { &[3, 20_001] } else { &[20_001, 3] };
+        add(Op::ArgReduce { min, axis, keep_dims: axis == 1, last }, &[shape], &[]);
+    }
+    add(softmax(1), &[&[2, 20_001]], &[]);
+    add(Op::Softmax { kind: SoftmaxKind::LogSoftmax, axis: 0, flatten: false }, &[&[10_007, 3]], &[]);
+    add(Op::MeanVarianceNorm { axes: vec![1, 2] }, &[&[3, 110, 90]], &[]);
+    add(Op::LayerNorm { axis: -1, epsilon: 1e-5 }, &[&[3, 12_000], &[12_000], &[12_000]], &[]);
+    add(Op::RmsNorm { axis: -1, epsilon: 1e-5 }, &[&[3, 12_000], &[12_000]], &[]);
+    add(Op::InstanceNorm { epsilon: 1e-5 }, &[&[1, 3, 101, 90], &[3], &[3]], &[]);
+    add(Op::LpNorm { axis: 1, p: 1 }, &[&[2, 10_007]], &[]);
     add(Op::CenterCropPad { axes: vec![1, 2] }, &[&[7, 55, 99]], &[Value::list(&[61, 80])]);
     let conv = ConvOp { padding: Pads::Explicit(vec![1, 1, 1, 1]), ..ConvOp::default() };
     let shapes: &[&[usize]] = &[&[5, 2, 20, 20], &[6, 2, 3, 3], &[5, 18, 20, 20]];
@@ -86,6 +128,8 @@ fn cases() -> Vec<Case> {
     let resize = Resize { mode: ResizeMode::Linear, coordinates: Coordinates::HalfPixel, ..Resize::default() };
     let scales = Value::new(&[4], vec![1.0f32, 1.0, 1.5, 2.0]).unwrap();
     cases.push(Case { constants: vec![None, Some(scales)], ..Case::new(Op::Resize(resize), &[&[3, 5, 30, 31]], &[]) });
+    let table = Value::new(&[500, 90], Random::new(8).numbers(45_000, -1.0, 1.0)).unwrap();
+    cases.push(Case { op: Op::Gather { axis: 0 }, inputs: vec![table, rows(450, 500)], constants: Vec::new() });
     // Products of bytes, by batch items.
     let (x, w) = (bytes(ElementType::U8, &[9, 8, 31, 29], 3), bytes(ElementType::I8, &[6, 8, 3, 3], 4));
     let zero = Value::new(&[], vec![7u8]).unwrap();

@@ -19,7 +19,7 @@ mod validate;
 
 pub(crate) use bytes::{PackBytes, byte_terms};
 pub(crate) use deform::Deform;
-pub(crate) use gather::{Gather, scatter};
+pub(crate) use gather::{Gather, GatherPart, Scatter};
 pub(crate) use image::Image;
 pub(crate) use map::{Arithmetic, MAX_OPERANDS, Map, NAMES, Operand, dense};
 pub(crate) use normalise::{Normalise, NormaliseKind};

@@ -24,6 +24,11 @@ pub(crate) enum NormaliseKind {
 }
 
 impl NormaliseKind {
+    /// What is added to a variance or a deviation.
+    pub fn epsilon(self) -> f32 {
+        self.code().1
+    }
+
     fn code(self) -> (i64, f32) {
         match self {
             NormaliseKind::Softmax => (0, 0.0),

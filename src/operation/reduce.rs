@@ -31,7 +31,8 @@ pub(crate) enum ReductionKind {
 }
 
 impl ReductionKind {
-    fn is_position(self) -> bool {
+    /// Whether results are positions.
+    pub fn is_position(self) -> bool {
         matches!(self, ReductionKind::ArgMax { .. } | ReductionKind::ArgMin { .. })
     }
 
@@ -58,6 +59,8 @@ impl ReductionKind {
 pub(crate) struct Reduction<'a> {
     pub kind: ReductionKind,
     pub dtype: DType,
+    /// Of the results; that of positions is i32.
+    pub result: DType,
     pub shape: &'a [usize],
     pub axes: &'a [usize],
 }
@@ -92,8 +95,8 @@ impl Reduction<'_> {
         let (outputs, length) = (kept.count(), reduced.count());
         let lanes = if length >= TREE { WORKGROUP } else { 1 };
         let (code, last) = self.kind.code();
-        let output = if self.kind.is_position() { DType::I32 } else { self.dtype };
-        let label = format!("reduce {:?} {} k{} r{} l{lanes}", self.kind, self.dtype, kept.rank(), reduced.rank());
+        let output = self.result;
+        let label = format!("reduce {:?} {} to {output} k{} r{} l{lanes}", self.kind, self.dtype, kept.rank(), reduced.rank());
         let mut kernel = Kernel::new(label, self.dtype, WORKGROUP)
             .constant("KIND", code)
             .flag("LAST", last)

@@ -42,7 +42,7 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
         for zeros in [false, true] {
             operations.push(Gather { dtype, outer: 2, size: 3, inner: 4, indices: 5, zeros }.operation(&limits).unwrap());
         }
-        operations.push(scatter(dtype, 4, 8, &limits).unwrap());
+        operations.push(Scatter { dtype, elements: 0..4, input: 0..4, indices: 0..4, output: 0..8 }.operation(&limits).unwrap());
     }
     let pack = PackBytes { outer: 2, channels: 5, inner: 6, strides: [30, 6, 1], shift: 128 };
     operations.push(pack.operation(DType::F32, &limits).unwrap());
@@ -62,7 +62,10 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
                 ReductionKind::ArgMax { last: true },
                 ReductionKind::ArgMin { last: false },
             ] {
-                operations.push(Reduction { kind, dtype, shape: &shape, axes }.operation(&limits).unwrap());
+                for result in [dtype, DType::F32] {
+                    let result = if kind.is_position() { DType::I32 } else { result };
+                    operations.push(Reduction { kind, dtype, result, shape: &shape, axes }.operation(&limits).unwrap());
+                }
             }
             for kind in [
                 NormaliseKind::Softmax,

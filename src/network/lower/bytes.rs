@@ -218,7 +218,7 @@ impl Lowering<'_> {
                 let (size, dtype) = (of_weights.count(), DType::I32);
                 let gather = Gather { dtype, outer: 1, size, inner: 1, indices: order.len(), zeros: true };
                 let panels = self.temp(&[order.len()], dtype);
-                self.operation(gather.operation(self.engine.limits())?, &[packed, indices], panels);
+                self.gathered(&gather, [packed, indices], Some(&order), panels)?;
                 (panels, of_filters)
             }
         };

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, each, index_of, matmul_operands};
 use crate::graph::{Node, Op};
 use crate::network::program::{DeviceId, LayerWeights, Source, Work};
-use crate::operation::{Gather, Operand, dense, scatter};
+use crate::operation::Gather;
 use crate::problem::Problem;
 use crate::tensor_desc::DType;
 use crate::value::{ElementType, Value};
@@ -38,6 +38,23 @@ pub(super) struct Convolution {
     pub input: DeviceId,
     pub numbers: Numbers,
     pub residual: Option<DeviceId>,
+}
+
+/// Whether this is what must not fall to the host where the device could do it.
+pub(super) fn is_layer(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Conv(_)
+            | Op::Pool(_)
+            | Op::Linear(_)
+            | Op::Gemm { .. }
+            | Op::MatMul
+            | Op::DeformConv { .. }
+            | Op::QLinearConv(_)
+            | Op::ConvInteger(_)
+            | Op::QLinearMatMul
+            | Op::MatMulInteger
+    )
 }
 
 impl Lowering<'_> {
@@ -85,23 +102,7 @@ impl Lowering<'_> {
                 }
                 output
             }
-            Op::MaxUnpool { .. } => {
-                let (input, indices) = (self.input(node, 0)?, self.input(node, 1)?);
-                let dtype = self.dtype(input);
-                let output = self.temp(&results[0].shape, dtype);
-                let fill = crate::operation::Map {
-                    name: "zeros",
-                    shape: &results[0].shape,
-                    operands: Vec::new(),
-                    output: Operand { dtype, offset: 0, strides: dense(&results[0].shape) },
-                    arithmetic: crate::operation::Arithmetic::Float,
-                    function: "0.0",
-                };
-                self.mapped(&fill, &[], output)?;
-                let put = scatter(dtype, x.len(), results[0].len(), self.engine.limits())?;
-                self.operation(put, &[input, indices], output);
-                output
-            }
+            Op::MaxUnpool { .. } => self.unpool(node, &results[0].shape)?,
             Op::Gemm { alpha, beta, trans_a, trans_b } => {
                 let mut a = self.input(node, 0)?;
                 if *trans_a {
@@ -295,9 +296,8 @@ impl Lowering<'_> {
             let packed = table.len();
             let indices = self.table(&[packed], DType::I32, bytemuck::cast_slice(&table).to_vec());
             let gather = Gather { dtype: self.dtype(from), outer: 1, size: count, inner: 1, indices: packed, zeros: true };
-            let operation = gather.operation(self.engine.limits())?;
             let output = self.temp(&[packed], gather.dtype);
-            self.operation(operation, &[from, indices], output);
+            self.gathered(&gather, [from, indices], Some(&table), output)?;
             sets.push(output);
         }
         Ok(sets)

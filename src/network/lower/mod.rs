@@ -3,12 +3,14 @@
 
 mod bytes;
 mod deformed;
+mod indexed;
 mod layers;
 pub(super) mod layout;
 mod movement;
 mod norm;
 mod pointwise;
 mod quant;
+mod rows;
 mod slices;
 
 use std::collections::{HashMap, HashSet};
@@ -19,9 +21,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::ops::{Fact, broadcast, broadcast_strides};
 use crate::graph::{Graph, Node, Op, ValueId};
-use crate::kernel::Slot;
 use crate::layout::Layout;
-use crate::limits::Ranges;
 use crate::operation::{Arithmetic, Map, Operand, Operation, dense};
 use crate::problems::Problems;
 use crate::tensor_desc::{DType, TensorDesc};
@@ -99,34 +99,9 @@ impl Lowering<'_> {
         self.program.steps.truncate(before.0);
         (self.placed, self.on_host, self.layouts) = (before.1, before.2, layouts);
         self.program.host_inputs.truncate(before.3);
-        match refusal.filter(|_| is_layer(&node.op)) {
+        match refusal.filter(|_| layers::is_layer(&node.op)) {
             Some(error) => Err(error),
             None => self.on_host(node),
-        }
-    }
-
-    /// Whether all tensors of the steps from this one on fit a binding of the device; layers are planned in parts where they do not.
-    fn check_bindings(&self, first: usize) -> Result<()> {
-        let limit = Ranges::of(self.engine.limits()).most;
-        // What an operation is bound to as a whole.
-        let bound = |step: &Step| match &step.work {
-            Work::Operation { operation, operands, output } => {
-                let slots = (0..).map(Slot::Operand).zip(operands).chain([(Slot::Output, output)]);
-                let whole = slots.filter(|(slot, _)| operation.views.iter().all(|view| view.slot != *slot));
-                whole.map(|(_, &id)| id).collect()
-            }
-            _ => Vec::new(),
-        };
-        let touched = self.program.steps[first..].iter().flat_map(bound);
-        match touched.map(|id| (id, self.program.bytes(id))).find(|(_, bytes)| *bytes > limit) {
-            None => Ok(()),
-            Some((id, bytes)) => Err(Error::unsupported(
-                "input",
-                format!(
-                    "or a result of {} needs a binding of {bytes} bytes, but the device's largest has {limit} bytes",
-                    self.desc(id)
-                ),
-            )),
         }
     }
 
@@ -406,21 +381,4 @@ impl Lowering<'_> {
         self.program.placed = placed;
         Ok(self.program)
     }
-}
-
-/// Whether this is what must not fall to the host where the device could do it.
-fn is_layer(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Conv(_)
-            | Op::Pool(_)
-            | Op::Linear(_)
-            | Op::Gemm { .. }
-            | Op::MatMul
-            | Op::DeformConv { .. }
-            | Op::QLinearConv(_)
-            | Op::ConvInteger(_)
-            | Op::QLinearMatMul
-            | Op::MatMulInteger
-    )
 }

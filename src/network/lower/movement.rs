@@ -8,7 +8,7 @@ use crate::graph::ops::{Fact, Inputs, axis_of, centre_windows, pad_amounts, slic
 use crate::graph::{Node, Op, PadMode, Resize, ResizeMode};
 use crate::limits::Ranges;
 use crate::network::program::DeviceId;
-use crate::operation::{Arithmetic, Gather, Map, Operand, Pad, Resample, dense};
+use crate::operation::{Arithmetic, Map, Operand, Pad, Resample, dense};
 use crate::tensor_desc::DType;
 use crate::value::ElementType;
 
@@ -225,38 +225,6 @@ impl Lowering<'_> {
         let read = Operand { dtype, offset: offset(&strides, -1), strides };
         let write = dense_output(offset(&dense(&result), 1));
         self.copy("pad", from, read, output, write, &inside)
-    }
-
-    fn gather(&mut self, node: &Node, facts: &[Option<Fact>], axis: usize, result: &[usize]) -> Result<Done> {
-        let (Some(Some(x)), Some(Some(indices))) = (facts.first(), facts.get(1)) else { return Ok(false) };
-        if !matches!(indices.element, ElementType::I64 | ElementType::I32) {
-            return Ok(false);
-        }
-        let size = x.shape[axis];
-        if let Some(value) = &indices.constant {
-            // Checked here, as the host would.
-            if value.to_i64().iter().any(|&index| index < -(size as i64) || index >= size as i64) {
-                return Ok(false);
-            }
-        }
-        let from = self.input(node, 0)?;
-        let index_id = node.inputs[1].expect("the fact is there");
-        let at = self.device_indices(index_id, Some(size))?;
-        let gather = Gather {
-            dtype: self.dtype(from),
-            outer: x.shape[..axis].iter().product(),
-            size,
-            inner: x.shape[axis + 1..].iter().product(),
-            indices: indices.len(),
-            zeros: false,
-        };
-        let output = self.temp(result, gather.dtype);
-        let limits = *self.engine.limits();
-        self.by_items(&Items { outer: gather.outer, own: &[from], shared: &[at] }, output, |outer| {
-            Gather { outer, ..gather.clone() }.operation(&limits)
-        })?;
-        self.set(node, 0, output);
-        Ok(true)
     }
 
     fn resize(&mut self, resize: &Resize, from: DeviceId, tables: &[crate::graph::ops::resize::AxisTable]) -> Result<DeviceId> {

@@ -153,7 +153,11 @@ impl Lowering<'_> {
 
     fn normalise(&mut self, input: DeviceId, kind: NormaliseKind, axes: &[usize]) -> Result<DeviceId> {
         let (shape, dtype) = (self.shape(input), self.dtype(input));
-        if let Some(order) = self.rows_last(input, axes) {
+        let length = axes.iter().map(|&axis| shape[axis]).product();
+        if self.is_long(length, dtype) {
+            return self.normalise_long(input, kind, axes, length);
+        }
+        if let Some(order) = self.rows_last(input, axes, false) {
             let turned = self.transpose(input, &order)?;
             let rows: Vec<usize> = (shape.len() - axes.len()..shape.len()).collect();
             let turned = self.normalise(turned, kind, &rows)?;
@@ -170,32 +174,38 @@ impl Lowering<'_> {
         Ok(output)
     }
 
-    /// The axes with the reduced ones behind all others, where these must be cut along: a binding does not hold what lies along the axes
-    /// from the first reduced one on.
-    fn rows_last(&self, input: DeviceId, axes: &[usize]) -> Option<Vec<usize>> {
+    /// The axes with the reduced ones behind all others, where these must be cut along: rows are long, or a binding does not hold what
+    /// lies along the axes from the first reduced one on.
+    fn rows_last(&self, input: DeviceId, axes: &[usize], long: bool) -> Option<Vec<usize>> {
         let shape = self.shape(input);
         let (kept, reduced): (Vec<usize>, Vec<usize>) = (0..shape.len()).partition(|axis| !axes.contains(axis));
         let order = [kept, reduced].concat();
         let item = self.item_bytes(input, Rows::new(&shape, axes).outer);
-        (!order.is_sorted() && item > Ranges::of(self.engine.limits()).most).then_some(order)
+        (!order.is_sorted() && (long || item > Ranges::of(self.engine.limits()).most)).then_some(order)
     }
 
     /// A reduction; reduced axes stay with length 1.
-    fn reduce(&mut self, input: DeviceId, kind: ReductionKind, axes: &[usize], dtype: DType) -> Result<DeviceId> {
+    pub(super) fn reduce(&mut self, input: DeviceId, kind: ReductionKind, axes: &[usize], dtype: DType) -> Result<DeviceId> {
         let shape = self.shape(input);
         let reduced: Vec<usize> =
             shape.iter().enumerate().map(|(axis, &size)| if axes.contains(&axis) { 1 } else { size }).collect();
-        if let Some(order) = self.rows_last(input, axes) {
+        let (length, of) = (axes.iter().map(|&axis| shape[axis]).product(), self.dtype(input));
+        let long = self.is_long(length, of);
+        if let Some(order) = self.rows_last(input, axes, long) {
             let turned = self.transpose(input, &order)?;
             let rows: Vec<usize> = (shape.len() - axes.len()..shape.len()).collect();
             let output = self.reduce(turned, kind, &rows, dtype)?;
             return Ok(self.view(output, &reduced));
         }
+        if long {
+            let output = self.reduce_long(input, kind, length, dtype)?;
+            return Ok(self.view(output, &reduced));
+        }
         let output = self.temp(&reduced, dtype);
-        let (rows, of) = (Rows::new(&shape, axes), self.dtype(input));
+        let rows = Rows::new(&shape, axes);
         let limits = *self.engine.limits();
         self.by_items(&Items { outer: rows.outer, own: &[input], shared: &[] }, output, |count| {
-            Reduction { kind, dtype: of, shape: &rows.shape(count), axes: &rows.axes }.operation(&limits)
+            Reduction { kind, dtype: of, result: dtype, shape: &rows.shape(count), axes: &rows.axes }.operation(&limits)
         })?;
         Ok(output)
     }

@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::geometry::gcd;
 use crate::kernel::Slot;
 use crate::limits::{ALIGNMENT, Ranges};
-use crate::network::program::DeviceId;
+use crate::network::program::{DeviceId, Step, Work};
 use crate::operation::{Operand, Operation};
 
 /// The most slices: beyond it a program of steps would be larger than the data.
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 4096;
 
 /// The operands of an operation on so many outer items, in its order.
 pub(super) struct Items<'a> {
@@ -122,15 +122,46 @@ impl Lowering<'_> {
 
     /// The range of some items, or where none can be bound, their first element and their number.
     fn slice(&self, id: DeviceId, outer: usize, first: usize, count: usize, slot: Slot) -> Result<View, (usize, usize)> {
+        let item = self.item_bytes(id, outer) as usize / self.dtype(id).bytes();
+        self.range(id, first * item, count * item, slot)
+    }
+
+    /// The range of some elements, or where none can be bound, the first and their number.
+    pub(super) fn range(&self, id: DeviceId, first: usize, count: usize, slot: Slot) -> Result<View, (usize, usize)> {
         let element = self.dtype(id).bytes();
-        let item = self.item_bytes(id, outer) as usize / element;
-        let (offset, bytes) = ((first * item * element) as u64, (count * item * element) as u64);
+        let (offset, bytes) = ((first * element) as u64, (count * element) as u64);
         // A word that two slices share would be written by both.
         let whole_words = bytes.is_multiple_of(4) || slot != Slot::Output;
         let bytes = bytes.next_multiple_of(4);
         if whole_words && Ranges::of(self.engine.limits()).hold(offset, bytes) {
             return Ok(View { slot, offset, bytes });
         }
-        Err((first * item, count * item))
+        Err((first, count))
+    }
+
+    /// Whether all tensors of the steps from this one on fit a binding of the device; layers are planned in parts where they do not.
+    pub(super) fn check_bindings(&self, first: usize) -> Result<()> {
+        let limit = Ranges::of(self.engine.limits()).most;
+        // What an operation is bound to as a whole.
+        let bound = |step: &Step| match &step.work {
+            Work::Operation { operation, operands, output } => {
+                let slots = (0..).map(Slot::Operand).zip(operands).chain([(Slot::Output, output)]);
+                let whole = slots.filter(|(slot, _)| operation.views.iter().all(|view| view.slot != *slot));
+                whole.map(|(_, &id)| id).collect()
+            }
+            _ => Vec::new(),
+        };
+        let touched = self.program.steps[first..].iter().flat_map(bound);
+        match touched.into_iter().find(|&id| self.program.bytes(id) > limit) {
+            None => Ok(()),
+            Some(id) => Err(self.too_large(id)),
+        }
+    }
+
+    /// The error of a tensor that must be bound as a whole and is more than a binding.
+    pub(super) fn too_large(&self, id: DeviceId) -> Error {
+        let (bytes, limit) = (self.program.bytes(id), Ranges::of(self.engine.limits()).most);
+        let needs = format!("needs a binding of {bytes} bytes, but the device's largest has {limit} bytes");
+        Error::unsupported("input", format!("or a result of {} {needs}", self.desc(id)))
     }
 }
