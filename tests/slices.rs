@@ -136,6 +136,23 @@ fn cases() -> Vec<Case> {
     cases.push(Case { op: Op::ConvInteger(conv), inputs: vec![x], constants: vec![Some(w), Some(zero)] });
     let (a, b) = (bytes(ElementType::I8, &[700, 40], 5), bytes(ElementType::I8, &[40, 60], 6));
     cases.push(Case { op: Op::MatMulInteger, inputs: vec![a], constants: vec![Some(b)] });
+    // By groups, by output channels, by rows, and by both; known weights and given ones.
+    let parts: [(usize, [&[usize]; 2]); 4] = [
+        (8, [&[1, 160, 15, 17], &[64, 20, 3, 3]]),
+        (1, [&[1, 72, 9, 9], &[130, 72, 3, 3]]),
+        (1, [&[1, 6, 103, 97], &[5, 6, 3, 3]]),
+        (1, [&[1, 7, 99, 65], &[26, 7, 1, 1]]),
+    ];
+    for (number, (groups, [x, w])) in (20..).zip(parts) {
+        let conv = ConvOp { groups, ..ConvOp::default() };
+        let (x, w) = (bytes(ElementType::U8, x, number), bytes(ElementType::I8, w, 2 * number));
+        let (zero, zeros) = (Value::new(&[], vec![9u8]).unwrap(), bytes(ElementType::I8, &w.shape()[..1], 3 * number));
+        let constants = vec![Some(w.clone()), Some(zero.clone()), Some(zeros.clone())];
+        cases.push(Case { op: Op::ConvInteger(conv.clone()), inputs: vec![x.clone()], constants });
+        cases.push(Case { op: Op::ConvInteger(conv), inputs: vec![x, w], constants: vec![Some(zero), Some(zeros)] });
+    }
+    let (a, b) = (bytes(ElementType::U8, &[30, 250], 7), bytes(ElementType::U8, &[250, 170], 8));
+    cases.push(Case { op: Op::MatMulInteger, inputs: vec![a, b], constants: Vec::new() });
     cases
 }
 

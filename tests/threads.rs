@@ -130,13 +130,20 @@ fn runs_of_several_submissions_do_not_mix() {
     within(240, "runs of several submissions", || {
         let bound = Duration::from_nanos(100);
         let engine = Engine::new(&EngineDesc { submission_bound: Some(bound), ..Default::default() }).unwrap();
-        let wanted = wanted(&engine);
-        let network = Network::new(&engine, &graph(1), &NetworkDesc::default()).unwrap();
-        assert!(network.explain().contains("submissions"), "{}", network.explain());
-        // A layer whose weights are its own, and its workspace too.
-        let (input, kernel) = (TensorDesc::f32(&[1, 4, 10, 10]), Random::new(9).numbers(4 * 4 * 9, -1.0, 1.0));
-        let weights = Weights { kernel: &kernel, ..Default::default() };
+        let mut graph = Graph::new("chain");
+        let mut y = graph.input("x", &dims(&[1, 4, 10, 10]));
         let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 4, [3, 3]) };
+        for layer in 0..6 {
+            let kernel = graph.constant("", Value::new(&[4, 4, 3, 3], Random::new(layer).numbers(144, -0.5, 0.5)).unwrap());
+            y = graph.conv(&desc, y, kernel, None);
+        }
+        graph.output("y", y);
+        let network = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap();
+        assert!(network.explain().contains("submissions"), "{}", network.explain());
+        let by_network = |seed: u64| bits(&network.run_values(&[image(seed)]).unwrap()[0].to_f32());
+        // A layer of several dispatches and a workspace.
+        let (input, kernel) = (TensorDesc::f32(&[1, 4, 10, 10]), Random::new(9).numbers(144, -1.0, 1.0));
+        let weights = Weights { kernel: &kernel, ..Default::default() };
         let algorithms = engine.candidates(&Problem::conv(&desc, &input)).unwrap().algorithms;
         let algorithm = algorithms.iter().find(|algorithm| algorithm.name() == "winograd").unwrap();
         let conv = engine.conv_with(&desc, &input, weights, algorithm).unwrap();
@@ -144,16 +151,15 @@ fn runs_of_several_submissions_do_not_mix() {
             let x = engine.upload(&image(seed).to_f32(), &input).unwrap();
             bits(&conv.run(&x).unwrap().to_vec::<f32>().unwrap())
         };
-        let layers: Vec<_> = (0..IMAGES).map(by_layer).collect();
+        let wanted: Vec<_> = (0..IMAGES).map(|seed| [by_network(seed), by_layer(seed)]).collect();
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let (network, wanted, layers) = (&network, &wanted, &layers);
+                let (by_network, by_layer, wanted) = (&by_network, &by_layer, &wanted);
                 scope.spawn(move || {
-                    for run in 0..60 {
+                    for run in 0..100 {
                         let seed = (run + thread) % IMAGES;
-                        let got = network.run_values(&[image(seed)]).unwrap();
-                        assert_eq!(bits(&got[0].to_f32()), wanted[1][seed as usize], "network, run {run} of {thread}");
-                        assert_eq!(by_layer(seed), layers[seed as usize], "layer, run {run} of {thread}");
+                        let got = [by_network(seed), by_layer(seed)];
+                        assert!(got == wanted[seed as usize], "run {run} of thread {thread}");
                     }
                 });
             }

@@ -3,16 +3,19 @@
 //! The kernel sees a convolution whose channels are words of four channels each. Its loops are those of `gemm` and `subgroup_gemm`, with
 //! [`dot4I8Packed`](https://www.w3.org/TR/WGSL/#dot4I8Packed-builtin) in place of a multiplication. Zero points are taken off the sums (`shaders/lib/bytes.wgsl`). Packing is not done here, nor is the scaling of sums.
 
+use std::ops::Range;
+
+use super::cut::{Blocks as CutBlocks, Cutting};
 use super::gemm::{self, GemmTile};
 use super::pack;
-use super::plan::{Packing, Step};
+use super::plan::{Packing, Step, packed_elements};
 use super::product::{Blocks, Loads, Operands, Product};
 use super::subgroup::{self, Reads, SubgroupTile};
 use super::{Context, Operations, cost::cheapest_first};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::kernel::{GeometryMode, Kernel, Slot};
-use crate::limits::DeviceLimits;
+use crate::limits::{DeviceLimits, Ranges};
 use crate::problem::Problem;
 use crate::tensor_desc::{DType, TensorDesc};
 
@@ -31,6 +34,18 @@ pub(crate) struct ByteProduct {
     cost: Operations,
     centred: bool,
     mode: GeometryMode,
+}
+
+/// A part of a product whose tensors are more than a binding each: a smaller product, and what it has of the whole's.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct BytePart {
+    pub product: ByteProduct,
+    /// Filters.
+    pub outputs: Range<usize>,
+    /// Items, channels of words and a run of each plane, of the input and of the output; and how many the whole has of each.
+    pub input: [Range<usize>; 3],
+    pub output: [Range<usize>; 3],
+    pub sizes: [[usize; 3]; 2],
 }
 
 /// Which loop, with its tile.
@@ -76,6 +91,108 @@ impl ByteProduct {
         let product = product(&problem, &geometry, limits, self.operands, self.mode).expect("the layer was accepted");
         let step = step(&product, limits, &self.tile, self.centred)?;
         step.check(limits).map(|()| step)
+    }
+
+    /// The parts of the product, where one dispatch for each item is no way: a binding does not hold an item's tensors or the weights, or
+    /// a submission has no time for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the numbers where no parts fit.
+    pub fn parts(&self, limits: &DeviceLimits) -> Result<Option<Vec<BytePart>>> {
+        let held = self.check_bindings(1, limits);
+        let short = self.nanoseconds(1, limits) <= limits.submission_ns;
+        let refusal = match held {
+            Ok(()) if short => return Ok(None),
+            Ok(()) => None,
+            Err(refusal) => Some(refusal),
+        };
+        let (problem, geometry, ranges) = (&self.problem, &self.geometry, Ranges::of(limits));
+        let cutting = Cutting { problem, geometry, ranges, row_step: 1 };
+        // What cannot be short is long: that is no reason to refuse it.
+        for short in [true, false] {
+            for blocks in cutting.choices() {
+                if let Ok(parts) = self.in_blocks(&cutting, &blocks, limits, short) {
+                    return Ok(Some(parts));
+                }
+            }
+            if refusal.is_none() {
+                return Ok(None);
+            }
+        }
+        refusal.map_or(Ok(None), |refusal| Err(Error::unsupported("input", format!("{}, in parts too", refusal.message()))))
+    }
+
+    fn in_blocks(&self, cutting: &Cutting, blocks: &CutBlocks, limits: &DeviceLimits, short: bool) -> Result<Vec<BytePart>> {
+        let geometry = &self.geometry;
+        let plane = |sizes: [u32; 3]| sizes.iter().map(|&size| size as usize).product::<usize>();
+        let (input_plane, output_plane, axis) = (plane(geometry.input), plane(geometry.output), cutting.row_axis());
+        let run = |rows: &Range<usize>, plane: usize, sizes: [u32; 3]| {
+            let row = plane / sizes[axis] as usize;
+            rows.start * row..rows.end * row
+        };
+        let size = |value: u32| value as usize;
+        let sizes = [
+            [size(geometry.batch), size(geometry.in_channels), input_plane],
+            [size(geometry.batch), size(geometry.out_channels), output_plane],
+        ];
+        let mut parts: Vec<BytePart> = Vec::new();
+        for cut in cutting.cuts(blocks)? {
+            let product = match parts.iter().rev().find(|part| part.product.problem == cut.problem) {
+                Some(part) => part.product.clone(),
+                None => {
+                    let product = Self::new(&cut.problem, limits, self.centred, self.mode)?;
+                    product.check_bindings(cut.items.len(), limits)?;
+                    let ns = product.nanoseconds(cut.items.len(), limits);
+                    if short && ns > limits.submission_ns {
+                        let most = limits.submission_ns;
+                        return Err(Error::unsupported(
+                            "problem",
+                            format!("takes about {ns} ns, but a submission is to take at most {most}"),
+                        ));
+                    }
+                    product
+                }
+            };
+            let outputs = cut.outputs(geometry);
+            let input = [cut.items.clone(), cut.inputs(geometry), run(&cut.input_rows, input_plane, geometry.input)];
+            let output = [cut.items.clone(), outputs.clone(), run(&cut.rows, output_plane, geometry.output)];
+            parts.push(BytePart { product, outputs, input, output, sizes });
+        }
+        Ok(parts)
+    }
+
+    /// Whether bindings hold the weights, and the tensors of so many items.
+    fn check_bindings(&self, items: usize, limits: &DeviceLimits) -> Result<()> {
+        let (geometry, most) = (&self.geometry, Ranges::of(limits).most);
+        let of_items = |elements: u64| elements / u64::from(geometry.batch.max(1)) * items as u64 * 4;
+        let tensors = [
+            ("input", of_items(geometry.input_elements())),
+            ("output", of_items(geometry.output_elements())),
+            ("weight", packed_elements(geometry, self.packing) * 4),
+            ("weight", u64::from(geometry.out_channels) * 8),
+        ];
+        match tensors.into_iter().find(|(_, bytes)| *bytes > most) {
+            None => Ok(()),
+            Some((field, bytes)) => Err(Error::unsupported(
+                field,
+                format!("needs a binding of {bytes} bytes, but the device's largest has {most} bytes"),
+            )),
+        }
+    }
+
+    /// Batch items and filters.
+    pub fn counts(&self) -> [usize; 2] {
+        [self.geometry.batch, self.geometry.out_channels].map(|count| count as usize)
+    }
+
+    /// Packed words of a filter.
+    pub fn filter_words(&self) -> usize {
+        self.geometry.reduction() as usize
+    }
+
+    /// How weights lie.
+    pub fn packing(&self) -> Packing {
+        self.packing
     }
 
     /// About how long so many batch items take.

@@ -6,6 +6,7 @@
 mod bytes;
 mod cooperative;
 mod cost;
+mod cut;
 mod depthwise;
 mod direct;
 mod gemm;
@@ -27,7 +28,7 @@ mod winograd;
 use std::fmt;
 use std::str::FromStr;
 
-pub(crate) use bytes::ByteProduct;
+pub(crate) use bytes::{BytePart, ByteProduct};
 pub use cooperative::CoopTile;
 pub use cost::Operations;
 pub use depthwise::DepthwiseTile;

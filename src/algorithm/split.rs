@@ -7,14 +7,13 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::cut::{self, Blocks, Cutting, MAX_PARTS};
 use super::plan::{Plan, Step, View};
 use super::{Algorithm, Packing, pack, part};
-use crate::desc::{ConvDesc, IndexOrder, PoolDesc, PoolKind};
 use crate::error::{Error, Result};
-use crate::geometry::{Geometry, section};
+use crate::geometry::Geometry;
 use crate::limits::{DeviceLimits, Ranges};
-use crate::problem::{Layer, Problem};
-use crate::tensor_desc::TensorDesc;
+use crate::problem::Problem;
 
 /// What a layer is divided along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,8 +91,7 @@ impl WeightPart {
 
     /// The output channels that they compute, of a layer with so many in each group.
     pub fn outputs(&self, group_out: usize) -> Range<usize> {
-        let Range { start, end } = &self.channels;
-        self.groups.start * group_out + start..(self.groups.end - 1) * group_out + end
+        cut::outputs(&self.groups, &self.channels, group_out)
     }
 
     /// The kernel of the part, of the whole layer's in the user's order.
@@ -124,43 +122,6 @@ impl WeightPart {
     }
 }
 
-/// How many of each a part has at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Blocks {
-    batch: usize,
-    groups: usize,
-    channels: usize,
-    rows: usize,
-}
-
-impl Blocks {
-    fn sizes(&self) -> [usize; 4] {
-        [self.batch, self.groups, self.channels, self.rows]
-    }
-
-    /// How many parts a layer of so many of each has.
-    fn parts(&self, counts: [usize; 4]) -> usize {
-        counts.into_iter().zip(self.sizes()).map(|(count, block)| count.div_ceil(block)).product()
-    }
-}
-
-/// The numbers of a layer, and what a kernel can be bound to.
-struct Splitting<'a> {
-    algorithm: &'a Algorithm,
-    problem: &'a Problem,
-    geometry: &'a Geometry,
-    ranges: Ranges,
-    workgroups: u32,
-    /// Plans a layer that fits.
-    plan: &'a dyn Fn(&Problem) -> Result<Plan>,
-}
-
-/// The most parts of a layer: each is planned, and recorded in every run.
-const MAX_PARTS: usize = 1024;
-
-/// What a view may begin before its first element, and end behind its last, at most.
-const SLACK: u64 = 512;
-
 /// The plan of a layer in parts; `refusal` is why it has none as a whole.
 ///
 /// # Errors
@@ -171,17 +132,13 @@ pub(super) fn plan(
     plan_part: &dyn Fn(&Problem) -> Result<Plan>,
     refusal: Error,
 ) -> Result<Plan> {
-    let splitting = Splitting {
-        algorithm: &whole.algorithm,
-        problem: &whole.problem,
-        geometry: &whole.geometry,
-        ranges: Ranges::of(limits),
-        workgroups: limits.workgroups,
-        plan: plan_part,
-    };
+    // Winograd's tiles begin at every fourth row in each part, as they do in the whole.
+    let row_step = if matches!(whole.algorithm, Algorithm::Winograd(_)) { 4 } else { 1 };
+    let (problem, geometry, ranges) = (&whole.problem, &whole.geometry, Ranges::of(limits));
+    let cutting = Cutting { problem, geometry, ranges, row_step };
     let mut last = None;
-    for blocks in splitting.choices() {
-        match splitting.build(blocks) {
+    for blocks in cutting.choices() {
+        match build(&cutting, &blocks, limits.workgroups, plan_part) {
             Ok((split, steps, workspace)) => return Ok(Plan { steps, workspace, split: Some(split), ..whole }),
             Err(error) => last = Some(error),
         }
@@ -193,178 +150,51 @@ pub(super) fn plan(
     Err(Error::unsupported(refusal.field().map_or("input", |field| field), why))
 }
 
-/// `count` halved, and by three quarters between, down to 1.
-fn sizes(count: usize) -> Vec<usize> {
-    let mut list: Vec<usize> = Vec::new();
-    let mut parts = 2;
-    while list.last() != Some(&1) && count > 1 {
-        let size = count.div_ceil(parts);
-        if list.last() != Some(&size) {
-            list.push(size);
-        }
-        parts += (parts / 2).max(1);
-    }
-    list
-}
-
-impl Splitting<'_> {
-    /// The first spatial axis that has more than one element, of the three.
-    fn row_axis(&self) -> usize {
-        (0..3).find(|&axis| self.geometry.input[axis] > 1 || self.geometry.output[axis] > 1).unwrap_or(2)
-    }
-
-    fn rows(&self) -> usize {
-        self.geometry.output[self.row_axis()] as usize
-    }
-
-    fn element(&self) -> u64 {
-        self.problem.input.dtype().bytes() as u64
-    }
-
-    /// The numbering of a max pooling's positions.
-    fn indices(&self) -> Option<IndexOrder> {
-        match self.problem.layer {
-            Layer::Pool(PoolDesc { kind: PoolKind::Max { indices }, .. }) => indices,
-            _ => None,
-        }
-    }
-
-    /// Blocks that may fit, the largest first: by batch items, then by groups, by output channels, by rows, by both.
-    fn choices(&self) -> Vec<Blocks> {
-        let [batch, groups, channels, rows] = self.counts();
-        // Winograd's tiles begin at every fourth row in each part, as they do in the whole.
-        let rounded =
-            |rows: usize| if matches!(self.algorithm, Algorithm::Winograd(_)) { rows.next_multiple_of(4) } else { rows };
-        let row_blocks: Vec<usize> = sizes(rows).into_iter().map(rounded).filter(|&block| block < rows).collect();
-        let whole = Blocks { batch, groups, channels, rows };
-        let item = Blocks { batch: 1, ..whole };
-        let group = Blocks { groups: 1, ..item };
-        let mut list: Vec<Blocks> = sizes(batch).into_iter().map(|batch| Blocks { batch, ..whole }).collect();
-        list.extend(sizes(groups).into_iter().map(|groups| Blocks { groups, ..item }));
-        list.extend(sizes(channels).into_iter().map(|channels| Blocks { channels, ..group }));
-        list.extend(row_blocks.iter().map(|&rows| Blocks { rows, ..group }));
-        for channels in sizes(channels) {
-            list.extend(row_blocks.iter().map(|&rows| Blocks { channels, rows, ..group }));
-        }
-        list.retain(|blocks| self.may_fit(blocks) && blocks.parts(self.counts()) <= MAX_PARTS);
-        list
-    }
-
-    /// Batch items, groups, output channels of a group, and rows of the layer.
-    fn counts(&self) -> [usize; 4] {
-        let size = |value: u32| value as usize;
-        [size(self.geometry.batch), size(self.geometry.groups), size(self.geometry.group_out()), self.rows()]
-    }
-
-    /// Whether the bytes of a part's tensors are within the limit.
-    fn may_fit(&self, blocks: &Blocks) -> bool {
-        let (geometry, at) = (self.geometry, self.row_axis());
-        let number = |value: usize| value as u64;
-        let reach = u64::from(geometry.kernel[at] - 1) * u64::from(geometry.dilation[at]) + 1;
-        let walked = (number(blocks.rows) - 1) * u64::from(geometry.stride[at]) + reach;
-        let whole = u64::from(geometry.input[at]);
-        // What the border cuts off may leave less; a part in the middle decides.
-        let rows =
-            if blocks.rows == self.rows() { whole } else { (walked / u64::from(geometry.input_dilation[at])).clamp(1, whole) };
-        let channels = number(blocks.groups) * u64::from(geometry.group_in());
-        let input = number(blocks.batch) * channels * rows * (geometry.input_plane() / whole);
-        let outputs = number(blocks.batch) * number(blocks.groups) * number(blocks.channels);
-        let output = outputs * number(blocks.rows) * (geometry.output_plane() / number(self.rows()));
-        let weights = number(blocks.groups) * number(blocks.channels) * geometry.reduction();
-        let output_element = if self.indices().is_some() { 4 } else { self.element() };
-        let (input, output) = (input * self.element(), output * output_element);
-        input.max(output) + SLACK <= self.ranges.most && weights * self.element() <= self.ranges.most
-    }
-
-    fn build(&self, blocks: Blocks) -> Result<(Split, Vec<Step>, Vec<u64>)> {
-        let geometry = self.geometry;
-        let size = |value: u32| value as usize;
-        let (counts, blocks) = (self.counts(), blocks.sizes());
-        let ranges = |axis: usize| {
-            let (count, block) = (counts[axis], blocks[axis]);
-            (0..count.div_ceil(block)).map(move |number| number * block..((number + 1) * block).min(count))
+/// The split into parts of such blocks, its steps, and the bytes of its workspace.
+fn build(
+    cutting: &Cutting,
+    blocks: &Blocks,
+    workgroups: u32,
+    plan_part: &dyn Fn(&Problem) -> Result<Plan>,
+) -> Result<(Split, Vec<Step>, Vec<u64>)> {
+    let geometry = cutting.geometry;
+    let mut split = Split { axes: cutting.axes(blocks), parts: Vec::new(), weights: Vec::new(), steps: Vec::new() };
+    let mut assembly = part::Assembly::new(geometry, cutting.problem.input.dtype(), cutting.ranges, workgroups);
+    let mut plans: Vec<Plan> = Vec::new();
+    for cut in cutting.cuts(blocks)? {
+        let plan = match plans.iter().rev().find(|plan| plan.problem == cut.problem) {
+            Some(plan) => plan.clone(),
+            None => plan_part(&cut.problem)?,
         };
-        let names = [SplitAxis::Batch, SplitAxis::Groups, SplitAxis::OutputChannels, SplitAxis::Rows];
-        let axes = (0..4).filter(|&axis| blocks[axis] < counts[axis]).map(|axis| names[axis]).collect();
-        let mut split = Split { axes, parts: Vec::new(), weights: Vec::new(), steps: Vec::new() };
-        let mut assembly = part::Assembly::new(geometry, self.problem.input.dtype(), self.ranges, self.workgroups);
-        let mut plans: Vec<Plan> = Vec::new();
-        for (groups, channels) in ranges(1).flat_map(|groups| ranges(2).map(move |channels| (groups.clone(), channels))) {
-            let mut set = None;
-            for (batch, rows) in ranges(0).flat_map(|batch| ranges(3).map(move |rows| (batch.clone(), rows))) {
-                let (problem, input_rows) = self.part(batch.len(), groups.len(), channels.len(), &rows)?;
-                let plan = match plans.iter().rev().find(|plan| plan.problem == problem) {
-                    Some(plan) => plan.clone(),
-                    None => (self.plan)(&problem)?,
-                };
-                let weights = *set.get_or_insert_with(|| {
-                    let (geometry, packing) = (plan.geometry.clone(), plan.packing);
-                    split.weights.push(WeightPart { geometry, packing, groups: groups.clone(), channels: channels.clone() });
-                    split.weights.len() - 1
-                });
-                let piece = part::Piece {
-                    plan: &plan,
-                    weights,
-                    items: batch.clone(),
-                    inputs: groups.start * size(geometry.group_in())..groups.end * size(geometry.group_in()),
-                    outputs: split.weights[weights].outputs(size(geometry.group_out())),
-                    input_rows,
-                    rows,
-                    row_axis: self.row_axis(),
-                    indices: self.indices(),
-                };
-                assembly.add(&piece)?;
-                split.parts.push(problem);
-                if plans.last().is_none_or(|last| *last != plan) {
-                    plans.push(plan);
-                }
-            }
+        if split.weights.last().is_none_or(|set| (&set.groups, &set.channels) != (&cut.groups, &cut.channels)) {
+            let (geometry, packing) = (plan.geometry.clone(), plan.packing);
+            split.weights.push(WeightPart { geometry, packing, groups: cut.groups.clone(), channels: cut.channels.clone() });
         }
-        let (steps, bindings, workspace) = assembly.finish();
-        split.steps = bindings;
-        Ok((split, steps, workspace))
-    }
-
-    /// The layer that computes a part, and the rows of the input that it reads.
-    fn part(&self, batch: usize, groups: usize, channels: usize, rows: &Range<usize>) -> Result<(Problem, Range<usize>)> {
-        let geometry = self.geometry;
-        let inputs = groups * geometry.group_in() as usize;
-        let layer = match self.problem.layer {
-            Layer::Conv(desc) => Layer::Conv(ConvDesc { in_channels: inputs, out_channels: groups * channels, groups, ..desc }),
-            // Positions are numbered when they are moved to their place.
-            Layer::Pool(desc) => Layer::Pool(PoolDesc {
-                kind: match desc.kind {
-                    PoolKind::Max { indices: Some(_) } => PoolKind::Max { indices: Some(IndexOrder::Plane) },
-                    kind => kind,
-                },
-                ..desc
-            }),
+        let piece = part::Piece {
+            plan: &plan,
+            weights: split.weights.len() - 1,
+            inputs: cut.inputs(geometry),
+            outputs: cut.outputs(geometry),
+            items: cut.items,
+            input_rows: cut.input_rows,
+            rows: cut.rows,
+            row_axis: cutting.row_axis(),
+            indices: cutting.indices(),
         };
-        let mut shape = self.problem.input.shape().to_vec();
-        (shape[0], shape[1]) = (batch, inputs);
-        let input = TensorDesc::new(&shape, self.problem.input.dtype()).with_layout(self.problem.input.layout());
-        let problem = Problem { layer, input };
-        let whole = Geometry::new(&problem)?;
-        let first = 3 - geometry.rank;
-        let outputs: Vec<Range<usize>> =
-            (first..3).map(|axis| if axis == self.row_axis() { rows.clone() } else { 0..whole.output[axis] as usize }).collect();
-        let section = section(&problem, &whole, &outputs)?;
-        let input_rows = section.input[self.row_axis() - first].clone();
-        Ok((section.problem, input_rows))
+        assembly.add(&piece)?;
+        split.parts.push(cut.problem);
+        if plans.last().is_none_or(|last| *last != plan) {
+            plans.push(plan);
+        }
     }
+    let (steps, bindings, workspace) = assembly.finish();
+    split.steps = bindings;
+    Ok((split, steps, workspace))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn block_sizes_shrink_to_one() {
-        assert!(sizes(1).is_empty());
-        assert_eq!(sizes(2), [1]);
-        assert_eq!(sizes(10), [5, 4, 3, 2, 1]);
-        assert!(sizes(1_000_000).len() < 40);
-    }
 
     #[test]
     fn the_first_axis_that_makes_parts_fit_is_the_one_that_is_split() {

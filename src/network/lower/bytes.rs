@@ -8,14 +8,14 @@
 use std::sync::Arc;
 
 use super::Lowering;
+use super::byte_parts::ByteWeights;
 use super::layers::{Convolution, Numbers};
-use super::slices::Items;
 use crate::desc::ConvDesc;
 use crate::error::Result;
 use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, matmul_operands};
 use crate::graph::{Node, Op};
 use crate::network::program::DeviceId;
-use crate::operation::{Gather, Operation, PackBytes, byte_terms};
+use crate::operation::PackBytes;
 use crate::problem::Problem;
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::{ElementType, Value};
@@ -196,38 +196,23 @@ impl Lowering<'_> {
             None => Some(vec![0]),
             Some((_, zeros)) => zeros.as_ref().map(|zeros| zeros.to_i64()),
         };
-        let (panels, terms) = match (&weights.constant, known) {
+        let own = match (&weights.constant, known) {
             (Some(value), Some(zeros)) => {
                 let (packed, sums) = of_weights.on_host(&value.to_i64());
                 let zeros = zeros.iter().map(|&zero| zero as i32 - weights.shift).cycle();
-                let terms: Vec<i32> = sums.into_iter().zip(zeros).flat_map(|(sum, zero)| [sum, zero]).collect();
-                (self.words_table(&product.panels(&packed, 0)), self.words_table(&terms))
+                let terms = sums.into_iter().zip(zeros).flat_map(|(sum, zero)| [sum, zero]).collect();
+                ByteWeights::Known { words: packed, terms }
             }
             _ => {
                 let none = self.words_table(&[0]);
                 let packed = self.pack_bytes(of_weights, weights.device, none)?;
                 let zeros = self.shifted_zeros(weights)?;
-                let filter = of_weights.words() * of_weights.inner;
-                let count = self.shape(zeros).iter().product();
-                let terms = byte_terms(of_weights.outer, filter, count, self.engine.limits())?;
-                let of_filters = self.temp(&[of_weights.outer, 2], DType::I32);
-                self.operation(terms, &[packed, zeros], of_filters);
-                let order: Vec<i32> = (0..of_weights.count() as i32).collect();
-                let order = product.panels(&order, -1);
-                let indices = self.words_table(&order);
-                let (size, dtype) = (of_weights.count(), DType::I32);
-                let gather = Gather { dtype, outer: 1, size, inner: 1, indices: order.len(), zeros: true };
-                let panels = self.temp(&[order.len()], dtype);
-                self.gathered(&gather, [packed, indices], Some(&order), panels)?;
-                (panels, of_filters)
+                let terms = self.terms([packed, zeros], of_weights.outer, of_weights.words() * of_weights.inner)?;
+                ByteWeights::Computed { words: packed, terms }
             }
         };
         let output = self.temp(&product.output_shape(), DType::I32);
-        let limits = *self.engine.limits();
-        let items = Items { outer: shape[0], own: &[words], shared: &[panels, zero, terms] };
-        self.by_items(&items, output, |count| {
-            Ok(Operation::of_layer(product.step(count, &limits)?, product.nanoseconds(count, &limits)))
-        })?;
+        self.byte_steps(&product, &own, [words, zero, output])?;
         Ok(output)
     }
 
@@ -243,22 +228,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn pack_bytes(&mut self, pack: &PackBytes, from: DeviceId, fill: DeviceId) -> Result<DeviceId> {
-        let words = self.temp(&[pack.count()], DType::I32);
-        let (dtype, limits) = (self.dtype(from), *self.engine.limits());
-        // Columns of a matrix lie among each other.
-        let elements: usize = self.shape(from).iter().product();
-        if pack.strides[0] * pack.outer != elements {
-            self.operation(pack.operation(dtype, &limits)?, &[from, fill], words);
-            return Ok(words);
-        }
-        self.by_items(&Items { outer: pack.outer, own: &[from], shared: &[fill] }, words, |outer| {
-            PackBytes { outer, ..*pack }.operation(dtype, &limits)
-        })?;
-        Ok(words)
-    }
-
-    fn words_table(&mut self, words: &[i32]) -> DeviceId {
+    pub(super) fn words_table(&mut self, words: &[i32]) -> DeviceId {
         self.table(&[words.len()], DType::I32, bytemuck::cast_slice(words).to_vec())
     }
 

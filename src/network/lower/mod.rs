@@ -1,6 +1,8 @@
 //! From the nodes of a bound graph to steps on a device. What no kernel here computes becomes a step of the host, by the graph's own
 //! reference; such steps are listed by `explain`.
 
+mod blocks;
+mod byte_parts;
 mod bytes;
 mod deformed;
 mod indexed;
