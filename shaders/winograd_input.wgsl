@@ -1,7 +1,7 @@
 // The first step of a Winograd convolution: each invocation transforms one tile of one channel, V = B^T d B.
 // Neighbouring tiles overlap by two inputs; a tile gives OUT_Y x OUT_X outputs.
 // Expects Elem, g, layout.wgsl, winograd_tile.wgsl, source(), inside(), OUT_*, ALPHA_* (inputs of a tile on an axis), transform_input() for x,
-// transform_input_y(), workgroup_index(), WORKGROUP.
+// transform_input_y(), component(), which may scale and round, workgroup_index(), WORKGROUP.
 // input: [batch, in_channels, z, y, x] in the order of its layout,
 // transformed: [batch, ALPHA_Y * ALPHA_X, in_channels, z, rows or tiles of y, tiles of x].
 
@@ -43,7 +43,7 @@ fn main(
         }
         values = transform_input(values);
         for (var c = 0; c < ALPHA_X; c += 1) {
-            transformed[component_at(tile, r * ALPHA_X + c, g.in_channels)] = values[c];
+            transformed[component_at(tile, r * ALPHA_X + c, g.in_channels)] = component(values[c]);
         }
     }
 }

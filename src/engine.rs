@@ -28,7 +28,8 @@ pub struct EngineDesc {
     /// How exact results must be.
     pub precision: Precision,
     /// Whether layers in f16 may be multiplied as cooperative matrices, with sums in f32, where the adapter has them (tensor cores). They
-    /// are an experiment of wgpu's, and no GPU has run the kernels here yet: so they must be asked for.
+    /// are an experiment of wgpu's, and no GPU has run the kernels here yet: so they must be asked for. Winograd's transformed inputs and
+    /// weights are rounded to f16 then, an error of about that of rounding results to f16.
     pub cooperative_matrix: bool,
     /// Bytes of workspace that one layer may ask for; an algorithm that needs more is refused. `None` is 256 MiB.
     pub workspace_bytes: Option<u64>,

@@ -35,7 +35,7 @@ pub(crate) const SUBMISSION: Duration = Duration::from_millis(200);
 /// How exact results must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Precision {
-    /// As exact as sums in f32 are.
+    /// As exact as sums in f32 are; where cooperative matrices are asked for, as results in f16 are.
     #[default]
     Exact,
     /// Kernels that are about ten times less exact than that, such as Winograd's `F(4, 3)`, may be chosen too.

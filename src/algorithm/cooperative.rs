@@ -6,7 +6,8 @@
 //! them; sums go through workgroup memory to the epilogue.
 //!
 //! Only layers in f16 are taken: rounding f32 to f16 would be another layer. The size of the matrices is the device's, and a subgroup
-//! of another size than the kernel was written for would leave a part of the result out: both are checked.
+//! of another size than the kernel was written for would leave a part of the result out: both are checked. [Winograd's](super::winograd)
+//! product takes them too.
 
 use std::fmt::{self, Write as _};
 
@@ -86,8 +87,8 @@ impl CoopTile {
     }
 
     /// Whether the layer is one for cooperative matrices, on the device that the tile was made for.
-    pub(super) fn supports(&self, product: &Product, limits: &DeviceLimits) -> Result<(), String> {
-        supports(product, limits)?;
+    pub(super) fn supports(&self, dtype: DType, limits: &DeviceLimits) -> Result<(), String> {
+        supports(dtype, limits)?;
         let own = (Some(self.size), Some(self.lanes));
         if own == (limits.cooperative_matrix, limits.subgroup) {
             return Ok(());
@@ -100,22 +101,22 @@ impl CoopTile {
 }
 
 /// Why no kernel of this file takes a layer on a device.
-fn supports(product: &Product, limits: &DeviceLimits) -> Result<(), String> {
+fn supports(dtype: DType, limits: &DeviceLimits) -> Result<(), String> {
     if limits.cooperative_matrix.is_none() {
         return Err("the device has no cooperative matrices of f16 with sums in f32, or they were not asked for".into());
     }
     if limits.subgroup.is_none() {
         return Err("the device does not give every kernel the same, known subgroup size".into());
     }
-    if product.dtype != DType::F16 {
-        return Err(format!("cooperative matrices multiply f16, and the layer is in {}", product.dtype));
+    if dtype != DType::F16 {
+        return Err(format!("cooperative matrices multiply f16, and the layer is in {dtype}"));
     }
     Ok(())
 }
 
 /// The tiles that fit a device, the cheapest first.
 pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Result<Vec<(Operations, CoopTile)>, String> {
-    supports(product, limits)?;
+    supports(product.dtype, limits)?;
     let (Some(size), Some(lanes)) = (limits.cooperative_matrix, limits.subgroup) else { return Ok(Vec::new()) };
     let tile = |&[m, n, k]: &[u32; 3]| {
         CoopTile::from_numbers(&[SUBGROUPS[0] * m * size, SUBGROUPS[1] * n * size, k * size, size, lanes])

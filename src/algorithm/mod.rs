@@ -24,6 +24,8 @@ mod strip;
 mod subgroup;
 mod tolerance;
 mod winograd;
+mod winograd_tile;
+mod winograd_weights;
 
 use std::fmt;
 use std::str::FromStr;
@@ -39,7 +41,7 @@ pub use pool_patch::PoolTile;
 pub use split::{Split, SplitAxis};
 pub use subgroup::SubgroupTile;
 pub use tolerance::Tolerance;
-pub use winograd::{ProductTile, WinogradTile};
+pub use winograd_tile::{ProductTile, WinogradTile};
 
 use crate::desc::Epilogue;
 use crate::error::{Error, Result};
@@ -313,8 +315,8 @@ impl Algorithm {
             Algorithm::SubgroupGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
             Algorithm::SubgroupMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
             Algorithm::SubgroupStrip(tile) => strip::supports_tile(context, tile),
-            Algorithm::CoopGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
-            Algorithm::CoopMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
+            Algorithm::CoopGemm(tile) => tile.supports(Product::new(context, Operands::Implicit)?.dtype, context.limits),
+            Algorithm::CoopMatmul(tile) => tile.supports(Product::new(context, Operands::Plain)?.dtype, context.limits),
             Algorithm::Winograd(tile) => winograd::supports_tile(context, tile),
             Algorithm::Depthwise(_) => depthwise::supports(context),
             Algorithm::PoolPatch(_) => pool_patch::supports(context),

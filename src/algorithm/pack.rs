@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 
 use super::plan::Packing;
-use super::winograd;
+use super::winograd_weights::transform_weights;
 use crate::geometry::Geometry;
 
 /// Lays out weights that are in the user's order.
 pub(super) fn pack(geometry: &Geometry, packing: Packing, weights: &[f32]) -> Vec<f32> {
     match packing {
-        Packing::Winograd { outputs, components, taps, block_m, block_k } => {
+        Packing::Winograd { dtype, outputs, components, taps, block_m, block_k } => {
             let mut matrices = matrices(geometry, block_m, block_k);
             (matrices.groups, matrices.taps) = (matrices.groups * components as usize, taps as usize);
-            matrices.panels(&winograd::transform_weights(geometry, outputs, &rows(geometry, weights)), 0.0)
+            matrices.panels(&transform_weights(geometry, outputs, dtype, &rows(geometry, weights)), 0.0)
         }
         _ => order(geometry, packing, weights, 0.0),
     }

@@ -59,9 +59,11 @@ pub enum Packing {
         /// Rows of a channel: its x taps, and what pads them.
         rows: u32,
     },
-    /// Panels of transformed filters, `[component, group, block of m, tap, block of k][block_k, block_m]`, in f32 whatever the layer's
-    /// type.
+    /// Panels of transformed filters, `[component, group, block of m, tap, block of k][block_k, block_m]`.
     Winograd {
+        /// The type of the transformed filters: f32 whatever the layer's type, or f16, where they are twice as large for each transformed
+        /// axis, and the transformed inputs half as large.
+        dtype: DType,
         /// Outputs of a tile on a transformed axis.
         outputs: u32,
         /// Components of a tile.
@@ -174,7 +176,7 @@ impl Plan {
 
     /// The type of the packed weights.
     pub fn packed_dtype(&self) -> DType {
-        if matches!(self.packing, Packing::Winograd { .. }) { DType::F32 } else { self.problem.input.dtype() }
+        if let Packing::Winograd { dtype, .. } = self.packing { dtype } else { self.problem.input.dtype() }
     }
 
     /// What the layer asks for, whatever the algorithm.

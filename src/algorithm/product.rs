@@ -20,8 +20,10 @@ pub(super) struct Product {
     pub geometry: Geometry,
     /// How `B` is addressed.
     pub operands: Operands,
-    /// The elements of all three.
+    /// The elements of `A` and `B`.
     pub dtype: DType,
+    /// The elements of `C`.
+    pub result: DType,
     /// Whether sizes are constants.
     pub mode: GeometryMode,
     /// What is done to the sums.
@@ -42,6 +44,7 @@ impl Product {
             geometry: operands.geometry(context.geometry)?,
             operands,
             dtype: context.dtype(),
+            result: context.dtype(),
             mode: context.mode,
             epilogue: desc.epilogue,
             input: Slot::Input,
@@ -123,13 +126,15 @@ impl Product {
 
     /// A kernel with the operands and everything around them; the loop is still to be added.
     pub fn kernel(&self, label: String, invocations: u32, blocks: Blocks, loads: Loads) -> Kernel {
-        let kernel = self.with_blocks(Kernel::new(label, self.dtype, invocations), blocks);
+        let kernel = self.with_blocks(Kernel::new(label, self.result, invocations), blocks);
         let kernel = match loads {
             Loads::One => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
             Loads::Four => kernel
                 .binding("input", vectors(self.dtype), self.input)
                 .fragment(include_str!("../../shaders/lib/operand_4.wgsl")),
-            Loads::Half => kernel.input(self.input).fragment(include_str!("../../shaders/lib/half_operand.wgsl")),
+            Loads::Half => {
+                kernel.input_of("array<f16>", self.input).fragment(include_str!("../../shaders/lib/half_operand.wgsl"))
+            }
         };
         let kernel = match loads {
             Loads::Half => kernel.binding("weights", "array<f16>", Slot::Weights),

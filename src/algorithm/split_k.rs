@@ -123,8 +123,8 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, step: Step, split_
     if split_k == 1 {
         return Ok(vec![step]);
     }
-    let label = format!("split_k {} {split_k}", product.dtype);
-    let kernel = Kernel::new(label, product.dtype, WORKGROUP)
+    let label = format!("split_k {} {split_k}", product.result);
+    let kernel = Kernel::new(label, product.result, WORKGROUP)
         .binding("partial", "array<f32>", Slot::Workspace(product.slices))
         .with_geometry(&product.geometry, product.mode)
         .with_epilogue(&product.epilogue, product.output)

@@ -46,10 +46,8 @@ impl Algorithm {
             Algorithm::PoolPatch(_) | Algorithm::Pool | Algorithm::PoolTree => {
                 Tolerance { sum: (terms + 64.0) * EPSILON, relative: relative + 4.0 * pointwise, absolute, shared: false }
             }
-            // The transforms multiply errors by the products of their norms. Measured: 2e-7 and 3e-6 of the largest sum.
             Algorithm::Winograd(tile) => {
-                let growth = if tile.is_exact() { 8.0 } else { 128.0 };
-                let sum = growth * terms * EPSILON;
+                let sum = tile.error(geometry, terms, EPSILON);
                 Tolerance { sum, relative: relative + pointwise, absolute: absolute + 4e-7, shared: true }
             }
             // Products of f16 are exact in f32. Tensor cores cut their sums off instead of rounding them, and the terms of a matrix at the

@@ -9,13 +9,12 @@
 //!
 //! Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015). The weights are transformed in f64.
 
-use std::fmt;
-
 use super::cost::{Operations, cheapest_first};
 use super::patch::Overlap;
 use super::plan::{Packing, Step, fold};
 use super::product::{Operands, Product};
-use super::{Context, GemmTile, Parts, SubgroupTile, gemm, subgroup};
+use super::winograd_weights::scale;
+use super::{Context, Parts, ProductTile, WinogradTile, cooperative, gemm, subgroup};
 use crate::desc::Epilogue;
 use crate::error::Result;
 use crate::geometry::Geometry;
@@ -25,44 +24,8 @@ use crate::limits::Precision;
 use crate::problem::Layer;
 use crate::tensor_desc::{DType, MAX_ELEMENTS};
 
-/// How a Winograd convolution is tiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct WinogradTile {
-    /// Outputs of a tile on each transformed axis, the `m` of `F(m, 3)`: 2 or 4.
-    pub outputs: u32,
-    /// The tile of the matrix product between the transforms.
-    pub product: ProductTile,
-}
-
-/// The tile of a matrix product, and with it its loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ProductTile {
-    /// Through workgroup memory.
-    Workgroup(GemmTile),
-    /// Through subgroup broadcasts.
-    Subgroup(SubgroupTile),
-}
-
-impl ProductTile {
-    /// Output channels and input channels of a panel of weights.
-    pub(super) fn panel(&self, geometry: &Geometry) -> [u32; 2] {
-        match self {
-            ProductTile::Workgroup(tile) => tile.panel(),
-            ProductTile::Subgroup(tile) => [tile.block_m, tile.block_k(geometry)],
-        }
-    }
-
-    /// Slices of the product's sums.
-    pub(super) fn split_k(&self) -> u32 {
-        match self {
-            ProductTile::Workgroup(tile) => tile.split_k,
-            ProductTile::Subgroup(tile) => tile.split_k,
-        }
-    }
-}
-
 /// Taps of the kernels.
-const TAPS: u32 = 3;
+pub(super) const TAPS: u32 = 3;
 
 /// Invocations of a workgroup of the transforms.
 const WORKGROUP: u32 = 64;
@@ -70,35 +33,6 @@ const WORKGROUP: u32 = 64;
 /// The buffers between the steps: the transformed input, and the products.
 const TRANSFORMED: Slot = Slot::Workspace(0);
 const PRODUCTS: Slot = Slot::Workspace(1);
-
-impl fmt::Display for WinogradTile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.product {
-            ProductTile::Workgroup(tile) => write!(f, "{},gemm,{tile}", self.outputs),
-            ProductTile::Subgroup(tile) => write!(f, "{},subgroup,{tile}", self.outputs),
-        }
-    }
-}
-
-impl WinogradTile {
-    /// Parses what `Display` prints.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (outputs, rest) = text.split_once(',')?;
-        let (name, tile) = rest.split_once(',')?;
-        let product = match name {
-            "gemm" => ProductTile::Workgroup(GemmTile::parse(tile)?),
-            "subgroup" => ProductTile::Subgroup(SubgroupTile::parse(tile)?),
-            _ => return None,
-        };
-        let outputs = outputs.parse().ok().filter(|outputs| [2, 4].contains(outputs))?;
-        Some(Self { outputs, product })
-    }
-
-    /// Whether sums of integers come out exact: the transforms of `F(2, 3)` only add and halve.
-    pub(super) fn is_exact(&self) -> bool {
-        self.outputs == 2
-    }
-}
 
 /// The tiling of a layer: x is transformed, and y where it can be; what is left of the kernel the product sums, as taps.
 struct Tiling {
@@ -148,8 +82,9 @@ impl Tiling {
         [input, output, output.saturating_mul(slices)]
     }
 
-    /// The product: each component is a group of channels of its own. Called for workspaces whose elements can be counted only.
-    fn product(&self, context: &Context) -> Product {
+    /// The product of operands of this type: each component is a group of channels of its own. Called for workspaces whose elements can
+    /// be counted only.
+    fn product(&self, context: &Context, dtype: DType) -> Product {
         let (geometry, components) = (context.geometry, self.components());
         let kept_y = self.alpha[0] == 1;
         let kept = |values: [u32; 3]| [values[0], if kept_y { values[1] } else { 1 }, 1];
@@ -178,7 +113,8 @@ impl Tiling {
         Product {
             geometry: product,
             operands: if plain { Operands::Plain } else { Operands::Implicit },
-            dtype: DType::F32,
+            dtype,
+            result: DType::F32,
             mode: context.mode,
             epilogue: Epilogue::default(),
             input: TRANSFORMED,
@@ -189,13 +125,18 @@ impl Tiling {
 }
 
 /// Whether an axis has three taps at stride 1, whatever their distance.
-fn is_filtered(geometry: &Geometry, axis: usize) -> bool {
+pub(super) fn is_filtered(geometry: &Geometry, axis: usize) -> bool {
     geometry.kernel[axis] == TAPS && geometry.stride[axis] == 1
 }
 
+/// Axes that are transformed, of a layer that has a Winograd form.
+pub(super) fn filtered_axes(geometry: &Geometry) -> u32 {
+    1 + u32::from(is_filtered(geometry, 1))
+}
+
 /// Taps of a kernel that the product sums, and not the transforms.
-fn product_taps(geometry: &Geometry) -> u64 {
-    geometry.taps() / u64::from(TAPS * if is_filtered(geometry, 1) { TAPS } else { 1 })
+pub(super) fn product_taps(geometry: &Geometry) -> u64 {
+    geometry.taps() / u64::from(TAPS.pow(filtered_axes(geometry)))
 }
 
 /// Why the layer has no Winograd form at all.
@@ -217,14 +158,19 @@ pub(super) fn supports_tile(context: &Context, tile: &WinogradTile) -> Result<()
     if tile.outputs == 4 && context.limits.precision != Precision::Fast {
         return Err("F(4, 3) is ten times less exact than other kernels, which Precision::Exact does not allow".into());
     }
-    if let ProductTile::Subgroup(tile) = &tile.product {
-        tile.check_lanes(context.limits)?;
+    match &tile.product {
+        ProductTile::Workgroup(_) => {}
+        ProductTile::Subgroup(product) => product.check_lanes(context.limits)?,
+        ProductTile::Cooperative(_) if tile.outputs != 2 => {
+            return Err("the transforms of F(4, 3) lose more than f16 has".into());
+        }
+        ProductTile::Cooperative(product) => product.supports(context.dtype(), context.limits)?,
     }
     let workspace = Tiling::new(context.geometry, tile.outputs).workspace(context.geometry, tile.product.split_k());
     if workspace.iter().any(|&elements| elements > MAX_ELEMENTS as u64) {
         return Err(format!("the workspace would have {workspace:?} elements, more than kernels can index"));
     }
-    let bytes = 4 * workspace.iter().sum::<u64>();
+    let bytes = workspace_bytes(&workspace, tile).iter().sum::<u64>();
     if bytes > context.limits.workspace_bytes {
         return Err(format!("the workspace would have {bytes} bytes, more than the {} allowed", context.limits.workspace_bytes));
     }
@@ -241,13 +187,16 @@ pub(super) fn tiles(context: &Context) -> Result<Vec<(Operations, WinogradTile)>
             reason = "the workspace would have more elements than kernels can index".into();
             continue;
         }
-        let product = tiling.product(context);
+        let product = tiling.product(context, DType::F32);
         let transforms = transform_cost(context, &tiling);
+        let cooperative = cooperative::tiles(&tiling.product(context, context.dtype()), context.limits).unwrap_or_default();
+        let cooperative =
+            cooperative.into_iter().filter(|_| outputs == 2).take(2).map(|(cost, tile)| (cost, ProductTile::Cooperative(tile)));
         let subgroup =
             subgroup::tiles(&product, context.limits).into_iter().take(2).map(|(cost, tile)| (cost, ProductTile::Subgroup(tile)));
         let gemm =
             gemm::tiles(&product, context.limits).into_iter().take(2).map(|(cost, tile)| (cost, ProductTile::Workgroup(tile)));
-        for (cost, product) in subgroup.chain(gemm) {
+        for (cost, product) in cooperative.chain(subgroup).chain(gemm) {
             let tile = WinogradTile { outputs, product };
             match supports_tile(context, &tile) {
                 Ok(()) => tiles.push((cost + transforms, tile)),
@@ -273,17 +222,20 @@ fn transform_cost(context: &Context, tiling: &Tiling) -> Operations {
 
 pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
     let tiling = Tiling::new(context.geometry, tile.outputs);
-    let product = tiling.product(context);
+    let dtype = tile.product.dtype();
+    let product = tiling.product(context, dtype);
     let limits = context.limits;
     let product_steps = match &tile.product {
         ProductTile::Workgroup(tile) => gemm::steps(&product, limits, tile)?,
         ProductTile::Subgroup(tile) => subgroup::steps(&product, limits, tile)?,
+        ProductTile::Cooperative(tile) => vec![cooperative::step(&product, limits, tile)?],
     };
     let [block_m, block_k] = tile.product.panel(&product.geometry);
     let input = transform(context, &tiling, "input")
         .binding("input", "array<Elem>", Slot::Input)
-        .written("transformed", "array<f32>", TRANSFORMED)
+        .written("transformed", if dtype == DType::F16 { "array<f16>" } else { "array<f32>" }, TRANSFORMED)
         .with_geometry(context.geometry, context.mode)
+        .fragment(component(dtype, scale(context.geometry, dtype)))
         .fragment(include_str!("../../shaders/winograd_input.wgsl"));
     let output = transform(context, &tiling, "output")
         .binding("products", "array<f32>", PRODUCTS)
@@ -299,14 +251,27 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
     Ok(Parts {
         steps,
         packing: Packing::Winograd {
+            dtype,
             outputs: tile.outputs,
             components: tiling.components(),
             taps: product_taps(context.geometry) as u32, // a divisor of taps that fit
             block_m,
             block_k,
         },
-        workspace: workspace.into_iter().filter(|&elements| elements > 0).map(|elements| 4 * elements).collect(),
+        workspace: workspace_bytes(&workspace, tile).into_iter().filter(|&bytes| bytes > 0).collect(),
     })
+}
+
+/// Bytes of so many elements of the workspace's buffers.
+fn workspace_bytes(elements: &[u64; 3], tile: &WinogradTile) -> [u64; 3] {
+    let [input, products, slices] = *elements;
+    [input * tile.product.dtype().bytes() as u64, 4 * products, 4 * slices]
+}
+
+/// The function that makes a component of a transformed input an element of the product's operand.
+fn component(dtype: DType, scale: f64) -> String {
+    let value = if scale == 1.0 { "value".into() } else { format!("value * {:?}", 1.0 / scale) };
+    format!("fn component(value: f32) -> {dtype} {{\n    return {dtype}({value});\n}}")
 }
 
 /// The beginning of a transform's kernel: sizes, and the transforms of one axis.
@@ -334,52 +299,10 @@ fn transform(context: &Context, tiling: &Tiling, name: &str) -> Kernel {
         .fragment(along_y("transform_output", out_y))
 }
 
-/// `G` of `F(2, 3)` and `F(4, 3)`: what a kernel of three taps is on each component.
-fn filter_transform(outputs: u32) -> &'static [[f64; 3]] {
-    const F2: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-    const F4: [[f64; 3]; 6] = [
-        [1.0 / 4.0, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
-    if outputs == 2 { &F2 } else { &F4 }
-}
-
-/// `G g G^T` of every filter: `[component, out_channels, group_in, other taps]` from `[out_channels, group_in, taps]`.
-pub(super) fn transform_weights(geometry: &Geometry, outputs: u32, rows: &[f32]) -> Vec<f32> {
-    let g = filter_transform(outputs);
-    let single = [[1.0, 0.0, 0.0]]; // an axis that is not transformed has one component
-    let along_y: &[[f64; 3]] = if is_filtered(geometry, 1) { g } else { &single };
-    let filter = (geometry.taps() / product_taps(geometry)) as usize;
-    let components = along_y.iter().flat_map(|y| g.iter().map(move |x| (y, x)));
-    let transformed = components.flat_map(|(y, x)| {
-        rows.chunks_exact(filter).map(move |filter| {
-            let product = |(tap, &w): (usize, &f32)| f64::from(w) * y[tap / TAPS as usize] * x[tap % TAPS as usize];
-            filter.iter().enumerate().map(product).sum::<f64>() as f32
-        })
-    });
-    transformed.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{DeviceLimits, Problem};
-
-    #[test]
-    fn the_corners_of_a_transformed_kernel_are_its_scaled_corners() {
-        let problem: Problem = "conv 1x1x8x8 o1 k3x3 f32".parse().unwrap();
-        let geometry = Geometry::new(&problem).unwrap();
-        let kernel: Vec<f32> = (1..=9).map(|v| v as f32).collect();
-        let two = transform_weights(&geometry, 2, &kernel);
-        assert_eq!(two.len(), 16);
-        assert_eq!((two[0], two[3], two[12], two[15]), (1.0, 3.0, 7.0, 9.0));
-        let four = transform_weights(&geometry, 4, &kernel);
-        assert_eq!((four.len(), four[0], four[35]), (36, 1.0 / 16.0, 9.0));
-    }
 
     #[test]
     fn less_exact_tiles_are_offered_only_where_precision_allows_them() {

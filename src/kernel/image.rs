@@ -19,7 +19,12 @@ const TEXTURE: &str = "texture_2d<f32>";
 impl Kernel {
     /// A convolution's input, and `load_input(index)` that reads an element of it.
     pub(crate) fn input(self, slot: Slot) -> Self {
-        self.binding("input", "array<Elem>", slot).fragment(INPUT_BUFFER)
+        self.input_of("array<Elem>", slot)
+    }
+
+    /// [`input`](Self::input) of an array of other elements than the output's.
+    pub(crate) fn input_of(self, ty: &'static str, slot: Slot) -> Self {
+        self.binding("input", ty, slot).fragment(INPUT_BUFFER)
     }
 
     /// A picture, and `texel_value(x, y, channel)` that reads an element of the tensor that it is.
