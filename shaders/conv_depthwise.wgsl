@@ -1,7 +1,7 @@
 // What a depthwise convolution (one input channel to a group, any number of output channels for it) does around its sums: inputs found
-// and loaded, outputs finished. The walk over the rows of a patch is written out by src/algorithm/depthwise.rs.
+// and loaded, rows of outputs found. The walk over the rows of a patch is written out by src/algorithm/depthwise.rs.
 // Where channels are last an invocation may do CHANNELS = 4 of them at once: Lanes is f32, or vec4<f32>.
-// Expects g, Lanes, input_lanes(), weight_lanes(), store_lanes(), layout.wgsl, source(), inside().
+// Expects g, Lanes, input_lanes(), weight_lanes(), layout.wgsl, source(), inside().
 // input and output: [batch, channels, z, y, x] in the order of their layouts, weights: [out_channels, taps].
 
 // The first input of a row that a patch sees, or -1 where the row is outside.
@@ -25,10 +25,4 @@ fn weight_at(channel: i32, tap: i32) -> Lanes {
 // The first output of a row.
 fn output_row(place: Place, y: i32) -> i32 {
     return output_start(place.item, place.channel) + (place.at.x * g.output.y + y) * g.output.z * output_step();
-}
-
-fn finish(sum: Lanes, channel: i32, row: i32, x: i32) {
-    if (x < g.output.z) {
-        store_lanes(sum, channel, row + x * output_step());
-    }
 }

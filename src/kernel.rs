@@ -4,15 +4,16 @@
 //! There is no template language: variation is a constant, another fragment, or the few lines written here.
 //! Bindings are declared from the same list that the engine binds, so the two cannot disagree.
 
+mod epilogue;
 mod image;
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
+pub(crate) use epilogue::activation_text;
 pub(crate) use image::TargetShape;
 
-use crate::activation::Activation;
-use crate::desc::{Epilogue, PaddingMode, Residual};
+use crate::desc::PaddingMode;
 use crate::geometry::{Geometry, gcd};
 use crate::image::ImageFormat;
 use crate::layout::Layout;
@@ -215,39 +216,6 @@ impl Kernel {
         self.fragment(include_str!("../shaders/lib/source.wgsl"))
     }
 
-    /// Adds `store(sum, channel, index)`, which finishes a sum and writes it, and the bindings that it needs.
-    pub(crate) fn with_epilogue(mut self, epilogue: &Epilogue, output: Slot) -> Self {
-        let mut lines = String::new();
-        let mut line = |text: &str| {
-            let _ = writeln!(lines, "    {text}"); // writing to a String cannot fail
-        };
-        if epilogue.bias {
-            self = self.binding("bias", "array<f32>", Slot::Bias);
-            line("value += bias[channel];");
-        }
-        if epilogue.residual != Residual::None {
-            self = self.binding("residual", "array<Elem>", Slot::Residual);
-        }
-        if epilogue.residual == Residual::BeforeActivation {
-            line("value += f32(residual[index]);");
-        }
-        for call in activation_calls(&epilogue.activation) {
-            line(&format!("value = {call};"));
-        }
-        if epilogue.activation == Activation::Prelu {
-            self = self.binding("slope", "array<f32>", Slot::Slope);
-        }
-        if epilogue.residual == Residual::AfterActivation {
-            line("value += f32(residual[index]);");
-        }
-        self = self.written("output", "array<Elem>", output);
-        let unused = if epilogue.bias || epilogue.activation == Activation::Prelu { "" } else { "    _ = channel;\n" };
-        self.fragment(include_str!("../shaders/lib/activations.wgsl")).fragment(format!(
-            "fn store(sum: f32, channel: i32, index: i32) {{\n    var value = sum;\n{unused}{lines}    {OUTPUT_BUFFER}\n}}\n",
-            OUTPUT_BUFFER = image::OUTPUT_BUFFER
-        ))
-    }
-
     /// The WGSL text.
     pub fn wgsl(&self) -> String {
         let mut text = String::new();
@@ -290,32 +258,6 @@ pub(crate) fn vectors(dtype: DType) -> &'static str {
 /// A number as a WGSL literal of type f32 with the same bits.
 fn float(value: f32) -> String {
     format!("{value:e}f")
-}
-
-/// An activation of an argument as one WGSL expression.
-pub(crate) fn activation_text(activation: &Activation, argument: &str) -> String {
-    activation_calls(activation).into_iter().fold(argument.to_string(), |inner, call| call.replacen("value", &inner, 1))
-}
-
-/// The calls of `shaders/lib/activations.wgsl` that make an activation of `value`.
-fn activation_calls(activation: &Activation) -> Vec<String> {
-    let call = |name: &str, parameters: &[f32]| {
-        let list: String = parameters.iter().map(|&parameter| format!(", {}", float(parameter))).collect();
-        vec![format!("{name}(value{list})")]
-    };
-    match *activation {
-        Activation::Identity => Vec::new(),
-        Activation::Relu6 => [call("relu", &[]), call("at_most", &[6.0])].concat(),
-        // An open side has no call: WGSL has no literal for infinity.
-        Activation::Clamp { min, max } => {
-            let low = if min == f32::NEG_INFINITY { Vec::new() } else { call("at_least", &[min.clamp(f32::MIN, f32::MAX)]) };
-            let high = if max == f32::INFINITY { Vec::new() } else { call("at_most", &[max.clamp(f32::MIN, f32::MAX)]) };
-            [low, high].concat()
-        }
-        Activation::Prelu => vec!["leaky_relu(value, slope[channel])".into()],
-        Activation::Tanh => call("safe_tanh", &[]),
-        _ => call(activation.name(), &activation.parameters()),
-    }
 }
 
 /// A [`Geometry`] as kernels see it; mirrors `Geometry` of `shaders/lib/geometry.wgsl` field by field.

@@ -1,4 +1,4 @@
-// One channel of an invocation. Expects load_input(), weights, store().
+// One channel of an invocation. Expects load_input(), weights.
 
 alias Lanes = f32;
 
@@ -8,8 +8,4 @@ fn input_lanes(index: i32) -> f32 {
 
 fn weight_lanes(index: i32) -> f32 {
     return f32(weights[index]);
-}
-
-fn store_lanes(sum: f32, channel: i32, index: i32) {
-    store(sum, channel, index);
 }

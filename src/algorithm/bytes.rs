@@ -248,7 +248,7 @@ fn step(product: &Product, limits: &DeviceLimits, tile: &Loop, centred: bool) ->
         Loop::Subgroup(tile) => {
             let label = format!("{name}_subgroup_bytes {tile}");
             let kernel = kernel(product, label, tile.invocations(), tile.blocks(product), centred);
-            subgroup::looped(kernel, product, limits, tile, &Reads::One)
+            subgroup::looped(kernel, product, limits, tile, &Reads::One, false)
         }
     }
 }

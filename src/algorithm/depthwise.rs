@@ -44,7 +44,7 @@ const MAX_LOADS: u64 = 256;
 /// The most columns of a patch of four channels: its sums, inputs and weights stay in registers.
 const MAX_COLUMNS: u32 = 4;
 
-const TILES: [[u32; 2]; 10] = [[1, 1], [1, 4], [2, 2], [4, 4], [7, 4], [7, 7], [14, 4], [14, 7], [28, 4], [28, 8]];
+const TILES: [[u32; 2]; 11] = [[1, 1], [1, 4], [2, 2], [4, 4], [7, 4], [7, 7], [14, 4], [14, 7], [14, 8], [28, 4], [28, 8]];
 
 impl fmt::Display for DepthwiseTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,6 +125,14 @@ fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
     planes * blocks(1, tile.y) * blocks(2, tile.x) / u64::from(tile.channels)
 }
 
+/// Whether four outputs are stored at once: neighbours in a row, all of them outputs, at a multiple of 4. Stores of one are checked and
+/// masked one by one, which takes twice as long on lavapipe. A picture, whose texels are stored one by one, has no second channel here.
+fn stores_four(geometry: &Geometry, tile: DepthwiseTile) -> bool {
+    let in_row = geometry.output_layout == Layout::ChannelsFirst && overlap(geometry, 2).spread == 1;
+    let whole = tile.x.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
+    tile.channels == 1 && in_row && whole && geometry.out_channels > 1
+}
+
 /// What it does.
 fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     use Operations as Of;
@@ -136,8 +144,8 @@ fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
     let weights = if slices > 1.0 { steps * taps * slices } else { taps };
     let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
-    let outputs = f64::from(tile.y * tile.x);
-    let others = Of::LOAD * weights + Of::STORE * outputs + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
+    let stores = f64::from(tile.y * tile.x) * if stores_four(geometry, tile) { 0.5 } else { 1.0 };
+    let others = Of::LOAD * weights + Of::STORE * stores + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
     // With channels last, what neighbouring invocations load one by one lies a row of channels apart: measured on lavapipe, twice as
     // long for the whole layer.
     let scattered = tile.channels == 1 && geometry.input_layout == Layout::ChannelsLast;
@@ -170,10 +178,12 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         4 => kernel.binding("input", vectors(context.dtype()), Slot::Input),
         _ => kernel.input(Slot::Input),
     };
+    let kernel = kernel.binding("weights", "array<Elem>", Slot::Weights).with_geometry(geometry, context.mode);
+    let kernel = match stores_four(geometry, *tile) {
+        true => kernel.with_epilogue_of_4(context.epilogue(), Slot::Output),
+        false => kernel.with_epilogue(context.epilogue(), Slot::Output),
+    };
     let kernel = kernel
-        .binding("weights", "array<Elem>", Slot::Weights)
-        .with_geometry(geometry, context.mode)
-        .with_epilogue(context.epilogue(), Slot::Output)
         .iterations(u64::from(tile.y + DepthwiseTile::live(geometry)) * (u64::from(geometry.kernel[0]) + 1))
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(lanes)
@@ -247,8 +257,18 @@ fn main_function(geometry: &Geometry, tile: DepthwiseTile) -> String {
     line(format!("        if (step >= {last}) {{"));
     line(format!("            let y = place.at.y + (step - {last}) * SPREAD_Y;"));
     line("            let row = output_row(place, y);".into());
-    for j in 0..tile.x {
-        line(format!("            finish(sum_{last}_{j}, place.channel, row, place.at.z + {j} * SPREAD_X);"));
+    let (width, store) = match (stores_four(geometry, tile), tile.channels) {
+        (true, _) => (4, "store_4"),
+        (false, 1) => (1, "store"),
+        (false, _) => (1, "store_lanes"),
+    };
+    for j in (0..tile.x).step_by(width as usize) {
+        let sums = (j..j + width).map(|j| format!("sum_{last}_{j}")).collect::<Vec<_>>().join(", ");
+        let sums = if width == 1 { sums } else { format!("vec4<f32>({sums})") };
+        line(format!("            let x_{j} = place.at.z + {j} * SPREAD_X;"));
+        line(format!("            if (x_{j} < g.output.z) {{"));
+        line(format!("                {store}({sums}, place.channel, row + x_{j} * output_step());"));
+        line("            }".into());
     }
     line("        }".into());
     for (age, j) in (0..live).rev().flat_map(all) {

@@ -106,7 +106,7 @@ impl GemmTile {
 
     pub(super) fn blocks(&self) -> Blocks {
         let columns = if self.buffers == 0 { self.thread_n } else { (self.block_n / self.invocations()).max(1) };
-        Blocks { block: [self.panel_m(), self.block_n, self.block_k], columns, split_k: self.split_k }
+        Blocks { block: [self.panel_m(), self.block_n, self.block_k], columns, split_k: self.split_k, stores_four: false }
     }
 
     /// Whether the kernel's assumptions hold (its `const_assert`s).

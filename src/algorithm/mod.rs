@@ -22,6 +22,7 @@ mod split;
 mod split_k;
 mod strip;
 mod subgroup;
+mod subgroup_store;
 mod tolerance;
 mod winograd;
 mod winograd_tile;

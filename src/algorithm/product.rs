@@ -105,10 +105,20 @@ impl Product {
         self.geometry.input_layout == Layout::ChannelsLast && self.geometry.group_in().is_multiple_of(4)
     }
 
+    /// Whether four neighbouring columns are four neighbouring outputs of each channel, at a multiple of 4. Pictures, which have up to four
+    /// channels, are written texel by texel.
+    pub fn stores_four(&self) -> bool {
+        let geometry = &self.geometry;
+        geometry.output_layout == Layout::ChannelsFirst
+            && geometry.output_plane().is_multiple_of(4)
+            && geometry.input_dilation == [1; 3]
+            && geometry.out_channels > 4
+    }
+
     /// A kernel with the constants of a loop: blocks, and which bounds nothing passes. Those are known where sizes are constants, and
     /// leave out of the compiled text what would be tested for every element.
     pub fn with_blocks(&self, kernel: Kernel, blocks: Blocks) -> Kernel {
-        let Blocks { block: [block_m, block_n, block_k], columns, split_k } = blocks;
+        let Blocks { block: [block_m, block_n, block_k], columns, split_k, .. } = blocks;
         let geometry = &self.geometry;
         let known = self.mode == GeometryMode::Constant;
         let places = u64::from(geometry.batch) * geometry.output_plane();
@@ -144,6 +154,7 @@ impl Product {
         };
         let kernel = kernel.with_geometry(&self.geometry, self.mode).fragment(self.operands.fragment());
         match blocks.split_k {
+            1 if blocks.stores_four => kernel.with_epilogue_of_4(&self.epilogue, self.output),
             1 => kernel.with_epilogue(&self.epilogue, self.output),
             _ => kernel
                 .written("partial", "array<f32>", Slot::Workspace(self.slices))
@@ -161,6 +172,8 @@ pub(super) struct Blocks {
     pub columns: u32,
     /// Slices of the sum.
     pub split_k: u32,
+    /// Whether four columns are stored at once, where the sum is in one slice.
+    pub stores_four: bool,
 }
 
 /// Whether every output sees an input at every tap: no padding, and no phases of which some have fewer columns.

@@ -173,12 +173,17 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let rows = strip.rows;
     let block_k = strip.block_k(&product.geometry);
     let label = format!("conv_strip {} {tile}", product.dtype);
-    let blocks = Blocks { block: [tile.block_m, tile.thread_n * tile.lanes, block_k], columns: tile.thread_n, split_k: 1 };
+    let blocks = Blocks {
+        block: [tile.block_m, tile.thread_n * tile.lanes, block_k],
+        columns: tile.thread_n,
+        split_k: 1,
+        stores_four: false,
+    };
     let kernel = product
         .kernel(label, tile.invocations(), blocks, Loads::One)
         .constant("SPREAD", strip.overlap.spread)
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"));
-    let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip))?;
+    let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip), false)?;
     Ok(Parts { steps: vec![step], packing: Packing::Strips { block_m: tile.block_m, rows }, workspace: Vec::new() })
 }
 

@@ -14,6 +14,7 @@ use super::plan::{Step, fold};
 use super::product::{Blocks, Loads, Operands, Product};
 use super::split_k::{self, Slices};
 use super::strip::{self, Strip};
+use super::subgroup_store::{Columns, ending, ending_of_4};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::kernel::Kernel;
@@ -106,7 +107,13 @@ impl SubgroupTile {
 
     pub(super) fn blocks(&self, product: &Product) -> Blocks {
         let block = [self.block_m, self.block_n(), self.block_k(&product.geometry)];
-        Blocks { block, columns: self.thread_n, split_k: self.split_k }
+        Blocks { block, columns: self.thread_n, split_k: self.split_k, stores_four: false }
+    }
+
+    /// Whether a lane's four columns are neighbours, which are stored at once. Not on a GPU, where it is not measured: there lanes load
+    /// side by side as long as the columns of one lane do not.
+    fn stores_four(&self, product: &Product, limits: &DeviceLimits) -> bool {
+        limits.class == DeviceClass::Software && self.thread_n == 4 && self.split_k == 1 && product.stores_four()
     }
 
     /// Workgroups of a product.
@@ -177,7 +184,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + Of::FMA * (block_m * thread_n);
     let block_k = tile.block_k(&product.geometry);
     let per_step = per_row * f64::from(block_k) + product.operands.address() * thread_n;
-    let per_thread = per_step * product.k_tiles(block_k, tile.split_k) + Of::STORE * (block_m * thread_n);
+    let stores = block_m * thread_n * if tile.stores_four(product, limits) { 0.5 } else { 1.0 };
+    let per_thread = per_step * product.k_tiles(block_k, tile.split_k) + Of::STORE * stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
         + split_k::cost(product, limits, tile.split_k)
 }
@@ -186,14 +194,16 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
 pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Result<Vec<Step>> {
     let label = format!("{}_subgroup {} {tile}", product.operands.label(), product.dtype);
     let (loads, reads) = if vectors(product, tile) { (Loads::Four, Reads::Four) } else { (Loads::One, Reads::One) };
-    let kernel = product.kernel(label, tile.invocations(), tile.blocks(product), loads);
-    let step = looped(kernel, product, limits, tile, &reads)?;
+    let stores_four = tile.stores_four(product, limits);
+    let blocks = Blocks { stores_four, ..tile.blocks(product) };
+    let kernel = product.kernel(label, tile.invocations(), blocks, loads);
+    let step = looped(kernel, product, limits, tile, &reads, stores_four)?;
     split_k::steps(product, limits, step, tile.split_k)
 }
 
 /// What the loop loads of B.
 pub(super) enum Reads {
-    /// An element of each of a lane's columns, which lie LANES apart.
+    /// An element of each of a lane's columns.
     One,
     /// Four rows of each.
     Four,
@@ -210,13 +220,14 @@ fn extent(product: &Product, tile: &SubgroupTile, reads: &Reads) -> (u64, u32) {
     (product.iterations(block_k, tile.split_k, tile.iterations(block_k)), block_k)
 }
 
-/// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
+/// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop; `neighbours` are columns that it stores at once.
 pub(super) fn looped(
     kernel: Kernel,
     product: &Product,
     limits: &DeviceLimits,
     tile: &SubgroupTile,
     reads: &Reads,
+    neighbours: bool,
 ) -> Result<Step> {
     let (iterations, block_k) = extent(product, tile, reads);
     let long = product.k_tiles(block_k, tile.split_k) * f64::from(block_k) >= LONG;
@@ -225,13 +236,13 @@ pub(super) fn looped(
         .constant("LANES", tile.lanes)
         .constant("CHUNK", tile.chunk())
         .iterations(iterations)
-        .fragment(main_function(tile, block_k, reads, long));
+        .fragment(main_function(tile, block_k, reads, if neighbours { Columns::Neighbours } else { Columns::Apart }, long));
     kernel.subgroups = true;
     Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })
 }
 
 /// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.
-fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, long: bool) -> String {
+fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Columns, long: bool) -> String {
     let vectors = tile.block_m / 4;
     let chunks = match reads {
         Reads::Strip(strip) => strip.rows / tile.chunk(),
@@ -239,7 +250,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, long: bool) -
         _ => 1,
     };
     let mut text = String::from(
-        "// A subgroup computes BLOCK_M x BLOCK_N of C: lane l owns columns l, l + LANES, .. (or a strip), and all BLOCK_M rows of each.\n\
+        "// A subgroup computes BLOCK_M x BLOCK_N of C: a lane owns COLUMNS columns, and all BLOCK_M rows of each.\n\
          // weights: panels [BLOCK_K, BLOCK_M], of which a subgroup loads CHUNK rows at a time, four numbers to a lane.\n\
          @compute @workgroup_size(WORKGROUP)\n\
          fn main(\n\
@@ -258,8 +269,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, long: bool) -
     };
     line(match reads {
         Reads::Strip(_) => "    set_strip(block_n * LANES + lane);".into(),
-        _ => "    for (var j = 0; j < COLUMNS; j += 1) {\n        set_column(j, block_n * BLOCK_N + lane + j * LANES);\n    }"
-            .into(),
+        _ => format!("    for (var j = 0; j < COLUMNS; j += 1) {{\n        set_column(j, {});\n    }}", columns.at("j")),
     });
     for j in 0..tile.thread_n {
         line(format!("    var column_{j} = 0;"));
@@ -324,58 +334,8 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, long: bool) -
         }
     }
     line("        }\n    }".into());
-    text + &ending(tile, reads, long)
-}
-
-/// What is done with the sums. Either way it is a loop, as the text of a store is long on devices that store lane by lane, and code that a
-/// cache does not hold is slow. Measured on lavapipe, and not understood: with a loop over an array of the sums Mesa 25.0.7 makes the loop
-/// before it a third faster, which pays for `long` sums; without the array, by choosing, few terms of many outputs take two thirds of
-/// the time on Mesa 22.3.6.
-fn ending(tile: &SubgroupTile, reads: &Reads, long: bool) -> String {
-    let vectors = tile.block_m / 4;
-    let mut text = String::from("    let first_m = block_m * BLOCK_M;\n    let terms = (tiles.y - tiles.x) * BLOCK_K;\n");
-    let mut line = |text_line: String| {
-        let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
-    };
-    let output = |j: &str| match reads {
-        Reads::Strip(_) => format!("strip_output(block_n * LANES + lane, {j})"),
-        Reads::One | Reads::Four => format!("column_output(block_n * BLOCK_N + lane + {j} * LANES)"),
-    };
-    if long {
-        for j in 0..tile.thread_n {
-            let sums: Vec<String> = (0..vectors).map(|i| format!("sum_{i}_{j}")).collect();
-            let sums = format!("array<Sums, BLOCK_M / 4>({})", sums.join(", "));
-            line(format!("    store_column({}, first_m, column_{j}, terms, {sums});", output(&j.to_string())));
-        }
-        line("}\n".into());
-        line("fn store_column(start: i32, first_m: i32, column: i32, terms: i32, sums: array<Sums, BLOCK_M / 4>) {".into());
-        line("    var values = sums;".into());
-        line("    for (var i = 0; i < BLOCK_M; i += 1) {".into());
-        line("        store_one(values[i / 4][i % 4], first_m + i, column, terms, start);".into());
-        line("    }".into());
-    } else {
-        line("    for (var j = 0; j < COLUMNS; j += 1) {".into());
-        line(format!("        let start = {};", output("j")));
-        line(format!("        let column = {};", chosen("column", tile.thread_n)));
-        for i in 0..vectors {
-            line(format!("        let four_{i} = {};", chosen(&format!("sum_{i}"), tile.thread_n)));
-            for (row, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
-                line(format!("        store_one(four_{i}.{part}, first_m + {}, column, terms, start);", 4 * i as usize + row));
-            }
-        }
-        line("    }".into());
+    match columns {
+        Columns::Apart => text + &ending(tile, reads, long),
+        Columns::Neighbours => text + &ending_of_4(tile, long),
     }
-    line("}\n".into());
-    line("// One row of a column.".into());
-    line("fn store_one(sum: Sum, m: i32, column: i32, terms: i32, start: i32) {".into());
-    line("    if (start >= 0 && (WHOLE_M || m < g.group_out)) {".into());
-    line("        finish(sum, column, terms, group * g.group_out + m, start + m * output_channel_step());".into());
-    line("    }".into());
-    line("}".into());
-    text
-}
-
-/// The `name_j` of a variable `j` below `count`.
-fn chosen(name: &str, count: u32) -> String {
-    (1..count).fold(format!("{name}_0"), |text, j| format!("select({text}, {name}_{j}, j == {j})"))
 }

@@ -20,6 +20,10 @@ use crate::weights::Weights;
 /// From this many operations on a convolution's kernels get its sizes as constants.
 const LARGE: u64 = 1 << 23;
 
+/// From this many on a depthwise one's do, which are bound by loads with their addresses: on lavapipe 25 % less
+/// time to 3 % more.
+const LARGE_DEPTHWISE: u64 = 1 << 22;
+
 /// From this many elements of windows on a pooling's do: its kernel compiles in a tenth of the time.
 const LARGE_POOL: u64 = 1 << 18;
 
@@ -129,7 +133,12 @@ impl Engine {
     /// As [`Algorithm::plan`].
     pub fn plan(&self, problem: &Problem, algorithm: &Algorithm) -> Result<Plan> {
         let plan = algorithm.plan_as(problem, self.limits(), GeometryMode::Uniform)?;
-        let mode = self.sizes(plan.work().flop, if matches!(problem.layer, Layer::Conv(_)) { LARGE } else { LARGE_POOL });
+        let large = match (algorithm, &problem.layer) {
+            (Algorithm::Depthwise(_), _) => LARGE_DEPTHWISE,
+            (_, Layer::Conv(_)) => LARGE,
+            (_, Layer::Pool(_)) => LARGE_POOL,
+        };
+        let mode = self.sizes(plan.work().flop, large);
         if mode == GeometryMode::Constant { algorithm.plan_as(problem, self.limits(), mode) } else { Ok(plan) }
     }
 

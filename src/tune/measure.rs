@@ -206,12 +206,14 @@ mod tests {
 
     /// A plan whose kernels add 1 to one output.
     fn broken(mut plan: Plan) -> Plan {
-        let right = "output[index] = Elem(value);";
-        let wrong = "output[index] = Elem(select(value, value + 1.0, index == 777));";
+        let one = ["output[index] = Elem(value);", "output[index] = Elem(select(value, value + 1.0, index == 777));"];
+        let four = ["vec4<Elem>(vec4<f32>(", "vec4<Elem>(vec4<f32>(0.0, select(0.0, 1.0, index == 776), 0.0, 0.0) + vec4<f32>("];
         let mut places = 0;
         for fragment in plan.steps.iter_mut().flat_map(|step| &mut step.kernel.fragments) {
-            places += fragment.matches(right).count();
-            *fragment = fragment.replace(right, wrong).into();
+            for [right, wrong] in [one, four] {
+                places += fragment.matches(right).count();
+                *fragment = fragment.replace(right, wrong).into();
+            }
         }
         // Both steps of Winograd have the function that stores.
         assert!(places > 0, "{}", plan.algorithm);

@@ -1,0 +1,92 @@
+//! What a kernel does with a finished sum: bias, residual and activation, and where the result goes.
+
+use std::fmt::Write as _;
+
+use super::image::OUTPUT_BUFFER;
+use super::{Kernel, Slot, float, vectors};
+use crate::activation::Activation;
+use crate::desc::{Epilogue, Residual};
+
+impl Kernel {
+    /// Adds `store(sum, channel, index)`, which finishes a sum and writes it, and the bindings that it needs.
+    pub(crate) fn with_epilogue(self, epilogue: &Epilogue, output: Slot) -> Self {
+        let (kernel, lines) = self.finishing(epilogue, "array<Elem>", "f32(residual[index])");
+        let unused = if lines.contains("[channel]") { "" } else { "    _ = channel;\n" };
+        kernel.written("output", "array<Elem>", output).fragment(format!(
+            "fn store(sum: f32, channel: i32, index: i32) {{\n    var value = sum;\n{unused}{lines}    {OUTPUT_BUFFER}\n}}\n"
+        ))
+    }
+
+    /// The same, and `store_4(sums, channel, index)` for four neighbours of a channel that begin at a multiple of 4: on devices that check
+    /// and mask each store by itself, that takes half as long as four stores.
+    pub(crate) fn with_epilogue_of_4(self, epilogue: &Epilogue, output: Slot) -> Self {
+        let ty = vectors(self.dtype);
+        let (kernel, lines) = self.finishing(epilogue, ty, "kept");
+        let (one, four) = match epilogue.residual {
+            Residual::None => ("0.0", "vec4<f32>()"),
+            _ => ("f32(residual[index / 4][index % 4])", "vec4<f32>(residual[index / 4])"),
+        };
+        let lanes = ["x", "y", "z", "w"].map(|lane| format!("finished(sums.{lane}, channel, kept.{lane})")).join(", ");
+        kernel.written("output", ty, output).fragment(format!(
+            "fn finished(sum: f32, channel: i32, kept: f32) -> f32 {{\n    var value = sum;\n{lines}    return value;\n}}\n\n\
+             fn store(sum: f32, channel: i32, index: i32) {{\n    \
+             output[index / 4][index % 4] = Elem(finished(sum, channel, {one}));\n}}\n\n\
+             fn store_4(sums: vec4<f32>, channel: i32, index: i32) {{\n    let kept = {four};\n    \
+             output[index / 4] = vec4<Elem>(vec4<f32>({lanes}));\n}}\n"
+        ))
+    }
+
+    /// The bindings of an epilogue and the statements that finish `value`, where `kept` is the residual's element.
+    fn finishing(mut self, epilogue: &Epilogue, residual: &'static str, kept: &str) -> (Self, String) {
+        let mut lines = String::new();
+        let mut line = |text: &str| {
+            let _ = writeln!(lines, "    {text}"); // writing to a String cannot fail
+        };
+        if epilogue.bias {
+            self = self.binding("bias", "array<f32>", Slot::Bias);
+            line("value += bias[channel];");
+        }
+        if epilogue.residual != Residual::None {
+            self = self.binding("residual", residual, Slot::Residual);
+        }
+        if epilogue.residual == Residual::BeforeActivation {
+            line(&format!("value += {kept};"));
+        }
+        for call in activation_calls(&epilogue.activation) {
+            line(&format!("value = {call};"));
+        }
+        if epilogue.activation == Activation::Prelu {
+            self = self.binding("slope", "array<f32>", Slot::Slope);
+        }
+        if epilogue.residual == Residual::AfterActivation {
+            line(&format!("value += {kept};"));
+        }
+        (self.fragment(include_str!("../../shaders/lib/activations.wgsl")), lines)
+    }
+}
+
+/// An activation of an argument as one WGSL expression.
+pub(crate) fn activation_text(activation: &Activation, argument: &str) -> String {
+    activation_calls(activation).into_iter().fold(argument.to_string(), |inner, call| call.replacen("value", &inner, 1))
+}
+
+/// The calls of `shaders/lib/activations.wgsl` that make an activation of `value`.
+fn activation_calls(activation: &Activation) -> Vec<String> {
+    let call = |name: &str, parameters: &[f32]| {
+        let list: String = parameters.iter().map(|&parameter| format!(", {}", float(parameter))).collect();
+        vec![format!("{name}(value{list})")]
+    };
+    match *activation {
+        Activation::Identity => Vec::new(),
+        Activation::Relu6 => [call("relu", &[]), call("at_most", &[6.0])].concat(),
+        // An open side has no call: WGSL has no literal for infinity.
+        Activation::Clamp { min, max } => {
+            let low = if min == f32::NEG_INFINITY { Vec::new() } else { call("at_least", &[min.clamp(f32::MIN, f32::MAX)]) };
+            let high = if max == f32::INFINITY { Vec::new() } else { call("at_most", &[max.clamp(f32::MIN, f32::MAX)]) };
+            [low, high].concat()
+        }
+        Activation::Prelu => vec!["leaky_relu(value, slope[channel])".into()],
+        Activation::Tanh => call("safe_tanh", &[]),
+        _ => call(activation.name(), &activation.parameters()),
+    }
+}
