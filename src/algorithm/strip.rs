@@ -20,8 +20,28 @@ use crate::tensor_desc::MAX_ELEMENTS;
 /// Output channels and outputs of a strip to choose from on a class of devices.
 fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
     match class {
-        // Sizes of networks are multiples of 7. 32x8 is by turns a little faster than 32x7 and a third slower.
-        DeviceClass::Software => &[[32, 7], [32, 4], [32, 2], [16, 7], [16, 4], [8, 14], [8, 7], [8, 4], [4, 14], [4, 7], [4, 4]],
+        // Sizes of networks are multiples of 7 or of 4; outputs at a multiple of 4 are stored by fours. 32x8 is by turns a little faster
+        // than 32x7 and a third slower.
+        DeviceClass::Software => {
+            const SIZES: [[u32; 2]; 15] = [
+                [32, 7],
+                [32, 4],
+                [32, 2],
+                [16, 8],
+                [16, 7],
+                [16, 4],
+                [8, 16],
+                [8, 14],
+                [8, 8],
+                [8, 7],
+                [8, 4],
+                [4, 16],
+                [4, 14],
+                [4, 7],
+                [4, 4],
+            ];
+            &SIZES
+        }
         DeviceClass::Integrated | DeviceClass::Discrete => subgroup::sizes(class),
     }
 }
@@ -155,8 +175,16 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
         + Of::BROADCAST * (block_m * taps)
         + Of::FMA * (block_m * thread_n * taps);
     let steps = f64::from(geometry.kernel[0]) * f64::from(geometry.kernel[1]);
-    let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::ADDRESS) * steps + Of::STORE * (block_m * thread_n);
+    let stores = block_m * thread_n * if stores_four(product, limits, tile) { 0.5 } else { 1.0 };
+    let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::ADDRESS) * steps + Of::STORE * stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
+}
+
+/// Whether outputs of a strip are stored by fours: neighbours in a row, all of them outputs, at a multiple of 4.
+fn stores_four(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> bool {
+    let geometry = &product.geometry;
+    let whole = tile.thread_n.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
+    limits.class == DeviceClass::Software && whole && overlap(geometry).spread == 1 && product.stores_four()
 }
 
 /// Blocks of the result in all groups: the rows of outputs end in strips that are not full.
@@ -173,17 +201,14 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let rows = strip.rows;
     let block_k = strip.block_k(&product.geometry);
     let label = format!("conv_strip {} {tile}", product.dtype);
-    let blocks = Blocks {
-        block: [tile.block_m, tile.thread_n * tile.lanes, block_k],
-        columns: tile.thread_n,
-        split_k: 1,
-        stores_four: false,
-    };
+    let stores_four = stores_four(&product, context.limits, tile);
+    let block = [tile.block_m, tile.thread_n * tile.lanes, block_k];
+    let blocks = Blocks { block, columns: tile.thread_n, split_k: 1, stores_four };
     let kernel = product
         .kernel(label, tile.invocations(), blocks, Loads::One)
         .constant("SPREAD", strip.overlap.spread)
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"));
-    let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip), false)?;
+    let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip), stores_four)?;
     Ok(Parts { steps: vec![step], packing: Packing::Strips { block_m: tile.block_m, rows }, workspace: Vec::new() })
 }
 

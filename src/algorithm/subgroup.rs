@@ -336,6 +336,6 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Colu
     line("        }\n    }".into());
     match columns {
         Columns::Apart => text + &ending(tile, reads, long),
-        Columns::Neighbours => text + &ending_of_4(tile, long),
+        Columns::Neighbours => text + &ending_of_4(tile, reads, long),
     }
 }

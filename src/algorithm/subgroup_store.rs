@@ -72,20 +72,40 @@ pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, long: bool) -> String {
     text
 }
 
-/// The same for four columns that are neighbours: rows of four.
-pub(super) fn ending_of_4(tile: &SubgroupTile, long: bool) -> String {
+/// The same for columns of which four and four are neighbours: rows of four.
+pub(super) fn ending_of_4(tile: &SubgroupTile, reads: &Reads, long: bool) -> String {
     let vectors = tile.block_m / 4;
     let mut text = String::from("    let first_m = block_m * BLOCK_M;\n");
     let mut line = |text_line: String| {
         let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
     };
-    line(format!("    let start = column_output({});", Columns::Neighbours.at("0")));
-    if long {
-        let column = |j: u32| {
-            let sums = (0..vectors).map(|i| format!("sum_{i}_{j}")).collect::<Vec<_>>().join(", ");
-            format!("Column({sums})")
+    for first in (0..tile.thread_n).step_by(4) {
+        let start = match reads {
+            Reads::Strip(_) => format!("strip_output(block_n * LANES + lane, {first})"),
+            Reads::One | Reads::Four => format!("column_output({})", Columns::Neighbours.at(&first.to_string())),
         };
-        line(format!("    store_columns(start, first_m, {});", (0..4).map(column).collect::<Vec<_>>().join(", ")));
+        if long {
+            let column = |j: u32| {
+                let sums = (0..vectors).map(|i| format!("sum_{i}_{j}")).collect::<Vec<_>>().join(", ");
+                format!("Column({sums})")
+            };
+            let columns = (first..first + 4).map(column).collect::<Vec<_>>().join(", ");
+            line(format!("    store_columns({start}, first_m, {columns});"));
+            continue;
+        }
+        line(format!("    let start_{first} = {start};"));
+        line("    for (var i = 0; i < BLOCK_M / 4; i += 1) {".into());
+        for j in first..first + 4 {
+            let sums = (1..vectors).fold(format!("sum_0_{j}"), |text, i| format!("select({text}, sum_{i}_{j}, i == {i})"));
+            line(format!("        let four_{j} = {sums};"));
+        }
+        for (row, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
+            let sums = [0, 1, 2, 3].map(|j| format!("four_{}.{part}", first + j)).join(", ");
+            line(format!("        store_row(vec4<f32>({sums}), first_m + 4 * i + {row}, start_{first});"));
+        }
+        line("    }".into());
+    }
+    if long {
         line("}\n".into());
         line("alias Column = array<Sums, BLOCK_M / 4>;\n".into());
         line(
@@ -95,17 +115,6 @@ pub(super) fn ending_of_4(tile: &SubgroupTile, long: bool) -> String {
         line("    for (var i = 0; i < BLOCK_M; i += 1) {".into());
         let sums = [0, 1, 2, 3].map(|j| format!("column_{j}[i / 4][i % 4]")).join(", ");
         line(format!("        store_row(vec4<f32>({sums}), first_m + i, start);"));
-        line("    }".into());
-    } else {
-        line("    for (var i = 0; i < BLOCK_M / 4; i += 1) {".into());
-        for j in 0..4 {
-            let sums = (1..vectors).fold(format!("sum_0_{j}"), |text, i| format!("select({text}, sum_{i}_{j}, i == {i})"));
-            line(format!("        let four_{j} = {sums};"));
-        }
-        for (row, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
-            let sums = [0, 1, 2, 3].map(|j| format!("four_{j}.{part}")).join(", ");
-            line(format!("        store_row(vec4<f32>({sums}), first_m + 4 * i + {row}, start);"));
-        }
         line("    }".into());
     }
     line("}\n".into());
