@@ -21,35 +21,21 @@ use crate::tensor_desc::MAX_ELEMENTS;
 fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
     match class {
         // Sizes of networks are multiples of 7 or of 4; outputs at a multiple of 4 are stored by fours. 32x8 is by turns a little faster
-        // than 32x7 and a third slower.
+        // than 32x7 and a third slower, 16x7 and 16x8 up to 40 % slower than 32x4.
         DeviceClass::Software => {
-            const SIZES: [[u32; 2]; 15] = [
-                [32, 7],
-                [32, 4],
-                [32, 2],
-                [16, 8],
-                [16, 7],
-                [16, 4],
-                [8, 16],
-                [8, 14],
-                [8, 8],
-                [8, 7],
-                [8, 4],
-                [4, 16],
-                [4, 14],
-                [4, 7],
-                [4, 4],
-            ];
-            &SIZES
+            &[[32, 7], [32, 4], [32, 2], [16, 4], [8, 16], [8, 14], [8, 8], [8, 7], [8, 4], [4, 16], [4, 14], [4, 7]]
         }
         DeviceClass::Integrated | DeviceClass::Discrete => subgroup::sizes(class),
     }
 }
 
-/// The most that a turn of the loop is written out as: multiplications of four channels, and loads, which are about four times as long.
-/// Compile time grows with it, and longer turns are slower: 7x7 taps at stride 2 of 32x4 outputs, 276, by 45 % on Mesa 25.0.7; 3x3 at
-/// stride 2 of 32x7, 228, by 44 %, where 3x3 at stride 1 of 32x7, 204, are the fastest.
-const MAX_TURN: u64 = 210;
+/// The most that a turn of the loop is written out as: multiplications of four channels, and loads, which are about six times as long.
+/// Compile time grows with it, and longer turns are slower: 7x7 taps at stride 2 of 32x4 outputs, 302, by 45 % on Mesa 25.0.7; 3x3 at
+/// stride 2 of 32x7, 258, by 44 %; ten taps at stride 5 of 8x4, 230, by 42 % on Mesa 22.3.6. 3x3 at stride 1 of 32x7, 222, are the fastest.
+const MAX_TURN: u64 = 225;
+
+/// So many products are as long as a load.
+const LOAD: u64 = 6;
 
 /// The most inputs from the first to the last of a strip: so many past the end of an axis are still a number of 32 bits.
 const MAX_SPAN: u64 = 1 << 24;
@@ -138,7 +124,7 @@ fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
     let overlap = overlap(geometry);
     let [taps, dilation, share] = [geometry.kernel[2], geometry.dilation[2], overlap.share].map(u64::from);
     let loads = Strip::new(geometry, tile).loads(tile.thread_n);
-    let turn = taps * u64::from(tile.block_m / 4 * tile.thread_n) + 4 * loads;
+    let turn = taps * u64::from(tile.block_m / 4 * tile.thread_n) + LOAD * loads;
     if turn > MAX_TURN {
         return Err(format!(
             "{taps} taps on the last axis are a turn of {turn} products and loads, but at most {MAX_TURN} are written out"
@@ -159,7 +145,9 @@ fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
 pub(super) fn tiles(context: &Context) -> Result<Vec<(Operations, SubgroupTile)>, String> {
     let product = Product::new(context, Operands::Strip)?;
     let tiles = subgroup::table(context.limits, sizes(context.limits.class));
-    let tiles = tiles.into_iter().filter(|tile| fits(&product.geometry, tile).is_ok());
+    // Strips of many outputs are for groups of few channels: measured, 14x14 by 8x14 takes up to 1.5 times as long as by 32x4.
+    let long = |tile: &SubgroupTile| tile.thread_n > 8 && product.geometry.group_out() > 8;
+    let tiles = tiles.into_iter().filter(|tile| fits(&product.geometry, tile).is_ok() && !long(tile));
     Ok(cheapest_first(context.limits.class, tiles.map(|tile| (cost(&product, context.limits, &tile), tile))))
 }
 
