@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
 use wgconv::kernel::GeometryMode;
-use wgconv::{Algorithm, Candidates, DeviceClass, DeviceLimits, Engine, EngineDesc, Explanation, Problem, Tuning};
+use wgconv::{Algorithm, Candidates, DeviceClass, DeviceLimits, Engine, EngineDesc, Explanation, Precision, Problem, Tuning};
 
 /// Explain how a layer is computed
 ///
@@ -42,6 +42,9 @@ struct Arguments {
     /// Where the best one comes from: heuristic, cached, measure, or measure=SECONDS
     #[arg(long, default_value = "heuristic", conflicts_with_all = ["limits", "algorithm"])]
     tuning: Tuning,
+    /// How exact results must be: exact; fast, which allows Winograd's F(4, 3) too; half, which also allows products of f16 in f16
+    #[arg(long, value_name = "exact|fast|half", default_value_t)]
+    precision: Precision,
     /// Print the kernels' WGSL too
     #[arg(long)]
     wgsl: bool,
@@ -119,14 +122,14 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
     let problem: Problem = arguments.problem.join(" ").parse()?;
     let explanation = match arguments.limits {
         Some(limits) => {
-            let limits = limits.limits();
+            let limits = DeviceLimits { precision: arguments.precision, ..limits.limits() };
             let candidates = Algorithm::candidates(&problem, &limits)?;
             let plan = |algorithm: &Algorithm| algorithm.plan_as(&problem, &limits, GeometryMode::Constant);
             explain(candidates, arguments.algorithm, &limits, plan)?
         }
         None => {
-            let (adapter, tuning) = (arguments.adapter.clone(), arguments.tuning);
-            let engine = Engine::new(&EngineDesc { adapter, tuning, ..Default::default() })?;
+            let (adapter, tuning, precision) = (arguments.adapter.clone(), arguments.tuning, arguments.precision);
+            let engine = Engine::new(&EngineDesc { adapter, tuning, precision, ..Default::default() })?;
             writeln!(out, "adapter    {}", engine.adapter())?;
             match arguments.algorithm {
                 None => engine.explain(&problem)?,

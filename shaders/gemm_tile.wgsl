@@ -1,8 +1,8 @@
 // The loop of a tiled matrix product through workgroup memory. A workgroup computes BLOCK_M x BLOCK_N of C in steps of BLOCK_K;
 // an invocation computes THREAD_M x THREAD_N of them in registers. It knows no convolution: its operands come from locate(),
 // set_column(), slice_tiles(), begin_k_tile(), load_b(), panel_start() and column_output(), outputs of a column are output_channel_step()
-// apart. Nor does it know its numbers: those are Number, Four and Sums, with widened(), multiply(), column_term() and finish()
-// (lib/floats.wgsl, lib/bytes.wgsl).
+// apart. Nor does it know its numbers: those are Number, Four, Run and Sums, with widened(), begun(), multiply(), ended(), column_term()
+// and finish() (lib/floats.wgsl, lib/halves.wgsl, lib/bytes.wgsl). RUN products of a step are summed as a Run, which may be narrower.
 // With BUFFERS = 2 the next step's operands are on their way in registers while this one's are multiplied, and go into a second pair of
 // tiles: a barrier a step, and loads that nobody waits for. Rows need no padding: neighbours read and write neighbouring words.
 // Expects also ROWS, the rows that load_b() brings, and put_b(), which puts them into tile_b; WORKGROUP, COLUMNS, workgroup_index(), and
@@ -18,7 +18,7 @@ const TILE_B: i32 = BLOCK_K * BLOCK_N;
 const LOADS_A: i32 = (TILE_A + WORKGROUP - 1) / WORKGROUP;                              // vec4s of A that an invocation loads
 const LOADS_B: i32 = (BLOCK_K + ROWS * LOADED_ROWS - 1) / (ROWS * LOADED_ROWS);         // rows of B
 
-const_assert BLOCK_K % ROWS == 0;
+const_assert BLOCK_K % ROWS == 0 && BLOCK_K % RUN == 0;
 const_assert THREAD_M % 4 == 0 && BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N == 0;
 const_assert WORKGROUP == (BLOCK_M / THREAD_M) * THREADS_N;
 const_assert WORKGROUP % LOADERS == 0 && BLOCK_N == LOADERS * COLUMNS && BLOCK_K % LOADED_ROWS == 0;
@@ -111,18 +111,27 @@ fn main(
         }
         let first_a = buffer * TILE_A;
         let first_b = buffer * TILE_B;
-        for (var k = 0; k < BLOCK_K; k += 1) {
-            var a: array<Four, VECTORS>;
-            for (var i = 0; i < VECTORS; i += 1) {
-                a[i] = tile_a[first_a + k * VECTORS_M + thread_m * VECTORS + i];
+        for (var first = 0; first < BLOCK_K; first += RUN) {
+            var runs: array<Run, VECTORS * THREAD_N>;
+            for (var i = 0; i < VECTORS * THREAD_N; i += 1) {
+                runs[i] = begun(sums[i]);
             }
-            for (var j = 0; j < THREAD_N; j += 1) {
-                // Columns of an invocation lie THREADS_N apart, so that neighbours read neighbouring words.
-                let b = tile_b[first_b + k * BLOCK_N + thread_n + j * THREADS_N];
-                columns[j] += column_term(b);
+            for (var k = first; k < first + RUN; k += 1) {
+                var a: array<Four, VECTORS>;
                 for (var i = 0; i < VECTORS; i += 1) {
-                    sums[i * THREAD_N + j] = multiply(a[i], b, sums[i * THREAD_N + j]);
+                    a[i] = tile_a[first_a + k * VECTORS_M + thread_m * VECTORS + i];
                 }
+                for (var j = 0; j < THREAD_N; j += 1) {
+                    // Columns of an invocation lie THREADS_N apart, so that neighbours read neighbouring words.
+                    let b = tile_b[first_b + k * BLOCK_N + thread_n + j * THREADS_N];
+                    columns[j] += column_term(b);
+                    for (var i = 0; i < VECTORS; i += 1) {
+                        runs[i * THREAD_N + j] = multiply(a[i], b, runs[i * THREAD_N + j]);
+                    }
+                }
+            }
+            for (var i = 0; i < VECTORS * THREAD_N; i += 1) {
+                sums[i] = ended(runs[i], sums[i]);
             }
         }
         if (BUFFERS == 1) {

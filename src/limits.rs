@@ -4,7 +4,10 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 use std::time::Duration;
+
+use crate::error::{Error, Result};
 
 /// The kind of device, which decides the order of tiles and algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -32,14 +35,51 @@ impl fmt::Display for DeviceClass {
 /// and predictions may be wrong by several times.
 pub(crate) const SUBMISSION: Duration = Duration::from_millis(200);
 
-/// How exact results must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// How exact results must be; each value allows what those before it do. Prints and parses as `exact`, `fast`, `half`.
+///
+/// # Examples
+/// ```
+/// use wgconv::Precision;
+/// assert!(Precision::Exact < Precision::Fast && Precision::Fast < Precision::Half);
+/// assert_eq!("half".parse::<Precision>()?, Precision::Half);
+/// # Ok::<(), wgconv::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Precision {
     /// As exact as sums in f32 are; where cooperative matrices are asked for, as results in f16 are.
     #[default]
     Exact,
     /// Kernels that are about ten times less exact than that, such as Winograd's `F(4, 3)`, may be chosen too.
     Fast,
+    /// Matrix products of layers in f16 may be multiplied in f16 too: runs of 4 or 8 products are summed in f16, and the runs in f32.
+    /// A result is off by at most 0.0044 of the sum of its terms' magnitudes, and mostly by a tenth of that. A run whose partial sums
+    /// pass 65,504, the largest f16, makes its result infinite or NaN, where a sum in f32 would not; products below the smallest normal
+    /// f16, 0.00006, lose digits, and a device may take them for zero.
+    Half,
+}
+
+impl Precision {
+    const ALL: [Precision; 3] = [Precision::Exact, Precision::Fast, Precision::Half];
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::Exact => "exact",
+            Precision::Fast => "fast",
+            Precision::Half => "half",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    /// Parses what `Display` prints.
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Precision::ALL.into_iter().find(|precision| precision.to_string() == text);
+        found.ok_or_else(|| Error::invalid("precision", format!("`{text}` is none of exact, fast, half")))
+    }
 }
 
 /// The limits and abilities that planning depends on.

@@ -348,7 +348,8 @@ proptest! {
 // ======== The same material on a device ========
 
 fn device() -> device::Device {
-    let device = device::Device::open(None, None, false).unwrap_or_else(|error| panic!("this test needs a GPU adapter: {error}"));
+    let device = device::Device::open(None, Default::default(), None, false)
+        .unwrap_or_else(|error| panic!("this test needs a GPU adapter: {error}"));
     eprintln!("adapter: {}", device.engine.adapter());
     device
 }

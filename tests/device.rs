@@ -166,6 +166,23 @@ fn cooperative_matrices_match_the_reference_with_every_tile() {
 }
 
 #[test]
+fn products_in_f16_match_the_reference_with_every_tile() {
+    let desc = EngineDesc { specialise: Specialise::Never, precision: Precision::Half, ..Default::default() };
+    let open = || Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"));
+    let engines: Vec<_> = engines().iter().map(|_| open()).collect();
+    if !engines[0].limits().f16 {
+        return eprintln!("{} has no f16: no product in it is checked", engines[0].adapter_name());
+    }
+    // Of tiles with two buffers one does, and of those in slices.
+    let in_f16 = |engine: &Engine, problem: &Problem| {
+        let all = [engine.candidates(problem)?.algorithms, gpu_products(engine, problem)?].concat();
+        let halves: Vec<Algorithm> = all.into_iter().filter(|algorithm| algorithm.to_string().contains(",h")).collect();
+        Ok(one_of_each(&halves))
+    };
+    check_on(&engines, &lines("half.txt"), &[DType::F16], &in_f16);
+}
+
+#[test]
 fn sums_in_slices_match_the_reference_with_every_tile() {
     let sliced = |algorithms: &[Algorithm]| algorithms.iter().filter(|algorithm| is_sliced(algorithm)).copied().collect();
     check_in_turn("split_k.txt", sliced);

@@ -3,7 +3,7 @@
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use wgconv::kernel::{GeometryMode, Kernel};
-use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, ImageDesc, ImageFormat, Problem};
+use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, ImageDesc, ImageFormat, Precision, Problem};
 
 /// Parses and validates; gives naga's annotated message otherwise.
 fn validate(kernel: &Kernel, limits: &DeviceLimits) -> Result<naga::Module, String> {
@@ -41,6 +41,7 @@ fn devices() -> Vec<DeviceLimits> {
         f16: true,
         subgroup: Some(8),
         cooperative_matrix: Some(8),
+        precision: Precision::Half,
         parallelism: 2,
         ..Default::default()
     };
@@ -48,6 +49,7 @@ fn devices() -> Vec<DeviceLimits> {
         f16: true,
         subgroup: Some(32),
         cooperative_matrix: Some(16),
+        precision: Precision::Half,
         workgroup_bytes: 48 << 10,
         workgroup_invocations: 1024,
         parallelism: 132,
@@ -100,7 +102,7 @@ const LINES: &[&str] = &[
 
 #[test]
 fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
-    let (mut count, mut images, mut targets) = (0, 0, 0);
+    let (mut count, mut halves, mut images, mut targets) = (0, 0, 0, 0);
     let image = ImageDesc { mean: [0.5, 0.25, 0.0, 1.0], std: [0.1; 4], ..ImageDesc::new(ImageFormat::Rgba8Unorm) };
     for limits in devices() {
         for line in LINES {
@@ -111,6 +113,7 @@ fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
                 let problem = line.parse::<Problem>().unwrap().with_dtype(dtype);
                 for algorithm in Algorithm::candidates(&problem, &limits).unwrap().algorithms {
                     assert_eq!(algorithm.to_string().parse::<Algorithm>().unwrap(), algorithm);
+                    halves += usize::from(algorithm.to_string().contains(",h"));
                     for mode in [GeometryMode::Uniform, GeometryMode::Constant] {
                         let plan = algorithm.plan_as(&problem, &limits, mode).unwrap();
                         let of_an_image = plan.reading_image(&image);
@@ -133,6 +136,7 @@ fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
     }
     println!("{count} kernels");
     assert!(count > 1000 && images > 100 && targets > 50, "only {count} kernels, {images} of images, {targets} to images");
+    assert!(halves > 100, "only {halves} algorithms that multiply in f16");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use wgconv::{Engine, EngineDesc, Network, NetworkDesc};
+use wgconv::{Engine, EngineDesc, Network, NetworkDesc, Precision};
 
 use crate::model::Model;
 
@@ -50,15 +50,24 @@ impl First {
     }
 }
 
+/// On what, how exactly, and with which operands.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    pub adapter: Option<&'a str>,
+    pub precision: Precision,
+    pub seed: u64,
+}
+
 /// What the child process does.
 ///
 /// # Errors
 /// The text of whatever went wrong.
-pub fn here(path: &Path, adapter: Option<String>, seed: u64, pipelines: Option<&Path>) -> Result<First, String> {
+pub fn here(path: &Path, setup: Setup, pipelines: Option<&Path>) -> Result<First, String> {
     let text = |error: wgconv::Error| error.to_string();
+    let Setup { adapter, precision, seed } = setup;
+    let (adapter, pipeline_cache) = (adapter.map(str::to_owned), pipelines.map(Path::to_path_buf));
     let start = Instant::now();
-    let engine = Engine::new(&EngineDesc { adapter, pipeline_cache: pipelines.map(Path::to_path_buf), ..Default::default() })
-        .map_err(text)?;
+    let engine = Engine::new(&EngineDesc { adapter, precision, pipeline_cache, ..Default::default() }).map_err(text)?;
     let opened = start.elapsed();
     let model = Model::load(path, seed)?;
     let (bindings, inputs) = model.bindings(&model.inputs);
@@ -74,10 +83,16 @@ pub fn here(path: &Path, adapter: Option<String>, seed: u64, pipelines: Option<&
 ///
 /// # Errors
 /// The text of whatever went wrong.
-pub fn elsewhere(path: &Path, adapter: Option<&str>, seed: u64, driver: bool, pipelines: Option<&Path>) -> Result<First, String> {
+pub fn elsewhere(path: &Path, setup: Setup, driver: bool, pipelines: Option<&Path>) -> Result<First, String> {
+    let Setup { adapter, precision, seed } = setup;
     let program = std::env::current_exe().map_err(|error| format!("this program's own file is unknown: {error}"))?;
     let mut command = Command::new(program);
-    command.arg("--first-result").arg(path).arg(format!("--seed={seed}")).stdin(Stdio::null());
+    command
+        .arg("--first-result")
+        .arg(path)
+        .arg(format!("--seed={seed}"))
+        .arg(format!("--precision={precision}"))
+        .stdin(Stdio::null());
     command.args(adapter.map(|name| format!("--adapter={name}")));
     if let Some(file) = pipelines {
         command.arg("--pipeline-cache").arg(file);

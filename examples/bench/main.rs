@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use wgconv::{DType, Engine, EngineDesc, ErrorKind, Layout, Tuning};
+use wgconv::{DType, Engine, EngineDesc, ErrorKind, Layout, Precision, Tuning};
 
 use choice::Choice;
 use layers::Layer;
@@ -103,6 +103,10 @@ struct Arguments {
     /// Where the best one comes from: heuristic, cached, measure, or measure=SECONDS for each layer
     #[arg(long, default_value = "heuristic", conflicts_with = "algorithm")]
     tuning: Tuning,
+    /// How exact the answers must be: exact; fast, which allows Winograd's F(4, 3) too; half, which also allows products of
+    /// f16 in f16
+    #[arg(long, value_name = "exact|fast|half", default_value_t, verbatim_doc_comment)]
+    precision: Precision,
     /// Element type of every layer, instead of each one's own
     #[arg(long)]
     dtype: Option<Element>,
@@ -182,14 +186,14 @@ fn main() -> ExitCode {
 /// Whether every layer ran and gave the right answer.
 fn run(args: &Arguments) -> Result<bool, Failure> {
     if let Some(path) = &args.first_result {
-        let first =
-            first::here(path, args.adapter.clone(), args.seed, args.pipeline_cache.as_deref()).map_err(Failure::Device)?;
+        let setup = first::Setup { adapter: args.adapter.as_deref(), precision: args.precision, seed: args.seed };
+        let first = first::here(path, setup, args.pipeline_cache.as_deref()).map_err(Failure::Device)?;
         say(first.json());
         return Ok(true);
     }
     // Whatever is wrong with the arguments is said before anything is measured.
     let layers = check(args)?;
-    let engine = open(args.adapter.clone(), args.tuning)?;
+    let engine = open(args)?;
     say(format!("device    {}", engine.adapter()));
     if engine.is_software() {
         eprintln!("note: {} computes on the CPU; its figures say nothing about a GPU", engine.adapter_name());
@@ -286,10 +290,10 @@ fn check(args: &Arguments) -> Result<Vec<Layer>, Failure> {
     Ok(layers)
 }
 
-fn open(adapter: Option<String>, tuning: Tuning) -> Result<Engine, Failure> {
-    let named = adapter.is_some();
-    Engine::new(&EngineDesc { adapter, tuning, ..Default::default() }).map_err(|error| match error.kind() {
-        ErrorKind::NoAdapter if named => arguments(error),
+fn open(args: &Arguments) -> Result<Engine, Failure> {
+    let desc = EngineDesc { adapter: args.adapter.clone(), tuning: args.tuning, precision: args.precision, ..Default::default() };
+    Engine::new(&desc).map_err(|error| match error.kind() {
+        ErrorKind::NoAdapter if args.adapter.is_some() => arguments(error),
         _ => Failure::Device(error.to_string()),
     })
 }

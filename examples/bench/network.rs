@@ -109,14 +109,15 @@ pub struct Settings<'a> {
 pub fn measure(settings: &Settings, path: &Path, stage: &dyn Fn(&str)) -> Result<Figures, String> {
     let text = |error: wgconv::Error| error.to_string();
     let &Settings { engine, adapter, seed, budget } = settings;
+    let setup = first::Setup { adapter, precision: engine.limits().precision, seed };
     stage("loading");
     let model = Model::load(path, seed)?;
     stage("the first result in a fresh process, the driver's cache off");
     let pipelines = std::env::temp_dir().join(format!("wgconv-bench-{}-pipelines", std::process::id()));
-    let cold = first::elsewhere(path, adapter, seed, false, Some(&pipelines))?;
+    let cold = first::elsewhere(path, setup, false, Some(&pipelines))?;
     let cached = pipelines.is_file().then(|| {
         stage("the first result in a fresh process, with wgpu's pipeline cache");
-        let first = first::elsewhere(path, adapter, seed, false, Some(&pipelines));
+        let first = first::elsewhere(path, setup, false, Some(&pipelines));
         // It was of use once.
         let _ = std::fs::remove_file(&pipelines);
         first
@@ -171,7 +172,7 @@ pub fn measure(settings: &Settings, path: &Path, stage: &dyn Fn(&str)) -> Result
     figures.throughput = throughput.0;
     figures.error = figures.error.max(throughput.1);
     stage("the first result in a fresh process, the driver's cache filled");
-    figures.warm = first::elsewhere(path, adapter, seed, true, None)?;
+    figures.warm = first::elsewhere(path, setup, true, None)?;
     Ok(figures)
 }
 

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use wgconv::reference::ConvOperands;
 use wgconv::{
-    Algorithm, Candidates, ConvInputs, Engine, EngineDesc, Error, ErrorKind, Layer, PoolKind, Problem, Refusal, Result,
-    TensorDesc,
+    Algorithm, Candidates, ConvInputs, Engine, EngineDesc, Error, ErrorKind, Layer, PoolKind, Precision, Problem, Refusal,
+    Result, TensorDesc,
 };
 
 /// The algorithms that the user wants to see.
@@ -35,8 +35,8 @@ pub struct Device {
 
 impl Device {
     /// Opens an adapter by its number or a part of its name.
-    pub fn open(adapter: Option<String>, only: Option<Only>, every_tile: bool) -> Result<Self> {
-        let engine = Engine::new(&EngineDesc { adapter, ..Default::default() })?;
+    pub fn open(adapter: Option<String>, precision: Precision, only: Option<Only>, every_tile: bool) -> Result<Self> {
+        let engine = Engine::new(&EngineDesc { adapter, precision, ..Default::default() })?;
         Ok(Self { engine, only, every_tile })
     }
 

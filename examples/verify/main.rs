@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use device::{Device, Only};
 use report::{Report, kept};
+use wgconv::Precision;
 
 /// Verify convolution and pooling layers on the CPU reference and on a GPU.
 #[derive(Parser)]
@@ -49,6 +50,10 @@ struct Arguments {
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them.
     #[arg(long, global = true, value_name = "NAME")]
     adapter: Option<String>,
+
+    /// How exact results must be: `exact`; `fast`, which allows Winograd's `F(4, 3)` too; `half`, which also allows products of f16 in f16.
+    #[arg(long, global = true, value_name = "exact|fast|half", default_value_t)]
+    precision: Precision,
 
     /// Seed of the operands of problem lines.
     #[arg(long, global = true, default_value_t = 1)]
@@ -107,13 +112,13 @@ fn main() -> ExitCode {
 
 /// Whether nothing failed; an error is about the arguments.
 fn run(arguments: Arguments) -> Result<bool, String> {
-    let Arguments { command, algorithm, every_tile, adapter, seed, json } = arguments;
+    let Arguments { command, algorithm, every_tile, adapter, precision, seed, json } = arguments;
     // Whatever is wrong with the files is said before a device is opened, and not after all the work.
     if let Some(file) = &json {
         output::check(file)?;
     }
     let asked = adapter.is_some();
-    let device = || Device::open(adapter, algorithm, every_tile);
+    let device = || Device::open(adapter, precision, algorithm, every_tile);
     match command {
         Command::Problems { files } => {
             let lines = problems::lines(&files)?;

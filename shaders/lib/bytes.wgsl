@@ -7,6 +7,7 @@
 alias Operand = u32;     // what a load brings
 alias Number = u32;      // a word of B
 alias Four = vec4<u32>;  // four rows of A
+alias Run = Sums;        // a part of four rows' sums: here they go on as they are
 alias Sum = i32;         // of products
 alias Sums = vec4<i32>;  // of four rows
 
@@ -28,9 +29,17 @@ fn column_term(b: Number) -> i32 {
     return 0;
 }
 
+fn begun(sums: Sums) -> Run {
+    return sums;
+}
+
+fn ended(run: Run, sums: Sums) -> Sums {
+    return run;
+}
+
 // Adds the products of the bytes of four rows and one column.
-fn multiply(a: Four, b: Number, sums: Sums) -> Sums {
-    return sums + Sums(dot4I8Packed(a.x, b), dot4I8Packed(a.y, b), dot4I8Packed(a.z, b), dot4I8Packed(a.w, b));
+fn multiply(a: Four, b: Number, run: Run) -> Run {
+    return run + Run(dot4I8Packed(a.x, b), dot4I8Packed(a.y, b), dot4I8Packed(a.z, b), dot4I8Packed(a.w, b));
 }
 
 // Takes the zero points off a sum of so many words' products and writes it; `column` is the sum of its column's inputs.

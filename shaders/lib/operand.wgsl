@@ -1,7 +1,7 @@
-// The element of B that a product multiplies, in f32: an input, or a zero where there is none. Expects load_input().
+// The element of B that a product multiplies, as a Number: an input, or a zero where there is none. Expects load_input(), which is exact.
 
-alias Operand = f32;
+alias Operand = Number;
 
 fn loaded(at: i32, met: bool) -> Operand {
-    return select(0.0, load_input(at), met);
+    return select(Number(), Number(load_input(at)), met);
 }

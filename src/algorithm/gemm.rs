@@ -8,6 +8,7 @@
 use std::fmt;
 
 use super::cost::{Operations, cheapest_first};
+use super::half::{self, Runs};
 use super::plan::{Step, fold};
 use super::product::{Blocks, Loads, Product};
 use super::split_k::{self, Slices};
@@ -31,19 +32,17 @@ pub struct GemmTile {
     /// Pairs of operand tiles: with 2 the next step's operands are loaded while this one's are multiplied; with 0 there is no workgroup
     /// memory, and an invocation loads what it multiplies.
     pub buffers: u32,
+    /// Products of a run that is summed in f16 before it is added in f32: 4 or 8, or 0, where all is in f32.
+    pub half: u32,
     /// Slices of the sum over k, added by a second dispatch where there are several.
     pub split_k: u32,
 }
 
 impl fmt::Display for GemmTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { block_m, block_n, block_k, thread_m, thread_n, buffers, split_k } = self;
-        write!(
-            f,
-            "{block_m}x{block_n}x{block_k},{thread_m}x{thread_n}{}{}",
-            if *buffers == 1 { String::new() } else { format!(",b{buffers}") },
-            Slices(*split_k)
-        )
+        let Self { block_m, block_n, block_k, thread_m, thread_n, buffers, half, split_k } = self;
+        let buffers = if *buffers == 1 { String::new() } else { format!(",b{buffers}") };
+        write!(f, "{block_m}x{block_n}x{block_k},{thread_m}x{thread_n}{buffers}{}{}", Runs(*half), Slices(*split_k))
     }
 }
 
@@ -51,16 +50,32 @@ impl GemmTile {
     /// A tile of these sizes and so many pairs of operand tiles, where the kernel's assumptions hold.
     fn from_numbers(numbers: &[u32], buffers: u32) -> Option<Self> {
         let &[block_m, block_n, block_k, thread_m, thread_n] = numbers else { return None };
-        let tile = Self { block_m, block_n, block_k, thread_m, thread_n, buffers, split_k: 1 };
+        let tile = Self { block_m, block_n, block_k, thread_m, thread_n, buffers, half: 0, split_k: 1 };
         tile.fits().then_some(tile)
     }
 
     /// Parses what `Display` prints.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (sizes, split_k) = split_k::parse(text)?;
+        let (sizes, half) = half::parse(sizes)?;
         let buffered = [(",b0", 0), (",b2", 2)].into_iter().find_map(|(end, buffers)| Some((sizes.strip_suffix(end)?, buffers)));
         let (sizes, buffers) = buffered.unwrap_or((sizes, 1));
-        Some(Self { split_k, ..Self::from_numbers(&split_k::numbers(sizes)?, buffers)? })
+        let tile = Self { half, split_k, ..Self::from_numbers(&split_k::numbers(sizes)?, buffers)? };
+        (tile.block_k.is_multiple_of(tile.run()) && (half == 0 || buffers > 0)).then_some(tile)
+    }
+
+    /// Whether the product and the device are ones for the tile.
+    pub(super) fn supports(&self, product: &Product, limits: &DeviceLimits) -> Result<(), String> {
+        if self.half > 0 && self.buffers == 0 {
+            return Err("tiles without workgroup memory multiply in f32 only".into());
+        }
+        half::supports(product.dtype, limits, self.half)?;
+        split_k::supports(product, limits, self.split_k)
+    }
+
+    /// Products of a run: all of a step, where all is in f32.
+    fn run(&self) -> u32 {
+        if self.half == 0 { self.block_k } else { self.half }
     }
 
     /// Invocations of a workgroup.
@@ -70,7 +85,7 @@ impl GemmTile {
 
     /// Bytes of the operand tiles.
     pub fn workgroup_bytes(&self) -> u32 {
-        (self.block_m + self.block_n) * self.block_k * 4 * self.buffers
+        (self.block_m + self.block_n) * self.block_k * if self.half == 0 { 4 } else { 2 } * self.buffers
     }
 
     /// Iterations of an invocation's loops for each step; those over its own rows and columns are unrolled. A loop over nothing takes
@@ -84,7 +99,8 @@ impl GemmTile {
         let load_a = (self.block_k * self.block_m / 4).div_ceil(self.invocations()) + 1;
         let load_b = self.block_k * loaders / self.invocations() * (columns + 2) + 1;
         // From memory to registers, and from there to the tiles.
-        u64::from(self.buffers * (load_a + load_b) + (columns + 1) + (self.block_k + 1) + 1)
+        let runs = 2 * self.block_k / self.run() + 1;
+        u64::from(self.buffers * (load_a + load_b) + (columns + 1) + (self.block_k + runs) + 1)
     }
 
     /// Output channels of a panel of weights, and so of what an index of the operands' `locate()` stands for: those of a workgroup, or of
@@ -106,7 +122,8 @@ impl GemmTile {
 
     pub(super) fn blocks(&self) -> Blocks {
         let columns = if self.buffers == 0 { self.thread_n } else { (self.block_n / self.invocations()).max(1) };
-        Blocks { block: [self.panel_m(), self.block_n, self.block_k], columns, split_k: self.split_k, stores_four: false }
+        let Self { block_n, block_k, half, split_k, .. } = *self;
+        Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores_four: false }
     }
 
     /// Whether the kernel's assumptions hold (its `const_assert`s).
@@ -188,7 +205,9 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
     let single = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers, 1));
     let double = DOUBLE.iter().filter(|_| limits.class != DeviceClass::Software);
     let double = double.filter_map(|numbers| GemmTile::from_numbers(numbers, 2));
-    let tiles = double.chain(single).chain(registers(product)).filter(fit);
+    let with_runs =
+        |tile: GemmTile| half::choices(product.dtype, limits, tile.block_k).map(move |half| GemmTile { half, ..tile });
+    let tiles = double.chain(single).flat_map(with_runs).chain(registers(product)).filter(fit);
     let sliced = tiles.flat_map(|tile| {
         let cost = |split_k: u32| cost(product, limits, &GemmTile { split_k, ..tile });
         let choices = split_k::choices(product, limits, tile.block_k, tile.iterations(), tile.workgroups(product), cost);
@@ -201,7 +220,7 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
 fn rows(loads: Loads) -> (u32, &'static str) {
     const ONE: &str = "fn put_b(at: i32, row: Number) {\n    tile_b[at] = row;\n}";
     const FOUR: &str = "\
-fn put_b(at: i32, rows: vec4<f32>) {
+fn put_b(at: i32, rows: Operand) {
     tile_b[at] = rows.x;
     tile_b[at + BLOCK_N] = rows.y;
     tile_b[at + 2 * BLOCK_N] = rows.z;
@@ -214,7 +233,7 @@ fn put_b(at: i32, rows: vec4<f32>) {
 fn row_of(loads: Loads) -> &'static str {
     match loads {
         Loads::Four => "fn row_of(rows: vec4<f32>, number: i32) -> f32 {\n    return rows[number];\n}",
-        Loads::One | Loads::Half => "fn row_of(row: Number, number: i32) -> Number {\n    return row;\n}",
+        Loads::One | Loads::Matrix => "fn row_of(row: Number, number: i32) -> Number {\n    return row;\n}",
     }
 }
 
@@ -231,7 +250,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
     let threads = f64::from(tile.invocations());
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
     let columns = product.operands.address() * f64::from(tile.blocks().columns);
-    let products = Of::FMA * (thread_m * thread_n);
+    let products = half::product(limits.class, tile.half) * (thread_m * thread_n);
     let per_step = match tile.buffers {
         0 => (Of::LOAD4 * (thread_m / 4.0) + load * thread_n + products) * block_k,
         buffers => {
@@ -266,7 +285,11 @@ pub(super) fn looped(kernel: Kernel, product: &Product, limits: &DeviceLimits, t
             .constant("BANDS", tile.block_m / tile.thread_m)
             .fragment(row_of(loads))
             .fragment(include_str!("../../shaders/gemm_registers.wgsl")),
-        buffers => kernel.constant("BUFFERS", buffers).fragment(put_b).fragment(include_str!("../../shaders/gemm_tile.wgsl")),
+        buffers => kernel
+            .constant("BUFFERS", buffers)
+            .constant("RUN", tile.run())
+            .fragment(put_b)
+            .fragment(include_str!("../../shaders/gemm_tile.wgsl")),
     };
     kernel.workgroup_bytes = tile.workgroup_bytes();
     Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })

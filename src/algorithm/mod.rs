@@ -10,6 +10,7 @@ mod cut;
 mod depthwise;
 mod direct;
 mod gemm;
+mod half;
 mod pack;
 mod part;
 mod patch;
@@ -115,7 +116,7 @@ impl fmt::Display for Refusal {
 pub struct Candidates {
     /// Best guess first.
     pub algorithms: Vec<Algorithm>,
-    /// One for each algorithm that takes no tile of this layer.
+    /// One for each algorithm that takes no tile of this layer, and one where the precision forbids arithmetic in f16.
     pub refusals: Vec<Refusal>,
 }
 
@@ -222,6 +223,9 @@ impl Algorithm {
             }
             refusals.extend(reason.map(|reason| Refusal { algorithm: name, reason }));
         }
+        if let Some((_, gemm)) = accepted.iter().find(|(_, algorithm)| matches!(algorithm, Algorithm::Gemm(_))) {
+            refusals.extend(half::refusal(gemm.name(), context.dtype(), limits));
+        }
         let sorted = cost::cheapest_first(limits.class, accepted.into_iter());
         let algorithms: Vec<_> = sorted.into_iter().map(|(_, algorithm)| algorithm).collect();
         match unplanned {
@@ -311,8 +315,8 @@ impl Algorithm {
     fn supports(&self, context: &Context) -> Result<(), String> {
         match self {
             Algorithm::Direct => direct::supports(context),
-            Algorithm::Gemm(tile) => split_k::supports(&Product::new(context, Operands::Implicit)?, context.limits, tile.split_k),
-            Algorithm::Matmul(tile) => split_k::supports(&Product::new(context, Operands::Plain)?, context.limits, tile.split_k),
+            Algorithm::Gemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
+            Algorithm::Matmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
             Algorithm::SubgroupGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
             Algorithm::SubgroupMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
             Algorithm::SubgroupStrip(tile) => strip::supports_tile(context, tile),

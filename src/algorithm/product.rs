@@ -138,19 +138,21 @@ impl Product {
     pub fn kernel(&self, label: String, invocations: u32, blocks: Blocks, loads: Loads) -> Kernel {
         let kernel = self.with_blocks(Kernel::new(label, self.result, invocations), blocks);
         let kernel = match loads {
-            Loads::One => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
             Loads::Four => kernel
                 .binding("input", vectors(self.dtype), self.input)
                 .fragment(include_str!("../../shaders/lib/operand_4.wgsl")),
-            Loads::Half => {
-                kernel.input_of("array<f16>", self.input).fragment(include_str!("../../shaders/lib/half_operand.wgsl"))
-            }
+            Loads::Matrix => kernel.input_of("array<f16>", self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
+            Loads::One => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
         };
         let kernel = match loads {
-            Loads::Half => kernel.binding("weights", "array<f16>", Slot::Weights),
-            Loads::One | Loads::Four => kernel
-                .binding("weights", vectors(self.dtype), Slot::Weights)
-                .fragment(include_str!("../../shaders/lib/floats.wgsl")),
+            Loads::Matrix => kernel.binding("weights", "array<f16>", Slot::Weights).fragment("alias Number = f16;"),
+            Loads::One | Loads::Four => {
+                let numbers = match blocks.half {
+                    0 => include_str!("../../shaders/lib/floats.wgsl"),
+                    _ => include_str!("../../shaders/lib/halves.wgsl"),
+                };
+                kernel.binding("weights", vectors(self.dtype), Slot::Weights).fragment(numbers)
+            }
         };
         let kernel = kernel.with_geometry(&self.geometry, self.mode).fragment(self.operands.fragment());
         match blocks.split_k {
@@ -170,6 +172,8 @@ pub(super) struct Blocks {
     pub block: [u32; 3],
     /// Columns that an invocation loads.
     pub columns: u32,
+    /// Products of a run in f16; 0 where all is in f32.
+    pub half: u32,
     /// Slices of the sum.
     pub split_k: u32,
     /// Whether four columns are stored at once, where the sum is in one slice.
@@ -189,12 +193,12 @@ fn meets_inputs_only(geometry: &Geometry) -> bool {
 /// What a load of `B` brings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loads {
-    /// An element, in f32.
+    /// An element.
     One,
-    /// Four rows that are neighbours in memory, in f32.
+    /// Four rows that are neighbours in memory.
     Four,
-    /// An element in f16 as it is stored; so are the weights, one by one.
-    Half,
+    /// An element in f16, for cooperative matrices; so are the weights, one by one.
+    Matrix,
 }
 
 /// Which matrix product a layer is.

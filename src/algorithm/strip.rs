@@ -112,6 +112,9 @@ pub(super) fn supports_tile(context: &Context, tile: &SubgroupTile) -> Result<()
     if tile.split_k != 1 {
         return Err("strips are not summed in slices".into());
     }
+    if tile.half != 0 {
+        return Err("strips are multiplied in f32 only".into());
+    }
     fits(context.geometry, tile)
 }
 
@@ -191,7 +194,7 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let label = format!("conv_strip {} {tile}", product.dtype);
     let stores_four = stores_four(&product, context.limits, tile);
     let block = [tile.block_m, tile.thread_n * tile.lanes, block_k];
-    let blocks = Blocks { block, columns: tile.thread_n, split_k: 1, stores_four };
+    let blocks = Blocks { block, columns: tile.thread_n, half: 0, split_k: 1, stores_four };
     let kernel = product
         .kernel(label, tile.invocations(), blocks, Loads::One)
         .constant("SPREAD", strip.overlap.spread)

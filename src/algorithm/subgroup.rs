@@ -10,6 +10,7 @@
 use std::fmt::{self, Write as _};
 
 use super::cost::{Operations, cheapest_first};
+use super::half::{self, Runs};
 use super::plan::{Step, fold};
 use super::product::{Blocks, Loads, Operands, Product};
 use super::split_k::{self, Slices};
@@ -29,6 +30,8 @@ pub struct SubgroupTile {
     pub thread_n: u32,
     /// Lanes of a subgroup; the kernel is wrong on any other size.
     pub lanes: u32,
+    /// Products of a run that is summed in f16 before it is added in f32: 4 or 8, or 0, where all is in f32.
+    pub half: u32,
     /// Slices of the sum over k, added by a second dispatch where there are several.
     pub split_k: u32,
 }
@@ -51,7 +54,8 @@ pub(super) fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
 
 impl fmt::Display for SubgroupTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{},{}{}", self.block_m, self.thread_n, self.lanes, Slices(self.split_k))
+        let Self { block_m, thread_n, lanes, half, split_k } = self;
+        write!(f, "{block_m}x{thread_n},{lanes}{}{}", Runs(*half), Slices(*split_k))
     }
 }
 
@@ -59,13 +63,14 @@ impl SubgroupTile {
     pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
         let &[block_m, thread_n, lanes] = numbers else { return None };
         let sound = block_m > 0 && block_m % 4 == 0 && (1..=16).contains(&thread_n) && (4..=128).contains(&lanes);
-        (sound && (lanes * 4) % block_m == 0).then_some(Self { block_m, thread_n, lanes, split_k: 1 })
+        (sound && (lanes * 4) % block_m == 0).then_some(Self { block_m, thread_n, lanes, half: 0, split_k: 1 })
     }
 
     /// Parses what `Display` prints.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (sizes, split_k) = split_k::parse(text)?;
-        Some(Self { split_k, ..Self::from_numbers(&split_k::numbers(sizes)?)? })
+        let (sizes, half) = half::parse(sizes)?;
+        Some(Self { half, split_k, ..Self::from_numbers(&split_k::numbers(sizes)?)? })
     }
 
     /// Whether the device's subgroups are those that the tile was made for.
@@ -79,6 +84,7 @@ impl SubgroupTile {
     /// Whether the product and the device are ones for the tile.
     pub(super) fn supports(&self, product: &Product, limits: &DeviceLimits) -> Result<(), String> {
         self.check_lanes(limits)?;
+        half::supports(product.dtype, limits, self.half)?;
         split_k::supports(product, limits, self.split_k)
     }
 
@@ -107,7 +113,7 @@ impl SubgroupTile {
 
     pub(super) fn blocks(&self, product: &Product) -> Blocks {
         let block = [self.block_m, self.block_n(), self.block_k(&product.geometry)];
-        Blocks { block, columns: self.thread_n, split_k: self.split_k, stores_four: false }
+        Blocks { block, columns: self.thread_n, half: self.half, split_k: self.split_k, stores_four: false }
     }
 
     /// Whether a lane's four columns are neighbours, which are stored at once. Not on a GPU, where it is not measured: there lanes load
@@ -130,9 +136,9 @@ impl SubgroupTile {
         u64::from(block_k / self.chunk() + self.thread_n + 4)
     }
 
-    /// Chunks of one turn of the loop, where there are as many: turns of a single row wait for its loads.
+    /// Chunks of one turn of the loop, where there are as many: turns of a single row wait for its loads, and a run ends with its turn.
     fn unrolled(&self) -> u32 {
-        2u32.div_ceil(self.chunk())
+        self.half.max(2).div_ceil(self.chunk())
     }
 }
 
@@ -162,7 +168,10 @@ pub(super) fn table(limits: &DeviceLimits, sizes: &[[u32; 2]]) -> Vec<SubgroupTi
 
 /// The same with their slices, the cheapest first.
 pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations, SubgroupTile)> {
-    let sliced = table(limits, sizes(limits.class)).into_iter().flat_map(|tile| {
+    let rows = product.geometry.group_in().next_multiple_of(4);
+    let with_runs =
+        |tile: SubgroupTile| half::choices(product.dtype, limits, rows).map(move |half| SubgroupTile { half, ..tile });
+    let sliced = table(limits, sizes(limits.class)).into_iter().flat_map(with_runs).flat_map(|tile| {
         let block_k = tile.block_k(&product.geometry);
         let cost = |split_k: u32| cost(product, limits, &SubgroupTile { split_k, ..tile });
         let choices = split_k::choices(product, limits, block_k, tile.iterations(block_k), tile.workgroups(product), cost);
@@ -181,7 +190,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     use Operations as Of;
     let [block_m, thread_n, chunk] = [tile.block_m, tile.thread_n, tile.chunk()].map(f64::from);
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
-    let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + Of::FMA * (block_m * thread_n);
+    let multiply = half::product(limits.class, tile.half) * (block_m * thread_n);
+    let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + multiply;
     let block_k = tile.block_k(&product.geometry);
     let per_step = per_row * f64::from(block_k) + product.operands.address() * thread_n;
     let stores = block_m * thread_n * if tile.stores_four(product, limits) { 0.5 } else { 1.0 };
@@ -323,15 +333,21 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Colu
     }
     // All rows of four sums before the next four: they stay in registers for so long. Of a strip's rows two at a time: with all of them
     // Mesa 25 spills the weights.
-    let together = if matches!(reads, Reads::Strip(_)) && rows > 3 { 2 } else { rows };
+    let together = match reads {
+        Reads::Strip(_) if rows > 3 => 2,
+        _ if tile.half > 0 => tile.half,
+        _ => rows,
+    };
     for (first, i) in (0..rows).step_by(together as usize).flat_map(|first| (0..vectors).map(move |i| (first, i))) {
+        let runs = 0..if tile.half == 0 { 0 } else { tile.thread_n };
+        let run = |j: u32| if tile.half == 0 { format!("sum_{i}_{j}") } else { format!("run_{first}_{i}_{j}") };
+        runs.clone().for_each(|j| line(format!("            var {} = begun(sum_{i}_{j});", run(j))));
         for k in first..rows.min(first + together) {
             let (chunk, lane) = (k / tile.chunk(), k % tile.chunk() * vectors + i);
             line(format!("            let a_{k}_{i} = subgroupBroadcast(four_{chunk}, {lane}u);"));
-            for j in 0..tile.thread_n {
-                line(format!("            sum_{i}_{j} = multiply(a_{k}_{i}, b_{k}_{j}, sum_{i}_{j});"));
-            }
+            (0..tile.thread_n).for_each(|j| line(format!("            {0} = multiply(a_{k}_{i}, b_{k}_{j}, {0});", run(j))));
         }
+        runs.for_each(|j| line(format!("            sum_{i}_{j} = ended({}, sum_{i}_{j});", run(j))));
     }
     line("        }\n    }".into());
     match columns {

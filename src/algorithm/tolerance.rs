@@ -1,6 +1,6 @@
 //! [`Tolerance`]: how far an algorithm may be from the exact result. It belongs to the algorithm, never to a test.
 
-use super::Algorithm;
+use super::{Algorithm, half};
 use crate::geometry::Geometry;
 use crate::tensor_desc::DType;
 
@@ -8,7 +8,9 @@ use crate::tensor_desc::DType;
 /// `|y - e| <= sum * sum|t_i| * lipschitz + relative * |e| + absolute`.
 ///
 /// `sum` bounds the rounding of a sum of `n` products in f32 in any order (Higham, "Accuracy and Stability of Numerical Algorithms",
-/// 2002, section 3.1), `relative` and `absolute` the activation and the rounding to the output's type.
+/// 2002, section 3.1), `relative` and `absolute` the activation and the rounding to the output's type. Tiles that sum runs of `r` products
+/// in f16, such as `gemm(64x64x16,8x4,h8)`, add `(r + 1) / 2048` and a little to `sum`: a product may be rounded, and so is each of `r`
+/// partial sums, to 11 bits. That holds where no partial sum passes 65,504.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
     /// Of the sum of the terms' magnitudes.
@@ -26,7 +28,7 @@ pub struct Tolerance {
 const EPSILON: f64 = 1.0 / (1u64 << 24) as f64;
 
 impl Algorithm {
-    /// Whether sums of small integers come out without any rounding.
+    /// Whether sums of small integers come out without any rounding: where f16 is summed, of those whose runs stay below 2,048.
     pub fn is_exact(&self) -> bool {
         !matches!(self, Algorithm::Winograd(tile) if !tile.is_exact())
     }
@@ -63,8 +65,24 @@ impl Algorithm {
             | Algorithm::Matmul(_)
             | Algorithm::SubgroupMatmul(_)
             | Algorithm::Depthwise(_) => {
-                Tolerance { sum: terms * EPSILON, relative: relative + pointwise, absolute: absolute + 4e-7, shared: false }
+                // Each run's part of the error is of its own terms, so together they are of all terms. Below the normal numbers of f16
+                // roundings are of half a step of 2^-24, two to a term.
+                let (half, below) = match self.half() {
+                    0 => (0.0, 0.0),
+                    run => (half::error(run), terms / f64::from(1 << 24)),
+                };
+                let sum = half + terms * EPSILON;
+                Tolerance { sum, relative: relative + pointwise, absolute: absolute + 4e-7 + below, shared: false }
             }
+        }
+    }
+
+    /// Products of a run that is summed in f16; 0 where all is in f32.
+    fn half(&self) -> u32 {
+        match self {
+            Algorithm::Gemm(tile) | Algorithm::Matmul(tile) => tile.half,
+            Algorithm::SubgroupGemm(tile) | Algorithm::SubgroupMatmul(tile) => tile.half,
+            _ => 0,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::patch::Overlap;
 use super::plan::{Packing, Step, fold};
 use super::product::{Operands, Product};
 use super::winograd_weights::scale;
-use super::{Context, Parts, ProductTile, WinogradTile, cooperative, gemm, subgroup};
+use super::{Context, Parts, ProductTile, WinogradTile, cooperative, gemm, half, subgroup};
 use crate::desc::Epilogue;
 use crate::error::Result;
 use crate::geometry::Geometry;
@@ -155,12 +155,15 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
 /// Why a tile does not take the layer.
 pub(super) fn supports_tile(context: &Context, tile: &WinogradTile) -> Result<(), String> {
     supports(context)?;
-    if tile.outputs == 4 && context.limits.precision != Precision::Fast {
+    if tile.outputs == 4 && context.limits.precision < Precision::Fast {
         return Err("F(4, 3) is ten times less exact than other kernels, which Precision::Exact does not allow".into());
     }
     match &tile.product {
-        ProductTile::Workgroup(_) => {}
-        ProductTile::Subgroup(product) => product.check_lanes(context.limits)?,
+        ProductTile::Workgroup(product) => half::supports(DType::F32, context.limits, product.half)?,
+        ProductTile::Subgroup(product) => {
+            product.check_lanes(context.limits)?;
+            half::supports(DType::F32, context.limits, product.half)?;
+        }
         ProductTile::Cooperative(_) if tile.outputs != 2 => {
             return Err("the transforms of F(4, 3) lose more than f16 has".into());
         }
@@ -302,18 +305,15 @@ fn transform(context: &Context, tiling: &Tiling, name: &str) -> Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DeviceLimits, Problem};
+    use crate::{Algorithm, DeviceLimits, Problem};
 
     #[test]
     fn less_exact_tiles_are_offered_only_where_precision_allows_them() {
         let problem: Problem = "conv 1x64x56x56 o64 k3x3 p1x1 f32".parse().unwrap();
         let exact = DeviceLimits::default();
         let outputs = |limits: &DeviceLimits| -> Vec<u32> {
-            let algorithms = super::super::Algorithm::candidates(&problem, limits).unwrap().algorithms;
-            algorithms
-                .iter()
-                .filter_map(|a| if let super::super::Algorithm::Winograd(tile) = a { Some(tile.outputs) } else { None })
-                .collect()
+            let algorithms = Algorithm::candidates(&problem, limits).unwrap().algorithms;
+            algorithms.iter().filter_map(|a| if let Algorithm::Winograd(tile) = a { Some(tile.outputs) } else { None }).collect()
         };
         assert!(outputs(&exact).iter().all(|&m| m == 2) && !outputs(&exact).is_empty());
         assert!(outputs(&DeviceLimits { precision: Precision::Fast, ..exact }).contains(&4));

@@ -21,7 +21,7 @@ const SHADERS: &[&str] = &[
     include_str!("../../shaders/lib/floats.wgsl"),
     include_str!("../../shaders/lib/geometry.wgsl"),
     include_str!("../../shaders/lib/grid.wgsl"),
-    include_str!("../../shaders/lib/half_operand.wgsl"),
+    include_str!("../../shaders/lib/halves.wgsl"),
     include_str!("../../shaders/lib/image.wgsl"),
     include_str!("../../shaders/lib/image_target.wgsl"),
     include_str!("../../shaders/lib/input_buffer.wgsl"),
@@ -105,12 +105,13 @@ mod tests {
         };
         let newer = AdapterSummary { driver: "1.1".into(), ..adapter.clone() };
         let limits = DeviceLimits::default();
-        let fast = DeviceLimits { precision: Precision::Fast, ..limits };
+        let [fast, half] = [Precision::Fast, Precision::Half].map(|precision| DeviceLimits { precision, ..limits });
         let small = DeviceLimits { workspace_bytes: 1, ..limits };
         let sections = [
             device(&adapter, &limits, "large"),
             device(&newer, &limits, "large"),
             device(&adapter, &fast, "large"),
+            device(&adapter, &half, "large"),
             device(&adapter, &small, "large"),
             device(&adapter, &limits, "never"),
         ];
