@@ -3,13 +3,15 @@
 #[path = "support/pictures.rs"]
 mod pictures;
 
+use std::time::Duration;
+
 use wgconv::wgpu::{TextureFormat, TextureUsages};
 use wgconv::{
-    Activation, ConvDesc, ConvImages, ConvInputs, Engine, Epilogue, ErrorKind, Graph, ImageDesc, ImageFormat, Layout, Network,
-    NetworkDesc, Place, Residual, TensorDesc, Value, Weights, wgpu,
+    Activation, ConvDesc, ConvImages, ConvInputs, Engine, EngineDesc, Epilogue, ErrorKind, Graph, ImageDesc, ImageFormat, Layout,
+    Network, NetworkDesc, Place, Problem, Residual, TensorDesc, Value, Weights, wgpu,
 };
 
-use pictures::{FORMATS, Picture, beside, conv, conv_graph, images, read, texture};
+use pictures::{FORMATS, Picture, beside, beside_as, conv, conv_graph, images, read, texture};
 
 /// The formats that a shader writes to.
 const WRITTEN: [(ImageFormat, TextureFormat); 3] = [FORMATS[0], FORMATS[3], FORMATS[4]];
@@ -208,6 +210,57 @@ fn what_no_convolution_on_textures_can_be_is_refused_with_the_reason() {
     refused(layer.run_into(&frame, &no_usage), "STORAGE_BINDING");
     layer.run_into(&frame, &x).unwrap();
     assert_eq!(layer.run(&frame).unwrap().to_vec::<f32>().unwrap(), x.to_vec::<f32>().unwrap());
+}
+
+#[test]
+fn a_picture_over_a_binding_is_refused_by_name_with_its_bytes_and_the_limit() {
+    let engine = Engine::new(&EngineDesc { max_binding_bytes: Some(1024), ..Default::default() }).unwrap();
+    let image = ImageDesc::new(ImageFormat::Rgba8Unorm);
+    let picture = |channels: usize, [height, width]: [usize; 2]| TensorDesc::f32(&[1, channels, height, width]);
+    let make = |input: &TensorDesc, out_channels: usize, images: ConvImages| {
+        let desc = ConvDesc::new(input.shape()[1], out_channels, [1, 1]);
+        let kernel = numbers(desc.weight_shape().unwrap().iter().product());
+        engine.conv_on_images(&desc, input, Weights { kernel: &kernel, ..Default::default() }, &images).map(|_| ())
+    };
+    let refused = |result: wgconv::Result<()>, parts: &[&str]| {
+        let error = result.unwrap_err();
+        let has = |part: &&str| error.message().contains(*part);
+        assert!(error.kind() == ErrorKind::Unsupported && parts.iter().all(has), "{parts:?} is not in {error}");
+    };
+    let (read, written) = (ConvImages { input: Some(image), output: None }, ConvImages { input: None, output: Some(image) });
+    refused(make(&picture(3, [8, 12]), 1, read), &["`input`", "1152 bytes", "1024"]);
+    refused(make(&picture(2, [8, 12]), 4, written), &["`output`", "1536 bytes", "1024"]);
+    // An output over a binding is computed in parts.
+    refused(make(&picture(2, [8, 12]), 8, read), &["by rows into", "tensors only"]);
+    let network = |channels: usize, desc: NetworkDesc| {
+        let graph = conv_graph(&[1, channels, 8, 12], 4, &ConvDesc::new(channels, 4, [1, 1]));
+        Network::new(&engine, &graph, &desc).map(|_| ())
+    };
+    let inputs = |image| NetworkDesc { image_inputs: images("in", image), ..Default::default() };
+    refused(network(3, inputs(image)), &["`in`", "1152 bytes", "1024"]);
+    let outputs = NetworkDesc { image_outputs: images("out", image), ..Default::default() };
+    refused(network(3, outputs), &["`out`", "1536 bytes", "1024"]);
+    make(&picture(2, [8, 12]), 2, ConvImages { input: Some(image), output: Some(image) }).unwrap();
+    network(2, inputs(image)).unwrap();
+}
+
+#[test]
+fn a_long_convolution_reads_its_picture_all_the_same() {
+    let image = normalising(ImageFormat::Rgba16Float);
+    let desc = ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(4, 32, [3, 3]) };
+    let (kernel, input) = (numbers(32 * 4 * 9), TensorDesc::f32(&[1, 4, 80, 96]));
+    let problem = Problem::conv(&desc, &input);
+    let ns = beside().explain(&problem).unwrap().plan.nanoseconds;
+    // Three times too long for the second, which computes it in parts where it is a tensor.
+    let results = [None, Some(Duration::from_nanos(ns / 3))].map(|submission_bound| {
+        let engine = beside_as(&EngineDesc { submission_bound, ..Default::default() });
+        assert_eq!(engine.explain(&problem).unwrap().plan.split.is_some(), submission_bound.is_some());
+        let picture = Picture::new(&engine, [80, 96], image.format);
+        let images = ConvImages { input: Some(image), output: None };
+        let layer = engine.conv_on_images(&desc, &input, Weights { kernel: &kernel, ..Default::default() }, &images).unwrap();
+        layer.run(&picture.texture).unwrap().to_vec::<f32>().unwrap()
+    });
+    assert_eq!(results[0], results[1]);
 }
 
 /// Encodes a network from a texture to a texture of the same format, or in place, and compares with its tensors.

@@ -185,6 +185,61 @@ fn check(small: &Engine) -> usize {
     steps
 }
 
+/// Extremes that come again in other slices of 8,192 elements, NaNs among them, zeros of both signs, infinities.
+#[test]
+fn positions_of_extremes_in_slices_are_the_references() {
+    let engine = engine(&EngineDesc { max_binding_bytes: Some(32 << 10), ..Default::default() });
+    const LENGTH: usize = 30_011;
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    let rows: [&[(usize, f32)]; 8] = [
+        &[(100, 9.0), (8_191, 9.0), (8_192, 9.0), (30_010, 9.0)],
+        &[(8_192, -9.0), (20_000, -9.0), (16_383, 9.0), (16_384, 9.0)],
+        &[(9_000, nan), (9_001, infinity), (50, infinity)],
+        &[(9_000, nan), (29_999, nan), (3, -infinity), (20_000, -infinity)],
+        &[(0, nan), (30_010, nan)],
+        &[(10_000, infinity), (25_000, infinity), (5, -infinity), (28_000, -infinity)],
+        &[],
+        &[(16_384, nan), (16_383, 9.0), (8_192, -9.0)],
+    ];
+    for zeros in [false, true] {
+        let list = rows.iter().flat_map(|row| {
+            // Equal everywhere, or small integers that come again all the time.
+            let mut list: Vec<f32> = (0..LENGTH)
+                .map(|at| if zeros { 0.0f32.copysign((at % 3) as f32 - 1.0) } else { (at * 7919 % 11) as f32 - 5.0 })
+                .collect();
+            row.iter().for_each(|&(at, value)| list[at] = value);
+            list
+        });
+        let value = Value::new(&[rows.len(), LENGTH], list.collect::<Vec<_>>()).unwrap();
+        for (min, last) in [(false, false), (false, true), (true, false), (true, true)] {
+            let op = Op::ArgReduce { min, axis: 1, keep_dims: false, last };
+            let case = Case { op, inputs: vec![value.clone()], constants: Vec::new() };
+            let network = Network::new(&engine, &case.graph(), &NetworkDesc::default()).unwrap();
+            assert!(network.host_nodes().is_empty(), "{}", network.explain());
+            let [got, wanted] =
+                [network.run_values(&case.inputs), network.run_reference(&case.inputs)].map(|result| result.unwrap()[0].to_f64());
+            assert_eq!(got, wanted, "{:?}, zeros {zeros}", case.op);
+        }
+    }
+}
+
+#[test]
+fn hardmax_of_rows_over_a_binding_is_the_hosts_by_name() {
+    let engine = engine(&EngineDesc { max_binding_bytes: Some(32 << 10), ..Default::default() });
+    let hardmax = |length: usize| {
+        let op = Op::Softmax { kind: SoftmaxKind::Hardmax, axis: 1, flatten: false };
+        let case = Case::new(op, &[&[3, length]], &[]);
+        let network = Network::new(&engine, &case.graph(), &NetworkDesc::default()).unwrap();
+        let results = [network.run_values(&case.inputs), network.run_reference(&case.inputs)];
+        let [got, wanted] = results.map(|result| result.unwrap().remove(0).to_f64());
+        assert_eq!(got, wanted, "{length}");
+        (network.host_nodes().len(), network.explain())
+    };
+    let (count, text) = hardmax(10_007);
+    assert!(count == 1 && text.contains("ON THE HOST") && text.contains("host       computes"), "{text}");
+    assert_eq!(hardmax(8_000).0, 0);
+}
+
 #[test]
 fn operations_on_more_than_a_binding_or_a_buffer_are_the_devices_and_right() {
     for (max_binding_bytes, max_buffer_bytes) in [(Some(32 << 10), None), (None, Some(40_000))] {

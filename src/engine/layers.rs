@@ -12,6 +12,8 @@ use crate::geometry::Geometry;
 use crate::kernel::GeometryMode;
 use crate::layer::{Conv, ConvImages, Pool};
 use crate::layout::Layout;
+use crate::limits::DeviceLimits;
+use crate::operation::Image;
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::TensorDesc;
 use crate::tune::Question;
@@ -60,7 +62,8 @@ impl Engine {
     ///
     /// # Errors
     /// As [`conv`](Self::conv); [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where a tensor is no picture, and
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where a shader cannot write to the format.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where a shader cannot write to the format, or a binding does not hold
+    /// the picture as a tensor. A layer that reads a picture is not done in parts, however long it takes.
     ///
     /// # Examples
     /// ```no_run
@@ -79,7 +82,9 @@ impl Engine {
         Geometry::new(&problem)?;
         weights.check(desc)?;
         if let Some(image) = &images.input {
-            image.size("input", input.shape())?;
+            let size = image.size("input", input.shape())?;
+            let (dtype, channels) = (input.dtype(), input.shape()[1]);
+            Image { name: "input", desc: image, dtype, channels, size }.check(self.limits())?;
             if input.layout() != Layout::ChannelsFirst {
                 return Err(Error::invalid("image", "`input` is a picture, whose tensor has channels first"));
             }
@@ -87,8 +92,11 @@ impl Engine {
         let reads = |plan: &Plan| images.input.is_none_or(|image| plan.reading_image(&image).is_some());
         let writes = |plan: &Plan| images.output.is_none_or(|image| plan.writing_image(&image).is_some());
         let fused = |plan: &Plan| reads(plan) && writes(plan);
-        let takes =
-            |plan: &dyn Fn(&Plan) -> bool, algorithm: &Algorithm| self.plan(&problem, algorithm).is_ok_and(|it| plan(&it));
+        let planned = |algorithm: &Algorithm| match images.input {
+            Some(_) => self.plan_of_picture(&problem, algorithm),
+            None => self.plan(&problem, algorithm),
+        };
+        let takes = |plan: &dyn Fn(&Plan) -> bool, algorithm: &Algorithm| planned(algorithm).is_ok_and(|it| plan(&it));
         let any = |plan: &dyn Fn(&Plan) -> bool| {
             Ok(self.candidates(&problem)?.algorithms.iter().any(|algorithm| takes(plan, algorithm)))
         };
@@ -173,10 +181,13 @@ impl Engine {
     /// by them to find its texel, and a renderer has few sizes.
     pub(crate) fn best_plan_of_picture(&self, problem: &Problem, takes: impl Fn(&Algorithm) -> bool) -> Result<Plan> {
         let best = self.choose(problem, takes)?;
-        match self.desc.specialise {
-            Specialise::Never => self.plan(problem, &best),
-            _ => best.plan_as(problem, self.limits(), GeometryMode::Constant),
-        }
+        self.plan_of_picture(problem, &best)
+    }
+
+    /// The plan of a layer that reads a picture, which is done at once however long it takes: parts read tensors only.
+    fn plan_of_picture(&self, problem: &Problem, algorithm: &Algorithm) -> Result<Plan> {
+        let mode = if self.desc.specialise == Specialise::Never { GeometryMode::Uniform } else { GeometryMode::Constant };
+        algorithm.plan_as(problem, &DeviceLimits { submission_ns: u64::MAX, ..*self.limits() }, mode)
     }
 
     /// The best of the algorithms that take a layer and that `takes` admits: the one place where that is decided.
@@ -189,9 +200,17 @@ impl Engine {
                 key += &format!(" without {name}");
             }
         }
+        let first = candidates.algorithms.first().copied();
         candidates.algorithms.retain(takes);
         if candidates.algorithms.is_empty() {
-            let reasons = candidates.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let reasons = match first {
+                None => candidates.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+                // Of pictures.
+                Some(first) => match self.plan(problem, &first)?.split {
+                    Some(split) => format!("{first} is done {split}, and parts take tensors only"),
+                    None => format!("{first} takes tensors only"),
+                },
+            };
             return Err(Error::unsupported("algorithm", format!("nothing computes `{problem}`: {reasons}")));
         }
         let plan = |algorithm: &Algorithm| self.plan(problem, algorithm);

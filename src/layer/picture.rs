@@ -69,7 +69,8 @@ impl Pictures {
         if let Some(image) = images.output {
             let output = plan.output_desc();
             let size = image.size("output", output.shape())?;
-            let store = Image { desc: &image, dtype: output.dtype(), channels: output.shape()[1], size }.store(limits)?;
+            let store = Image { name: "output", desc: &image, dtype: output.dtype(), channels: output.shape()[1], size };
+            let store = store.store(limits)?;
             pictures.target = Some(Target { image, size, fused: plan.writing_image(&image), store });
         }
         Ok((plan, pictures))

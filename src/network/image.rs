@@ -115,7 +115,7 @@ pub(super) fn with_images(
         if tensor.dtype() == DType::I32 {
             return Err(Error::invalid("image_outputs", format!("`{name}` is a tensor of integers")));
         }
-        let image = Image { desc, dtype: tensor.dtype(), channels: tensor.shape()[1], size };
+        let image = Image { name, desc, dtype: tensor.dtype(), channels: tensor.shape()[1], size };
         let operation = Box::new(image.store(engine.limits())?);
         let fused = fuse_output(engine, &mut program, id, desc);
         program.image_outputs.push(ImageOutput { output, tensor: id, desc: *desc, size, operation, fused });
@@ -208,7 +208,7 @@ fn convert(engine: &Engine, program: &mut Program, device: DeviceId, image: &Ima
     let node = reader.map(|step| step.node).ok_or_else(|| {
         Error::unsupported("image_inputs", format!("`{name}` goes through the network as it is: copy the texture instead"))
     })?;
-    let load = Image { desc: &image.desc, dtype: desc.dtype(), channels: desc.shape()[1], size: image.size };
+    let load = Image { name, desc: &image.desc, dtype: desc.dtype(), channels: desc.shape()[1], size: image.size };
     let operation = Box::new(load.load(engine.limits())?);
     program.devices[device.0].source = Source::Steps;
     program.steps.insert(0, Step { node, work: Work::Operation { operation, operands: Vec::new(), output: device } });

@@ -10,6 +10,8 @@ use crate::tensor_desc::DType;
 /// A picture and the tensor `[1, channels, height, width]` that it is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Image<'a> {
+    /// Of the input or the output that it is.
+    pub name: &'a str,
     pub desc: &'a ImageDesc,
     pub dtype: DType,
     pub channels: usize,
@@ -23,7 +25,10 @@ impl Image<'_> {
     }
 
     /// Checks that one binding holds the tensor: a picture is loaded and stored by one dispatch.
-    fn check(&self, limits: &DeviceLimits) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with its name, its bytes and the limit where none does.
+    pub fn check(&self, limits: &DeviceLimits) -> Result<()> {
         let bytes = self.texels() as u64 * self.channels as u64 * self.dtype.bytes() as u64;
         let Ranges { most, .. } = Ranges::of(limits);
         if bytes <= most {
@@ -31,7 +36,10 @@ impl Image<'_> {
         }
         Err(Error::unsupported(
             "image",
-            format!("is a tensor of {bytes} bytes, but a binding has at most {most}: use a tensor, or tiles of the picture"),
+            format!(
+                "`{}` is a tensor of {bytes} bytes, but a binding has at most {most}: use a tensor, or tiles of the picture",
+                self.name
+            ),
         ))
     }
 

@@ -87,7 +87,7 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
         for format in [ImageFormat::Rgba8Unorm, ImageFormat::Rgba8UnormSrgb, ImageFormat::Rgba16Float, ImageFormat::R32Float] {
             let desc = ImageDesc { mean: [0.5; 4], std: [0.25; 4], ..ImageDesc::new(format) };
             for channels in 1..=format.components() {
-                let image = Image { desc: &desc, dtype, channels, size: [3, 5] };
+                let image = Image { name: "x", desc: &desc, dtype, channels, size: [3, 5] };
                 operations.push(image.load(&limits).unwrap());
                 operations.extend(format.storage_type().map(|_| image.store(&limits).unwrap()));
             }

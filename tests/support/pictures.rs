@@ -10,12 +10,17 @@ use wgconv::{ConvDesc, Engine, EngineDesc, Graph, ImageDesc, ImageFormat, Tensor
 /// A caller's own device and an engine on it, as a renderer would make them. All are of one instance: wgpu tells the resources of two
 /// devices apart, but not those of two instances.
 pub fn beside() -> Engine {
+    beside_as(&EngineDesc::default())
+}
+
+/// [`beside`], with an engine as described.
+pub fn beside_as(desc: &EngineDesc) -> Engine {
     static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
     let instance = INSTANCE.get_or_init(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()));
     let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
         .unwrap_or_else(|error| panic!("these tests need a GPU adapter: {error}"));
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
-    Engine::from_wgpu(&adapter, device, queue, &EngineDesc::default()).unwrap()
+    Engine::from_wgpu(&adapter, device, queue, desc).unwrap()
 }
 
 pub const ALL: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
