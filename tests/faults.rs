@@ -12,7 +12,7 @@ fn program(name: &str) -> Command {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let names = ["bench", "classify", "digits", "explain", "features", "series", "verify", "volume"]
+        let names = ["bench", "classify", "digits", "explain", "features", "filter", "series", "tiles", "verify", "volume"]
             .map(|name| ["--example", name])
             .concat();
         let root = env!("CARGO_MANIFEST_DIR");
@@ -81,6 +81,34 @@ fn programs_end_with_one_line_on_a_damaged_picture_or_model() {
     }
     let text = failure("explain", &program("explain").arg("conv 1x3x8x8 o4 k3x3 p1x1 f33").output().expect("it runs"));
     assert!(text.contains("f33"), "{text}");
+}
+
+#[test]
+fn every_program_takes_an_adapter_and_says_where_there_is_none_of_that_name() {
+    let picture = data("png/digit_00_label9.png");
+    let model = data("dsnet.onnx");
+    let programs: [(&str, Vec<PathBuf>); 9] = [
+        ("bench", arguments(&["--line", "conv 1x3x8x8 o4 k3x3 f32"])),
+        ("classify", vec![model, picture.clone()]),
+        ("digits", vec![picture]),
+        ("explain", arguments(&["conv 1x3x8x8 o4 k3x3 f32"])),
+        ("features", Vec::new()),
+        ("filter", Vec::new()),
+        ("series", Vec::new()),
+        ("tiles", Vec::new()),
+        ("volume", Vec::new()),
+    ];
+    let missing = ["--adapter", "no such adapter"];
+    for (name, list) in programs {
+        let run = program(name).args(list).args(missing).output().expect("it runs");
+        let text = failure(name, &run);
+        assert!(text.contains("no such adapter"), "{name}: {text}");
+    }
+    // Of what could not be verified there is a report.
+    let regressions = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/problems/regressions.txt");
+    let run = program("verify").arg("problems").arg(regressions).args(missing).output().expect("it runs");
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.code() == Some(1) && text.contains("no such adapter"), "verify: {text}");
 }
 
 /// What each program writes: its name, its arguments, and the last of them, which a path follows.

@@ -60,9 +60,12 @@ impl Table {
                 }
                 continue;
             }
-            match (line.split_once(" = "), &mut section) {
+            let entry = line.split_once(" = ").map(|(problem, algorithm)| (problem.trim(), algorithm.trim()));
+            // No algorithm has a `=`, and no problem ends in one: such a line would not be read as it is printed.
+            let entry = entry.filter(|(problem, algorithm)| !problem.ends_with('=') && !algorithm.contains('='));
+            match (entry, &mut section) {
                 (Some((problem, algorithm)), Some(section)) => {
-                    section.insert(problem.trim().into(), algorithm.trim().into());
+                    section.insert(problem.into(), algorithm.into());
                 }
                 (Some(_), None) => parsed.damage.push(format!("line {number} belongs to no device")),
                 (None, _) => parsed.damage.push(format!("line {number} is not `problem = algorithm`")),
@@ -110,6 +113,14 @@ mod tests {
         let parsed = Table::parse(&table.to_string()).unwrap();
         assert_eq!((parsed.table, parsed.damage), (table, vec![]));
         assert_eq!(Table::parse("").unwrap().table, Table::default());
+    }
+
+    #[test]
+    fn a_line_of_several_equals_signs_is_no_entry() {
+        for line in ["max_pool 1x1x4 k2 = = pool", "a =  = b", "a =\t = b", "a = b = c"] {
+            let parsed = Table::parse(&format!("{VERSION}\n[d]\n{line}\n")).unwrap();
+            assert_eq!((parsed.table.section("d").map(Section::len), parsed.damage.len()), (Some(0), 1), "{line}");
+        }
     }
 
     #[test]
