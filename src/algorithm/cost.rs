@@ -108,6 +108,11 @@ impl Operations {
         words / 8.0 / cores * (prices.load + prices.address)
     }
 
+    /// Stores of so many elements of an invocation, one by one or by fours: a store of four takes as long as two.
+    pub(super) fn stores(count: f64, by_fours: bool) -> Self {
+        Self::STORE * (count * if by_fours { 0.5 } else { 1.0 })
+    }
+
     /// So many products over all cores, and nothing else.
     pub(super) fn products(limits: &DeviceLimits, count: u64) -> Self {
         Self::FMA * (count as f64 / 8.0 / f64::from(limits.parallelism.max(1)))

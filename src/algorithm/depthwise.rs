@@ -144,8 +144,8 @@ fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
     let weights = if slices > 1.0 { steps * taps * slices } else { taps };
     let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
-    let stores = f64::from(tile.y * tile.x) * if stores_four(geometry, tile) { 0.5 } else { 1.0 };
-    let others = Of::LOAD * weights + Of::STORE * stores + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
+    let stores = Of::stores(f64::from(tile.y * tile.x), stores_four(geometry, tile));
+    let others = Of::LOAD * weights + stores + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
     // With channels last, what neighbouring invocations load one by one lies a row of channels apart: measured on lavapipe, twice as
     // long for the whole layer.
     let scattered = tile.channels == 1 && geometry.input_layout == Layout::ChannelsLast;

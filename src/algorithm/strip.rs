@@ -166,8 +166,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
         + Of::BROADCAST * (block_m * taps)
         + Of::FMA * (block_m * thread_n * taps);
     let steps = f64::from(geometry.kernel[0]) * f64::from(geometry.kernel[1]);
-    let stores = block_m * thread_n * if stores_four(product, limits, tile) { 0.5 } else { 1.0 };
-    let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::ADDRESS) * steps + Of::STORE * stores;
+    let stores = Of::stores(block_m * thread_n, stores_four(product, limits, tile));
+    let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::ADDRESS) * steps + stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
 }
 

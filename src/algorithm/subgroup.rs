@@ -194,8 +194,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + multiply;
     let block_k = tile.block_k(&product.geometry);
     let per_step = per_row * f64::from(block_k) + product.operands.address() * thread_n;
-    let stores = block_m * thread_n * if tile.stores_four(product, limits) { 0.5 } else { 1.0 };
-    let per_thread = per_step * product.k_tiles(block_k, tile.split_k) + Of::STORE * stores;
+    let stores = Of::stores(block_m * thread_n, tile.stores_four(product, limits));
+    let per_thread = per_step * product.k_tiles(block_k, tile.split_k) + stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
         + split_k::cost(product, limits, tile.split_k)
 }

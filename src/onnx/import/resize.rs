@@ -72,19 +72,7 @@ fn upsample(node: &mut Node) -> Vec<ValueId> {
         }
         _ => node.input(1),
     };
-    let with = |mode, nearest| {
-        Op::Resize(Resize {
-            mode,
-            coordinates: Coordinates::Asymmetric,
-            nearest,
-            cubic_a: -0.75,
-            exclude_outside: false,
-            extrapolation: 0.0,
-            antialias: false,
-            axes: Vec::new(),
-            aspect: AspectPolicy::Stretch,
-        })
-    };
+    let with = |mode, nearest| Op::Resize(Resize { mode, coordinates: Coordinates::Asymmetric, nearest, ..Resize::default() });
     if mode == linear || node.op == "Upsample" {
         return node.apply_to(with(mode, Nearest::Floor), &[Some(x), None, Some(scales)]);
     }
