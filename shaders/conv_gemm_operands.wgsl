@@ -32,10 +32,12 @@ fn blocks_k() -> i32 {
 
 // Finds the tile of C with this index; false behind the last one.
 fn locate(tile: i32) -> bool {
-    let bands = tile / blocks_n();
-    block_n = tile - bands * blocks_n();
-    let groups = bands / blocks_m();
-    block_m = bands - groups * blocks_m();
+    let inner = select(blocks_n(), blocks_m(), M_FIRST);
+    let outer = select(blocks_m(), blocks_n(), M_FIRST);
+    let bands = tile / inner;
+    let groups = bands / outer;
+    block_n = select(tile - bands * inner, bands - groups * outer, M_FIRST);
+    block_m = select(bands - groups * outer, tile - bands * inner, M_FIRST);
     let phases = groups / g.groups;
     group = groups - phases * g.groups;
     let phase_rows = phases / g.phases.z;

@@ -1,7 +1,9 @@
 // The operands of a convolution as a matrix product whose lanes own strips: COLUMNS outputs of a row each, which lie SPREAD apart. A tile of
-// k is all channels and all x taps of one tap on z and y, so that an input is loaded once for all outputs of a strip and all taps that
-// meet it, and few channels fill a step as well as many do. Not for transposed convolutions with a stride.
-// Expects g, layout.wgsl, source.wgsl, slice.wgsl, blocks.wgsl, Operand and loaded(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD and LANES.
+// k is all channels and a segment of the x taps, or all of them, of one tap on z and y, so that an input is loaded once for all outputs of a
+// strip and all taps of the segment that meet it, and few channels fill a step as well as many do. Not for transposed convolutions with
+// a stride.
+// Expects g, layout.wgsl, source.wgsl, slice.wgsl, blocks.wgsl, Operand and loaded(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD, LANES, SEGMENTS and
+// SEGMENT_TAPS.
 
 var<private> block_n: i32;      // which block of strips
 var<private> block_m: i32;      // which block of output channels
@@ -10,6 +12,7 @@ var<private> panel: i32;        // the current tile's panel of weights
 var<private> strip_at: vec3<i32>; // input that tap 0 of the strip's first output meets
 var<private> strip_start: i32;  // first input of the item's and group's first channel; -1: no such strip
 var<private> row_start: i32;    // first input of the row that the current tile reads; -1 where there is none
+var<private> segment: i32;      // the current tile's taps on x
 
 fn blocks_m() -> i32 {
     return (g.group_out + BLOCK_M - 1) / BLOCK_M;
@@ -29,10 +32,12 @@ fn blocks_n() -> i32 {
 }
 
 fn locate(tile: i32) -> bool {
-    let bands = tile / blocks_n();
-    block_n = tile - bands * blocks_n();
-    group = bands / blocks_m();
-    block_m = bands - group * blocks_m();
+    let inner = select(blocks_n(), blocks_m(), M_FIRST);
+    let outer = select(blocks_m(), blocks_n(), M_FIRST);
+    let bands = tile / inner;
+    group = bands / outer;
+    block_n = select(tile - bands * inner, bands - group * outer, M_FIRST);
+    block_m = select(bands - group * outer, tile - bands * inner, M_FIRST);
     return tile >= 0 && group < g.groups;
 }
 
@@ -51,26 +56,38 @@ fn set_strip(strip: i32) {
 }
 
 fn k_tiles() -> i32 {
-    return g.kernel.x * g.kernel.y;
+    return g.kernel.x * g.kernel.y * SEGMENTS;
 }
 
 fn begin_k_tile(tile: i32) {
     panel = tile;
-    let tap_z = tile / g.kernel.y;
+    let tap_row = tile / SEGMENTS;
+    segment = tile - tap_row * SEGMENTS;
+    let tap_z = tap_row / g.kernel.y;
     let z = source(strip_at.x + tap_z * g.dilation.x, g.input.x);
-    let y = source(strip_at.y + (tile - tap_z * g.kernel.y) * g.dilation.y, g.input.y);
+    let y = source(strip_at.y + (tap_row - tap_z * g.kernel.y) * g.dilation.y, g.input.y);
     let met = inside(z, g.input.x) && inside(y, g.input.y) && strip_start >= 0;
     row_start = select(-1, strip_start + (z * g.input.y + y) * g.input.z * input_step(), met);
 }
 
-// Whether there is an input so many dilations after the first one that the strip sees.
+// Whether the kernel ends before this tap of the current segment.
+fn lacks(tap: i32) -> bool {
+    return segment * SEGMENT_TAPS + tap >= g.kernel.z;
+}
+
+// Where on x the input is that lies so many dilations after the first one that the strip and the segment see.
+fn input_x(offset: i32) -> i32 {
+    return source(strip_at.z + (segment * SEGMENT_TAPS + offset) * g.dilation.z, g.input.z);
+}
+
+// Whether there is one.
 fn meets_input(offset: i32) -> bool {
-    return row_start >= 0 && inside(source(strip_at.z + offset * g.dilation.z, g.input.z), g.input.z);
+    return row_start >= 0 && inside(input_x(offset), g.input.z);
 }
 
 // That input in the group's first channel; anywhere where there is none.
 fn first_input(offset: i32, met: bool) -> i32 {
-    return select(0, row_start + source(strip_at.z + offset * g.dilation.z, g.input.z) * input_step(), met);
+    return select(0, row_start + input_x(offset) * input_step(), met);
 }
 
 // The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.

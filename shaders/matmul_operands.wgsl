@@ -24,10 +24,12 @@ fn k_tiles() -> i32 {
 }
 
 fn locate(tile: i32) -> bool {
-    let bands = tile / blocks_n();
-    block_n = tile - bands * blocks_n();
-    let groups = bands / blocks_m();
-    block_m = bands - groups * blocks_m();
+    let inner = select(blocks_n(), blocks_m(), M_FIRST);
+    let outer = select(blocks_m(), blocks_n(), M_FIRST);
+    let bands = tile / inner;
+    let groups = bands / outer;
+    block_n = select(tile - bands * inner, bands - groups * outer, M_FIRST);
+    block_m = select(bands - groups * outer, tile - bands * inner, M_FIRST);
     slice = groups / g.groups;
     group = groups - slice * g.groups;
     return tile >= 0 && slice < SPLIT_K;

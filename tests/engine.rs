@@ -286,3 +286,29 @@ fn a_nan_in_a_window_wins_its_maximum_on_the_device_too() {
     let y = engine().pool(&PoolDesc::max([2]), &input).unwrap().run(&x).unwrap().to_vec::<f32>().unwrap();
     assert!(y[0].is_nan() && y[1] == 2.0, "{y:?}");
 }
+
+#[test]
+fn an_infinity_outside_a_window_leaves_no_trace() {
+    // Ten taps at stride 5 in few channels: kernels pad taps, rows of weights and columns, and a weight of 0 times infinity is no 0.
+    let problem: wgconv::Problem = "conv 1x2x65 o9 k10 s5 f32".parse().unwrap();
+    let wgconv::Layer::Conv(desc) = &problem.layer else { unreachable!("the line is a convolution") };
+    let mut data = vec![1.0; 130];
+    (data[34], data[65 + 49]) = (f32::INFINITY, f32::NAN);
+    let weights = vec![1.0; 9 * 2 * 10];
+    let x = engine().upload(&data, &problem.input).unwrap();
+    let candidates = engine().candidates(&problem).unwrap().algorithms;
+    for algorithm in candidates.iter().filter(|algorithm| algorithm.name() != "winograd") {
+        let layer =
+            engine().conv_with(desc, &problem.input, Weights { kernel: &weights, ..Default::default() }, algorithm).unwrap();
+        let y = layer.run(&x).unwrap().to_vec::<f32>().unwrap();
+        // Output i sees elements 5 i to 5 i + 9.
+        for (number, value) in y.iter().enumerate() {
+            let at = number % 12;
+            match at {
+                5 | 6 => assert_eq!(*value, f32::INFINITY, "{algorithm}, {at}"),
+                8 | 9 => assert!(value.is_nan(), "{algorithm}, {at}: {value}"),
+                _ => assert_eq!(*value, 20.0, "{algorithm}, {at}"),
+            }
+        }
+    }
+}

@@ -148,7 +148,7 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &CoopTile) ->
     let CoopTile { block_m, block_n, block_k, size, lanes } = *tile;
     let label = format!("{}_coop {} {tile}", product.operands.label(), product.dtype);
     let columns = block_n / tile.loaders();
-    let blocks = Blocks { block: [block_m, block_n, block_k], columns, half: 0, split_k: 1, stores_four: false };
+    let blocks = Blocks { block: [block_m, block_n, block_k], columns, half: 0, split_k: 1, stores_four: false, m_first: false };
     let rows = u64::from(block_k * tile.loaders() / tile.invocations());
     let per_step = rows * u64::from(columns + 2) + u64::from(columns + block_k / size + 3);
     let mut kernel = product

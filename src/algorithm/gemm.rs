@@ -123,7 +123,7 @@ impl GemmTile {
     pub(super) fn blocks(&self) -> Blocks {
         let columns = if self.buffers == 0 { self.thread_n } else { (self.block_n / self.invocations()).max(1) };
         let Self { block_n, block_k, half, split_k, .. } = *self;
-        Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores_four: false }
+        Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores_four: false, m_first: false }
     }
 
     /// Whether the kernel's assumptions hold (its `const_assert`s).

@@ -33,20 +33,23 @@ pub(super) fn order<T: Copy>(geometry: &Geometry, packing: Packing, weights: &[T
             (matrices.group_in, matrices.taps) = (matrices.group_in * matrices.taps, 1);
             matrices.panels(&geometry.input_layout.to_memory(&shape, &rows), blank)
         }
-        Packing::Strips { block_m, rows: strip } => {
+        Packing::Strips { block_m, taps, rows: strip } => {
             let mut matrices = matrices(geometry, block_m, 1);
             let rows = rows(geometry, weights);
-            let (taps_x, strip) = (geometry.kernel[2] as usize, strip as usize);
-            let (channels, taps_y) = (matrices.group_in, matrices.taps / taps_x);
-            // `[m, c, z and y, x]` as `[m, c and padded x, z and y]`.
-            let at = |m: usize, k: usize, tap: usize| match k % strip {
-                x if x < taps_x => rows[((m * channels + k / strip) * taps_y + tap) * taps_x + x],
+            let (taps_x, taps, strip) = (geometry.kernel[2] as usize, taps as usize, strip as usize);
+            let (channels, taps_y, segments) = (matrices.group_in, matrices.taps / taps_x, taps_x.div_ceil(taps));
+            // `[m, c, z and y, x]` as `[m, c and padded x of a segment, z and y and segment]`.
+            let at = |m: usize, k: usize, tap: usize| match (k % strip, tap % segments * taps + k % strip) {
+                (in_segment, x) if in_segment < taps && x < taps_x => {
+                    rows[((m * channels + k / strip) * taps_y + tap / segments) * taps_x + x]
+                }
                 _ => blank,
             };
-            (matrices.group_in, matrices.block_k, matrices.taps) = (channels * strip, channels * strip, taps_y);
+            let panels = taps_y * segments;
+            (matrices.group_in, matrices.block_k, matrices.taps) = (channels * strip, channels * strip, panels);
             let outs = matrices.groups * matrices.group_out;
-            let each = (0..outs * channels * strip * taps_y).map(|number| {
-                let (row, tap) = (number / taps_y, number % taps_y);
+            let each = (0..outs * channels * strip * panels).map(|number| {
+                let (row, tap) = (number / panels, number % panels);
                 at(row / (channels * strip), row % (channels * strip), tap)
             });
             matrices.panels(&each.collect::<Vec<_>>(), blank)

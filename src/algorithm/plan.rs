@@ -52,11 +52,13 @@ pub enum Packing {
         /// Whether the taps of a channel count as channels of their own: the order that a fully connected layer reads.
         flat: bool,
     },
-    /// Panels for a product over strips: `[group, block of m, tap on z and y][channel, tap on x][block_m]`, zeros where they run over.
+    /// Panels for a product over strips: `[group, block of m, tap on z and y, segment][channel, tap on x][block_m]`, zeros where they run over.
     Strips {
         /// Output channels of a panel.
         block_m: u32,
-        /// Rows of a channel: its x taps, and what pads them.
+        /// Taps of a segment: so many of those on x follow each other in a panel.
+        taps: u32,
+        /// Rows of a channel: the taps of a segment, and what pads them.
         rows: u32,
     },
     /// Panels of transformed filters, `[component, group, block of m, tap, block of k][block_k, block_m]`.
@@ -278,8 +280,9 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
             let rows = up(u64::from(geometry.group_out()), block_m) * up(u64::from(geometry.group_in()), block_k);
             u64::from(components) * u64::from(taps) * u64::from(geometry.groups) * rows
         }
-        Packing::Strips { block_m, rows } => {
-            let taps = u64::from(geometry.kernel[0]) * u64::from(geometry.kernel[1]) * u64::from(rows);
+        Packing::Strips { block_m, taps, rows } => {
+            let [z, y, x] = geometry.kernel;
+            let taps = u64::from(z) * u64::from(y) * u64::from(x.div_ceil(taps)) * u64::from(rows);
             u64::from(geometry.in_channels) * taps * up(u64::from(geometry.group_out()), block_m)
         }
         Packing::Panels { block_m, block_k, flat } => {

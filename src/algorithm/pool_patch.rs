@@ -167,8 +167,9 @@ fn cost(context: &Context, tile: PoolTile) -> Operations {
         DeviceClass::Software => 1.0,
         DeviceClass::Integrated | DeviceClass::Discrete => (f64::from(tile.x) * f64::from(patch.x.stride)).min(8.0).sqrt(),
     };
-    // A turn of a loop that is not unrolled costs what it does in `pool`.
-    let rolled = patch.y.kept(tile.y) == 0 && u64::from(patch.y.kernel) * patch.x.span(tile.x) > MAX_UNROLLED;
+    // A turn of a loop that is not unrolled costs what it does in `pool`, and a single output shares nothing.
+    let long = u64::from(patch.y.kernel) * patch.x.span(tile.x) > MAX_UNROLLED;
+    let rolled = outputs == 1.0 || (patch.y.kept(tile.y) == 0 && long);
     let per_load = scatter * if rolled { 1.5 } else { 1.0 };
     let joined = slices * rows * f64::from(tile.x * patch.x.kernel) + outputs * f64::from(patch.y.kernel);
     let per_thread = Of::LOAD * (slices * rows * columns * per_load + 4.0) + Of::STORE * outputs + Of::FMA * (3.0 * joined);

@@ -11,6 +11,7 @@ use crate::desc::Epilogue;
 use crate::geometry::{Geometry, gcd};
 use crate::kernel::{GeometryMode, Kernel, Slot, vectors};
 use crate::layout::Layout;
+use crate::limits::{DeviceClass, DeviceLimits};
 use crate::problem::Layer;
 use crate::tensor_desc::DType;
 
@@ -115,10 +116,17 @@ impl Product {
             && geometry.out_channels > 4
     }
 
+    /// Whether a core's cache holds a group's weights, so that it is the input that should be read once only: half of the smallest second
+    /// level cache of today's CPUs. GPUs, whose workgroups run side by side, have not been measured.
+    pub fn has_few_weights(&self, limits: &DeviceLimits) -> bool {
+        let elements = u64::from(self.geometry.group_out()) * self.geometry.reduction();
+        limits.class == DeviceClass::Software && elements * 4 <= 256 << 10
+    }
+
     /// A kernel with the constants of a loop: blocks, and which bounds nothing passes. Those are known where sizes are constants, and
     /// leave out of the compiled text what would be tested for every element.
     pub fn with_blocks(&self, kernel: Kernel, blocks: Blocks) -> Kernel {
-        let Blocks { block: [block_m, block_n, block_k], columns, split_k, .. } = blocks;
+        let Blocks { block: [block_m, block_n, block_k], columns, split_k, m_first, .. } = blocks;
         let geometry = &self.geometry;
         let known = self.mode == GeometryMode::Constant;
         let places = u64::from(geometry.batch) * geometry.output_plane();
@@ -128,6 +136,7 @@ impl Product {
             .constant("BLOCK_K", block_k)
             .constant("COLUMNS", columns)
             .constant("SPLIT_K", split_k)
+            .flag("M_FIRST", m_first)
             .flag("WHOLE_M", known && geometry.group_out().is_multiple_of(block_m))
             .flag("WHOLE_K", known && geometry.group_in().is_multiple_of(block_k))
             .flag("ALL_INPUTS", known && meets_inputs_only(geometry) && places.is_multiple_of(u64::from(block_n)))
@@ -178,6 +187,8 @@ pub(super) struct Blocks {
     pub split_k: u32,
     /// Whether four columns are stored at once, where the sum is in one slice.
     pub stores_four: bool,
+    /// Whether blocks that share columns follow one another, and not those that share rows.
+    pub m_first: bool,
 }
 
 /// Whether every output sees an input at every tap: no padding, and no phases of which some have fewer columns.

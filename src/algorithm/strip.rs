@@ -1,7 +1,7 @@
 //! Convolution as a matrix product over strips of neighbouring outputs: `subgroup_strip`.
 //!
-//! The loop is that of [`super::subgroup`], but a lane's outputs are neighbours on x, or lie as far apart as taps do, and a turn is all x
-//! taps of a channel. So an input is loaded once for all outputs and taps that meet it: 10 loads for 8 outputs of 3 taps, where a product
+//! The loop is that of [`super::subgroup`], but a lane's outputs are neighbours on x, or lie as far apart as taps do, and a turn is the x
+//! taps of a channel, all of them or a segment. So an input is loaded once for all outputs and taps that meet it: 10 loads for 8 outputs of 3 taps, where a product
 //! over columns takes 24. Where loads are dear, as on lavapipe, a 3x3 layer is faster by it than by Winograd's fewer products, and as exact
 //! as the definition. A step is all channels of a tap on z and y, so first layers, whose one to four channels would leave a step of a
 //! product mostly empty, pay for no padding.
@@ -44,17 +44,38 @@ const MAX_SPAN: u64 = 1 << 24;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strip {
     /// Taps on x.
-    pub taps: u32,
+    taps: u32,
+    /// Those of a turn; the last segment of an axis may have fewer.
+    pub segment: u32,
     /// How its outputs lie.
     overlap: Overlap,
-    /// Rows of weights of a channel.
+    /// Rows of weights of a channel and a segment.
     pub rows: u32,
 }
 
 impl Strip {
+    /// With as few segments as turns may be long.
     fn new(geometry: &Geometry, tile: &SubgroupTile) -> Self {
         let taps = geometry.kernel[2];
-        Self { taps, overlap: overlap(geometry), rows: taps.next_multiple_of(tile.chunk()) }
+        let of = |segments: u32| {
+            let segment = taps.div_ceil(segments);
+            Self { taps, segment, overlap: overlap(geometry), rows: segment.next_multiple_of(tile.chunk()) }
+        };
+        (1..taps).map(of).find(|strip| strip.turn(tile) <= MAX_TURN).unwrap_or_else(|| of(taps))
+    }
+
+    /// How long a turn of the loop is.
+    fn turn(&self, tile: &SubgroupTile) -> u64 {
+        u64::from(self.segment) * u64::from(tile.block_m / 4 * tile.thread_n) + LOAD * self.loads(tile.thread_n)
+    }
+
+    fn segments(&self) -> u32 {
+        self.taps.div_ceil(self.segment)
+    }
+
+    /// Taps that all segments have.
+    pub fn least_taps(&self) -> u32 {
+        self.taps - (self.segments() - 1) * self.segment
     }
 
     /// Which input the tap of an output meets, counted in dilations from the first one that the strip sees.
@@ -67,21 +88,25 @@ impl Strip {
         geometry.group_in() * self.rows
     }
 
-    /// The most iterations of an invocation's loops: a step for each tap on z and y, a turn for each channel, and the stores.
+    /// Steps: segments of all taps on z and y.
+    fn steps(&self, geometry: &Geometry) -> u64 {
+        u64::from(geometry.kernel[0]) * u64::from(geometry.kernel[1]) * u64::from(self.segments())
+    }
+
+    /// The most iterations of an invocation's loops: the steps, a turn for each channel, and the stores.
     pub fn iterations(&self, geometry: &Geometry, tile: &SubgroupTile) -> u64 {
-        let steps = u64::from(geometry.kernel[0]) * u64::from(geometry.kernel[1]);
-        steps * (u64::from(geometry.group_in()) + 1) + u64::from(tile.block_m * tile.thread_n) + 16
+        self.steps(geometry) * (u64::from(geometry.group_in()) + 1) + u64::from(tile.block_m * tile.thread_n) + 16
     }
 
     /// How many they are.
     fn loads(&self, outputs: u32) -> u64 {
-        let [taps, share] = [self.taps, self.overlap.share].map(u64::from);
+        let [taps, share] = [self.segment, self.overlap.share].map(u64::from);
         u64::from(outputs - 1) * taps.min(share) + taps
     }
 
     /// All of them, in order.
     pub fn offsets(&self, outputs: u32) -> Vec<u32> {
-        let all = (0..self.taps).flat_map(|tap| (0..outputs).map(move |output| self.offset(tap, output)));
+        let all = (0..self.segment).flat_map(|tap| (0..outputs).map(move |output| self.offset(tap, output)));
         let mut offsets: Vec<u32> = all.collect();
         offsets.sort_unstable();
         offsets.dedup();
@@ -126,18 +151,11 @@ fn overlap(geometry: &Geometry) -> Overlap {
 fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
     let overlap = overlap(geometry);
     let [taps, dilation, share] = [geometry.kernel[2], geometry.dilation[2], overlap.share].map(u64::from);
-    let loads = Strip::new(geometry, tile).loads(tile.thread_n);
-    let turn = taps * u64::from(tile.block_m / 4 * tile.thread_n) + LOAD * loads;
-    if turn > MAX_TURN {
-        return Err(format!(
-            "{taps} taps on the last axis are a turn of {turn} products and loads, but at most {MAX_TURN} are written out"
-        ));
-    }
     let span = (u64::from(tile.thread_n - 1) * share + taps - 1) * dilation;
     if span > MAX_SPAN {
         return Err(format!("a strip of {} outputs spans {span} inputs, more than {MAX_SPAN}", tile.thread_n));
     }
-    let rows = u64::from(geometry.group_in()) * taps.next_multiple_of(u64::from(tile.chunk()));
+    let rows = u64::from(geometry.group_in()) * u64::from(Strip::new(geometry, tile).rows);
     if rows * u64::from(tile.block_m) > MAX_ELEMENTS as u64 {
         return Err(format!("a panel of {rows} rows of weights has more elements than kernels can index"));
     }
@@ -160,14 +178,13 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let geometry = &product.geometry;
     let strip = Strip::new(geometry, tile);
     let [block_m, thread_n, chunk, taps, rows] =
-        [tile.block_m, tile.thread_n, tile.chunk(), strip.taps, strip.rows].map(f64::from);
-    let per_channel = Of::LOAD4 * (rows / chunk)
-        + Of::LOAD * strip.loads(tile.thread_n) as f64
-        + Of::BROADCAST * (block_m * taps)
-        + Of::FMA * (block_m * thread_n * taps);
-    let steps = f64::from(geometry.kernel[0]) * f64::from(geometry.kernel[1]);
+        [tile.block_m, tile.thread_n, tile.chunk(), strip.segment, strip.rows].map(f64::from);
+    let loads = Of::LOAD * strip.loads(tile.thread_n) as f64;
+    let per_channel =
+        Of::LOAD4 * (rows / chunk) + loads + Of::BROADCAST * (block_m * taps) + Of::FMA * (block_m * thread_n * taps);
     let stores = Of::stores(block_m * thread_n, stores_four(product, limits, tile));
-    let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::ADDRESS) * steps + stores;
+    // Where its inputs are is found once for all channels of a step, which takes about as long as loading them once.
+    let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::ADDRESS + loads) * strip.steps(geometry) as f64 + stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
 }
 
@@ -189,18 +206,25 @@ pub(super) fn blocks(geometry: &Geometry, tile: &SubgroupTile) -> u64 {
 pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let product = Product::new(context, Operands::Strip).expect("the layer was accepted");
     let strip = Strip::new(&product.geometry, tile);
-    let rows = strip.rows;
+    let (segment, rows) = (strip.segment, strip.rows);
     let block_k = strip.block_k(&product.geometry);
     let label = format!("conv_strip {} {tile}", product.dtype);
     let stores_four = stores_four(&product, context.limits, tile);
     let block = [tile.block_m, tile.thread_n * tile.lanes, block_k];
-    let blocks = Blocks { block, columns: tile.thread_n, half: 0, split_k: 1, stores_four };
+    let m_first = product.has_few_weights(context.limits);
+    let blocks = Blocks { block, columns: tile.thread_n, half: 0, split_k: 1, stores_four, m_first };
     let kernel = product
         .kernel(label, tile.invocations(), blocks, Loads::One)
         .constant("SPREAD", strip.overlap.spread)
+        .constant("SEGMENTS", strip.segments())
+        .constant("SEGMENT_TAPS", segment)
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"));
     let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip), stores_four)?;
-    Ok(Parts { steps: vec![step], packing: Packing::Strips { block_m: tile.block_m, rows }, workspace: Vec::new() })
+    Ok(Parts {
+        steps: vec![step],
+        packing: Packing::Strips { block_m: tile.block_m, taps: segment, rows },
+        workspace: Vec::new(),
+    })
 }
 
 #[cfg(test)]
@@ -209,7 +233,7 @@ mod tests {
 
     #[test]
     fn inputs_of_a_strip_are_loaded_once() {
-        let strip = |taps, stride, dilation| Strip { taps, overlap: Overlap::new(stride, dilation), rows: taps };
+        let strip = |taps, stride, dilation| Strip { taps, segment: taps, overlap: Overlap::new(stride, dilation), rows: taps };
         assert_eq!(strip(7, 2, 1).offsets(4), (0..13).collect::<Vec<_>>());
         assert_eq!(strip(3, 1, 1).offsets(8), (0..10).collect::<Vec<_>>());
         assert_eq!(strip(2, 4, 1).offsets(2), [0, 1, 4, 5]);

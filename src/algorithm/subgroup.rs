@@ -113,7 +113,7 @@ impl SubgroupTile {
 
     pub(super) fn blocks(&self, product: &Product) -> Blocks {
         let block = [self.block_m, self.block_n(), self.block_k(&product.geometry)];
-        Blocks { block, columns: self.thread_n, half: self.half, split_k: self.split_k, stores_four: false }
+        Blocks { block, columns: self.thread_n, half: self.half, split_k: self.split_k, stores_four: false, m_first: false }
     }
 
     /// Whether a lane's four columns are neighbours, which are stored at once. Not on a GPU, where it is not measured: there lanes load
@@ -205,7 +205,7 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &SubgroupTil
     let label = format!("{}_subgroup {} {tile}", product.operands.label(), product.dtype);
     let (loads, reads) = if vectors(product, tile) { (Loads::Four, Reads::Four) } else { (Loads::One, Reads::One) };
     let stores_four = tile.stores_four(product, limits);
-    let blocks = Blocks { stores_four, ..tile.blocks(product) };
+    let blocks = Blocks { stores_four, m_first: product.has_few_weights(limits), ..tile.blocks(product) };
     let kernel = product.kernel(label, tile.invocations(), blocks, loads);
     let step = looped(kernel, product, limits, tile, &reads, stores_four)?;
     split_k::steps(product, limits, step, tile.split_k)
@@ -312,7 +312,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Colu
         Reads::Strip(strip) => {
             let offsets = strip.offsets(tile.thread_n);
             offsets.iter().for_each(|at| line(format!("            let input_{at} = loaded(from_{at} + step, met_{at});")));
-            strip.taps
+            strip.segment
         }
         _ => chunks * tile.chunk(),
     };
@@ -325,6 +325,10 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Colu
             let element = match reads {
                 Reads::One => format!("load_b(row + {k}, {j})"),
                 Reads::Four => format!("fours_{first}_{j}.{part}"),
+                // Of the last segment taps may be missing: their weights are 0, but 0 times infinity is not.
+                Reads::Strip(strip) if k >= strip.least_taps() => {
+                    format!("select(input_{}, Operand(), lacks({k}))", strip.offset(k, j))
+                }
                 Reads::Strip(strip) => format!("input_{}", strip.offset(k, j)),
             };
             line(format!("            let b_{k}_{j} = {element};"));
