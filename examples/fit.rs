@@ -236,10 +236,14 @@ fn read(path: &Path) -> Result<(DeviceClass, Vec<Layer>), String> {
     for (name, layer) in regret["layers"].as_object().ok_or_else(|| missing("regret.layers"))? {
         let line = layer["problem"].as_str().ok_or_else(|| missing(&format!("problem of `{name}`")))?;
         let problem: Problem = line.parse().map_err(|error| format!("{name}: {error}"))?;
+        let offered = Algorithm::candidates(&problem, &limits).map_err(|error| format!("{name}: {error}"))?.algorithms;
         let mut candidates = Vec::new();
         for (text, ms) in layer["times_ms"].as_object().ok_or_else(|| missing(&format!("times_ms of `{name}`")))? {
             // A table may be of a version that had other tiles: they say nothing about these.
             let Ok(algorithm) = text.parse::<Algorithm>() else { continue };
+            if !offered.contains(&algorithm) {
+                continue;
+            }
             let Ok(operations) = algorithm.operations(&problem, &limits) else { continue };
             let time =
                 ms.as_f64().filter(|time| *time > 0.0).ok_or_else(|| format!("{name}: the time of {text} is no number"))?;

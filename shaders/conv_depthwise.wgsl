@@ -8,7 +8,7 @@
 fn input_row(place: Place, at_z: i32, at_y: i32) -> i32 {
     let z = source(at_z, g.input.x);
     let y = source(at_y, g.input.y);
-    let start = input_start(place.item, place.channel / g.group_out) + (z * g.input.y + y) * g.input.z * input_step();
+    let start = input_start(place.item, quotient(place.channel, g.group_out)) + (z * g.input.y + y) * g.input.z * input_step();
     return select(-1, start, inside(z, g.input.x) && inside(y, g.input.y));
 }
 

@@ -17,7 +17,7 @@ fn main(
     let place = output_place(index);
     let at = place.at;
     let channel = place.channel;
-    let group = channel / g.group_out;
+    let group = quotient(channel, g.group_out);
 
     let phase = at % g.input_dilation;
     let first = vec3<i32>(first_tap(phase.x, 0), first_tap(phase.y, 1), first_tap(phase.z, 2));

@@ -34,15 +34,15 @@ fn blocks_k() -> i32 {
 fn locate(tile: i32) -> bool {
     let inner = select(blocks_n(), blocks_m(), M_FIRST);
     let outer = select(blocks_m(), blocks_n(), M_FIRST);
-    let bands = tile / inner;
-    let groups = bands / outer;
+    let bands = quotient(tile, inner);
+    let groups = quotient(bands, outer);
     block_n = select(tile - bands * inner, bands - groups * outer, M_FIRST);
     block_m = select(bands - groups * outer, tile - bands * inner, M_FIRST);
-    let phases = groups / g.groups;
+    let phases = quotient(groups, g.groups);
     group = groups - phases * g.groups;
-    let phase_rows = phases / g.phases.z;
-    let phase_planes = phase_rows / g.phases.y;
-    slice = phase_planes / g.phases.x;
+    let phase_rows = quotient(phases, g.phases.z);
+    let phase_planes = quotient(phase_rows, g.phases.y);
+    slice = quotient(phase_planes, g.phases.x);
     phase = vec3<i32>(phase_planes - slice * g.phases.x, phase_rows - phase_planes * g.phases.y, phases - phase_rows * g.phases.z);
     first = vec3<i32>(first_tap(phase.x, 0), first_tap(phase.y, 1), first_tap(phase.z, 2));
     counts = vec3<i32>(tap_count(first.x, 0), tap_count(first.y, 1), tap_count(first.z, 2));
@@ -51,9 +51,9 @@ fn locate(tile: i32) -> bool {
 
 // Splits a column into batch item and position among the phase's outputs.
 fn column_position(n: i32) -> vec4<i32> {
-    let row = n / g.phase_output.z;
-    let plane = row / g.phase_output.y;
-    let item = plane / g.phase_output.x;
+    let row = quotient(n, g.phase_output.z);
+    let plane = quotient(row, g.phase_output.y);
+    let item = quotient(plane, g.phase_output.x);
     return vec4<i32>(plane - item * g.phase_output.x, row - plane * g.phase_output.y, n - row * g.phase_output.z, item);
 }
 
@@ -69,10 +69,10 @@ fn k_tiles() -> i32 {
 }
 
 fn begin_k_tile(tile: i32) {
-    let tap_index = tile / blocks_k();
+    let tap_index = quotient(tile, blocks_k());
     let block_k = tile - tap_index * blocks_k();
-    let tap_row = tap_index / counts.z;
-    let tap_plane = tap_row / counts.y;
+    let tap_row = quotient(tap_index, counts.z);
+    let tap_plane = quotient(tap_row, counts.y);
     let tap = first + vec3<i32>(tap_plane, tap_row - tap_plane * counts.y, tap_index - tap_row * counts.z) * g.tap_step;
     panel = ((tap.x * g.kernel.y + tap.y) * g.kernel.z + tap.z) * blocks_k() + block_k;
     rows = g.group_in - block_k * BLOCK_K;

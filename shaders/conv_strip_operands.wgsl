@@ -34,8 +34,8 @@ fn blocks_n() -> i32 {
 fn locate(tile: i32) -> bool {
     let inner = select(blocks_n(), blocks_m(), M_FIRST);
     let outer = select(blocks_m(), blocks_n(), M_FIRST);
-    let bands = tile / inner;
-    group = bands / outer;
+    let bands = quotient(tile, inner);
+    group = quotient(bands, outer);
     block_n = select(tile - bands * inner, bands - group * outer, M_FIRST);
     block_m = select(bands - group * outer, tile - bands * inner, M_FIRST);
     return tile >= 0 && group < g.groups;
@@ -43,9 +43,9 @@ fn locate(tile: i32) -> bool {
 
 // The batch item and the first output of a strip.
 fn strip_position(strip: i32) -> vec4<i32> {
-    let row = strip / strips();
-    let plane = row / g.output.y;
-    let item = plane / g.output.x;
+    let row = quotient(strip, strips());
+    let plane = quotient(row, g.output.y);
+    let item = quotient(plane, g.output.x);
     return vec4<i32>(plane - item * g.output.x, row - plane * g.output.y, block_start(strip - row * strips(), COLUMNS, SPREAD), item);
 }
 
@@ -63,7 +63,7 @@ fn begin_k_tile(tile: i32) {
     panel = tile;
     let tap_row = tile / SEGMENTS;
     segment = tile - tap_row * SEGMENTS;
-    let tap_z = tap_row / g.kernel.y;
+    let tap_z = quotient(tap_row, g.kernel.y);
     let z = source(strip_at.x + tap_z * g.dilation.x, g.input.x);
     let y = source(strip_at.y + (tap_row - tap_z * g.kernel.y) * g.dilation.y, g.input.y);
     let met = inside(z, g.input.x) && inside(y, g.input.y) && strip_start >= 0;

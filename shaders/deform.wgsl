@@ -12,16 +12,16 @@ fn element_at(plane: i32, y: i32, x: i32) -> f32 {
 fn each(index: i32) {
     let places = p[1].z * p[1].w;
     let taps = p[2].x * p[2].y;
-    let row = index / places;
+    let row = quotient(index, places);
     let place = index - row * places;
-    let plane = row / taps;
+    let plane = quotient(row, taps);
     let tap = row - plane * taps;
-    let item = plane / p[0].y;
+    let item = quotient(plane, p[0].y);
     let channel = plane - item * p[0].y;
-    let group = item * p[0].z + channel / (p[0].y / p[0].z);
+    let group = item * p[0].z + quotient(channel, quotient(p[0].y, p[0].z));
     let shift = ((group * taps + tap) * 2) * places + place;
-    let out_y = place / p[1].w;
-    let tap_y = tap / p[2].y;
+    let out_y = quotient(place, p[1].w);
+    let tap_y = quotient(tap, p[2].y);
     let y = f32(out_y * p[2].z + tap_y * p[3].x - p[3].z) + f32(offsets[shift]);
     let x = f32((place - out_y * p[1].w) * p[2].w + (tap - tap_y * p[2].y) * p[3].y - p[3].w) + f32(offsets[shift + places]);
     // Far outside all four corners are zeros; held there, coordinates stay within 32 bits.

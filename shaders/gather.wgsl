@@ -5,8 +5,8 @@
 
 fn each(number: i32) {
     let index = number + p[1].x;
-    let row = index / p[0].z;
-    let outer = row / p[0].w;
+    let row = quotient(index, p[0].z);
+    let outer = quotient(row, p[0].w);
     var at = indices[row - outer * p[0].w - p[1].z];
     if (ZEROS && at < 0) {
         output[index - p[1].y] = Elem(0);

@@ -18,7 +18,7 @@ fn main(
     @builtin(local_invocation_index) local_index: u32,
 ) {
     let index = workgroup_index(id, count);
-    let row_of_blocks = index / blocks_n();
+    let row_of_blocks = quotient(index, blocks_n());
     let band = i32(local_index) / THREADS_N;
     let thread_n = i32(local_index) - band * THREADS_N;
     if (!locate((row_of_blocks * BANDS + band) * blocks_n() + index - row_of_blocks * blocks_n())) {

@@ -2,8 +2,8 @@
 // p[0]: count, width, texels.
 
 fn each(index: i32) {
-    let channel = index / p[0].z;
+    let channel = quotient(index, p[0].z);
     let at = index - channel * p[0].z;
-    let y = at / p[0].y;
+    let y = quotient(at, p[0].y);
     output[index] = Elem(texel_value(at - y * p[0].y, y, channel));
 }

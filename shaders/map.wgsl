@@ -1,7 +1,7 @@
-// each() computes one element of the output from one element of each operand, found by strides.
-// Expects RANK (at least 1), ROWS, Elem, element().
+// each() computes one element of the output from one element of each operand, found by strides, or four neighbours of the last axis.
+// Expects RANK (at least 1), ROWS, Elem, and set_output(), which computes what stands at these places.
 // p: ROWS rows for the header and for each axis, outermost first. Header: count, the output's offset, the operands' offsets. Axis: size,
-// the output's stride, the operands' strides.
+// the output's stride, the operands' strides; of the last axis in steps of four, where each() computes four.
 
 fn each(index: i32) {
     // Places of the output (second number) and of the operands behind it; the first number means nothing.
@@ -14,7 +14,7 @@ fn each(index: i32) {
         var inner = rest;
         if (axis > 1) {
             let size = p[axis * ROWS].x;
-            let outer = rest / size;
+            let outer = quotient(rest, size);
             inner = rest - outer * size;
             rest = outer;
         }
@@ -22,5 +22,5 @@ fn each(index: i32) {
             at[row] += inner * p[axis * ROWS + row];
         }
     }
-    output[at[0].y] = element(at);
+    set_output(at);
 }

@@ -26,17 +26,17 @@ fn k_tiles() -> i32 {
 fn locate(tile: i32) -> bool {
     let inner = select(blocks_n(), blocks_m(), M_FIRST);
     let outer = select(blocks_m(), blocks_n(), M_FIRST);
-    let bands = tile / inner;
-    let groups = bands / outer;
+    let bands = quotient(tile, inner);
+    let groups = quotient(bands, outer);
     block_n = select(tile - bands * inner, bands - groups * outer, M_FIRST);
     block_m = select(bands - groups * outer, tile - bands * inner, M_FIRST);
-    slice = groups / g.groups;
+    slice = quotient(groups, g.groups);
     group = groups - slice * g.groups;
     return tile >= 0 && slice < SPLIT_K;
 }
 
 fn set_column(j: i32, n: i32) {
-    let item = n / g.input_plane;
+    let item = quotient(n, g.input_plane);
     let start = input_start(item, group * g.group_in) + (n - item * g.input_plane) * input_step();
     column_start[j] = select(-1, start, n < g.columns);
 }
@@ -59,7 +59,7 @@ fn panel_start() -> i32 {
 }
 
 fn column_output(n: i32) -> i32 {
-    let item = n / g.output_plane;
+    let item = quotient(n, g.output_plane);
     let start = output_start(item, group * g.group_out) + (n - item * g.output_plane) * output_step();
     return select(-1, start, n < g.columns);
 }

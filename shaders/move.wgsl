@@ -3,7 +3,7 @@
 
 fn each(index: i32) {
     let run = p[0].y;
-    let row = index / run;
+    let row = quotient(index, run);
     let at = index - row * run;
     output[p[1].x + row * p[1].y + at] = number(input[p[0].z + row * p[0].w + at], row, at);
 }

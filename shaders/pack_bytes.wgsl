@@ -3,9 +3,9 @@
 // p[0]: count, channels, words, inner; p[1]: the input's strides, shift.
 
 fn each(index: i32) {
-    let row = index / p[0].w;
+    let row = quotient(index, p[0].w);
     let inner = index - row * p[0].w;
-    let outer = row / p[0].z;
+    let outer = quotient(row, p[0].z);
     let first = (row - outer * p[0].z) * 4;
     let start = outer * p[1].x + inner * p[1].z;
     var word = 0u;

@@ -35,7 +35,7 @@ fn each(index: i32) {
     var inside = true;
     for (var axis = RANK; axis > 0; axis -= 1) {
         let sizes = p[axis];
-        let outer = rest / sizes.x;
+        let outer = quotient(rest, sizes.x);
         let at = found(rest - outer * sizes.x - sizes.z, sizes.y);
         rest = outer;
         inside = inside && at >= 0;

@@ -10,8 +10,8 @@ fn numbered(number: i32, elements: i32, w: Window, start: i32) -> Partial {
     if (number >= elements) {
         return Partial(0.0, -1);
     }
-    let window_row = number / w.size.z;
-    let window_slice = window_row / w.size.y;
+    let window_row = quotient(number, w.size.z);
+    let window_slice = quotient(window_row, w.size.y);
     let z = w.first.x + window_slice * w.step.x;
     let y = w.first.y + (window_row - window_slice * w.size.y) * w.step.y;
     let x = w.first.z + (number - window_row * w.size.z) * w.step.z;

@@ -4,8 +4,8 @@
 
 fn each(index: i32) {
     let inner = p[0].w;
-    let row = index / inner;
-    let outer = row / p[0].z;
+    let row = quotient(index, inner);
+    let outer = quotient(row, p[0].z);
     let first = (row - outer * p[0].z) * p[1].x;
     if (indices[first] < 0) {
         output[index] = Elem(bitcast<f32>(p[1].y));

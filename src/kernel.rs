@@ -209,8 +209,13 @@ impl Kernel {
             .fragment(include_str!("../shaders/lib/geometry.wgsl"))
             .fragment(include_str!("../shaders/lib/layout.wgsl"));
         match mode {
-            GeometryMode::Constant => self.fragments.push(uniform.wgsl_constant().into()),
-            GeometryMode::Uniform => self = self.binding("g", "Geometry", Slot::Geometry),
+            GeometryMode::Constant => {
+                self.fragments.push(uniform.wgsl_constant().into());
+                self = self.fragment(include_str!("../shaders/lib/quotient_constant.wgsl"));
+            }
+            GeometryMode::Uniform => {
+                self = self.binding("g", "Geometry", Slot::Geometry).fragment(include_str!("../shaders/lib/quotient.wgsl"));
+            }
         }
         self.geometry = Some(uniform);
         self.fragment(include_str!("../shaders/lib/source.wgsl"))
@@ -252,7 +257,11 @@ impl Kernel {
 
 /// The WGSL type of an array of such elements, four at a time.
 pub(crate) fn vectors(dtype: DType) -> &'static str {
-    if dtype == DType::F16 { "array<vec4<f16>>" } else { "array<vec4<f32>>" }
+    match dtype {
+        DType::F32 => "array<vec4<f32>>",
+        DType::F16 => "array<vec4<f16>>",
+        DType::I32 => "array<vec4<i32>>",
+    }
 }
 
 /// A number as a WGSL literal of type f32 with the same bits.

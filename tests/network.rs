@@ -148,6 +148,25 @@ fn every_operation_on_the_device_gives_what_the_reference_gives() {
     }
     add(Op::Pad(PadMode::Constant), &[&[3, 5]], &[Value::list(&[1, 2, 0, 1]), Value::scalar(7.5f32)]);
     add(Op::Transpose { permutation: vec![2, 0, 3, 1] }, &[&[2, 3, 4, 5]], &[]);
+    // By fours: neighbours of both tensors, of one only, at an offset that is a multiple of four or none, and a number for all four.
+    for permutation in [[1, 0, 2, 3], [0, 2, 1, 3], [3, 1, 0, 2], [0, 1, 3, 2]] {
+        add(Op::Transpose { permutation: permutation.to_vec() }, &[&[2, 3, 8, 12]], &[]);
+    }
+    for (a, b) in [
+        (&[2, 3, 8][..], &[8][..]),
+        (&[3, 8], &[3, 1]),
+        (&[2, 4, 4], &[1]),
+        (&[2, 1, 8], &[2, 3, 8]),
+        (&[4, 1], &[4]),
+        (&[3, 6], &[6]),
+    ] {
+        add(Op::Binary(Binary::Sub), &[a, b], &[]);
+    }
+    for (start, end) in [(4, 12), (3, 11), (0, 6), (-4, i64::MAX)] {
+        add(Op::Slice, &[&[3, 12]], &[Value::list(&[start]), Value::list(&[end]), Value::list(&[1])]);
+    }
+    add(Op::Concat { axis: 1 }, &[&[2, 8], &[2, 4], &[2, 4]], &[]);
+    add(Op::Concat { axis: 1 }, &[&[2, 6], &[2, 4], &[2, 6]], &[]);
     add(Op::Expand, &[&[3, 1, 2]], &[Value::list(&[4, 1, 5, 2])]);
     add(Op::Tile, &[&[2, 3]], &[Value::list(&[3, 2])]);
     add(Op::Reshape { allow_zero: false }, &[&[2, 3, 4]], &[Value::list(&[0, -1])]);

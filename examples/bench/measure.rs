@@ -61,7 +61,8 @@ pub struct Prepared {
     work: Work,
     ready: Ready,
     tensors: Tensors,
-    first: Duration,
+    /// From the plan to the first result.
+    pub first: Duration,
 }
 
 /// The times of one round.

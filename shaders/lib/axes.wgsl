@@ -6,7 +6,7 @@ fn place_of(number: i32, first: i32, axes: i32) -> i32 {
     var place = 0;
     for (var axis = axes - 1; axis > 0; axis -= 1) {
         let size = p[first + axis].x;
-        let outer = rest / size;
+        let outer = quotient(rest, size);
         place += (rest - outer * size) * p[first + axis].y;
         rest = outer;
     }

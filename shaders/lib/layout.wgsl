@@ -36,14 +36,14 @@ struct Place {
 
 // The place of the output with this number in memory.
 fn output_place(index: i32) -> Place {
-    let column = select(index, index / g.out_channels, OUTPUT_LAST);
-    let row = column / g.output.z;
-    let slice = row / g.output.y;
-    let plane = slice / g.output.x;
+    let column = select(index, quotient(index, g.out_channels), OUTPUT_LAST);
+    let row = quotient(column, g.output.z);
+    let slice = quotient(row, g.output.y);
+    let plane = quotient(slice, g.output.x);
     let at = vec3<i32>(slice - plane * g.output.x, row - slice * g.output.y, column - row * g.output.z);
     if (OUTPUT_LAST) {
         return Place(plane, index - column * g.out_channels, at);
     }
-    let item = plane / g.out_channels;
+    let item = quotient(plane, g.out_channels);
     return Place(item, plane - item * g.out_channels, at);
 }

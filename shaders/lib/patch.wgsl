@@ -6,15 +6,15 @@ fn patch_of(index: i32) -> Place {
     let blocks_y = block_count(g.output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
     let blocks_x = block_count(g.output.z, TILE_X * SPREAD_X) * SPREAD_X;
     let vectors = g.out_channels / CHANNELS;
-    let column = select(index, index / vectors, INPUT_LAST);
-    let row = column / blocks_x;
-    let slice = row / blocks_y;
-    let plane = slice / g.output.x;
+    let column = select(index, quotient(index, vectors), INPUT_LAST);
+    let row = quotient(column, blocks_x);
+    let slice = quotient(row, blocks_y);
+    let plane = quotient(slice, g.output.x);
     let y = block_start(row - slice * blocks_y, TILE_Y, SPREAD_Y);
     let at = vec3<i32>(slice - plane * g.output.x, y, block_start(column - row * blocks_x, TILE_X, SPREAD_X));
     if (INPUT_LAST) {
         return Place(plane, (index - column * vectors) * CHANNELS, at);
     }
-    let item = plane / vectors;
+    let item = quotient(plane, vectors);
     return Place(item, (plane - item * vectors) * CHANNELS, at);
 }

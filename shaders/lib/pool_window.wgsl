@@ -45,11 +45,11 @@ fn window(at: vec3<i32>) -> Window {
             let step = g.dilation[axis];
             let start = at[axis] * g.stride[axis] - g.pad_begin[axis];
             let end = start + (g.kernel[axis] - 1) * step + 1;
-            let before = (max(-start, 0) + step - 1) / step; // positions before the input
+            let before = quotient(max(-start, 0) + step - 1, step); // positions before the input
             w.first[axis] = start + before * step;
-            w.size[axis] = max(min(end, g.input[axis]) - w.first[axis] + step - 1, 0) / step;
+            w.size[axis] = quotient(max(min(end, g.input[axis]) - w.first[axis] + step - 1, 0), step);
             w.step[axis] = step;
-            positions *= max(min(end, g.input[axis] + PAD_END[axis]) - start + step - 1, 0) / step;
+            positions *= quotient(max(min(end, g.input[axis] + PAD_END[axis]) - start + step - 1, 0), step);
         }
     }
     w.positions = select(w.size.x * w.size.y * w.size.z, positions, COUNT_PADDING && !ADAPTIVE);
@@ -114,8 +114,8 @@ fn index_of(plane: i32, at: i32) -> i32 {
     if (INDEX_ORDER == TENSOR) {
         return plane * g.input_plane + at;
     }
-    let row = at / g.input.z;
-    let slice = row / g.input.y;
+    let row = quotient(at, g.input.z);
+    let slice = quotient(row, g.input.y);
     let turned = slice + g.input.x * (row - slice * g.input.y + g.input.y * (at - row * g.input.z));
     return plane * g.input_plane + turned;
 }

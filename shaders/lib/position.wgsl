@@ -9,14 +9,14 @@ fn number(value: i32, row: i32, at: i32) -> i32 {
     }
     var plane = p[1].z + row;
     if (p[2].z > 0) {
-        plane = p[1].z + (p[3].w + row) / p[2].z * p[2].w + at;
+        plane = p[1].z + quotient(p[3].w + row, p[2].z) * p[2].w + at;
     }
     let first = plane * p[2].x;
     if (p[2].y == 1) {
         return first + position;
     }
     // The first axis fastest.
-    let line = position / p[3].z;
-    let slice = line / p[3].y;
+    let line = quotient(position, p[3].z);
+    let slice = quotient(line, p[3].y);
     return first + slice + p[3].x * (line - slice * p[3].y + p[3].y * (position - line * p[3].z));
 }

@@ -27,7 +27,8 @@ fn inside(at: i32, size: i32) -> bool {
 // The first tap that meets an input, and not a zero between inputs, at outputs of this phase of an axis; `kernel` where none does.
 fn first_tap(phase: i32, axis: i32) -> i32 {
     for (var tap = 0; tap < g.tap_step[axis]; tap += 1) {
-        if ((phase + tap * g.dilation[axis] - g.pad_begin[axis]) % g.input_dilation[axis] == 0) {
+        let at = abs(phase + tap * g.dilation[axis] - g.pad_begin[axis]);
+        if (at == quotient(at, g.input_dilation[axis]) * g.input_dilation[axis]) {
             return tap;
         }
     }
@@ -36,10 +37,11 @@ fn first_tap(phase: i32, axis: i32) -> i32 {
 
 // How many taps a phase uses on an axis, from its first one on.
 fn tap_count(first: i32, axis: i32) -> i32 {
-    return (g.kernel[axis] - first + g.tap_step[axis] - 1) / g.tap_step[axis];
+    return quotient(g.kernel[axis] - first + g.tap_step[axis] - 1, g.tap_step[axis]);
 }
 
 // The input coordinate, before padding modes, of a tap at the first output of a phase. The division leaves no remainder.
 fn tap_source(phase: i32, tap: i32, axis: i32) -> i32 {
-    return (phase + tap * g.dilation[axis] - g.pad_begin[axis]) / g.input_dilation[axis];
+    let at = phase + tap * g.dilation[axis] - g.pad_begin[axis];
+    return sign(at) * quotient(abs(at), g.input_dilation[axis]);
 }

@@ -22,10 +22,10 @@ fn tile_count(outputs: i32, tile: i32, dilation: i32) -> i32 {
 fn tile_of(index: i32, size: vec3<i32>, channels: i32) -> Tile {
     let tiles_y = select(size.y, tile_count(g.output.y, OUT_Y, g.dilation.y), FILTERS_Y);
     let tiles_x = tile_count(g.output.z, OUT_X, g.dilation.z);
-    let row = index / tiles_x;
-    let slice = row / tiles_y;
-    let plane = slice / size.x;
-    let item = plane / channels;
+    let row = quotient(index, tiles_x);
+    let slice = quotient(row, tiles_y);
+    let plane = quotient(slice, size.x);
+    let item = quotient(plane, channels);
     let places = size.x * tiles_y * tiles_x;
     let tile_y = row - slice * tiles_y;
     let y = select(tile_y, block_start(tile_y, OUT_Y, g.dilation.y), FILTERS_Y);

@@ -65,18 +65,18 @@ impl Operations {
     /// The prices on a class of devices, in nanoseconds.
     pub fn prices(class: DeviceClass) -> Self {
         match class {
-            // Fitted to lavapipe (LLVM 15, 256 bits): 70 layers on Mesa 22.3.6 and, with as much weight for each three times over, 9 on 25.0.7.
+            // Fitted to lavapipe (LLVM 15, 256 bits): benches/suite.txt on Mesa 22.3.6 and on 25.0.7.
             DeviceClass::Software => Self {
-                load: 4.0,
-                load4: 22.0,
-                store: 24.5,
-                address: 47.5,
-                shared: 15.0,
-                shared4: 24.0,
-                fma: 0.23,
-                broadcast: 0.02,
-                barrier: 10.0,
-                workgroup: 760.0,
+                load: 4.465,
+                load4: 17.477,
+                store: 39.486,
+                address: 52.699,
+                shared: 13.27,
+                shared4: 25.463,
+                fma: 0.169,
+                broadcast: 0.0,
+                barrier: 0.245,
+                workgroup: 499.955,
             },
             // Not measured: rates that vendors publish, with cached loads and two invocations' latency hidden by others.
             DeviceClass::Integrated | DeviceClass::Discrete => Self {

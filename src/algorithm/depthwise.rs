@@ -139,12 +139,13 @@ fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     let geometry = context.geometry;
     let slices = f64::from(geometry.kernel[0]);
     let taps = f64::from(geometry.kernel[1]) * f64::from(geometry.kernel[2]);
-    let steps = f64::from(tile.y.min(geometry.output[1]) + DepthwiseTile::live(geometry) - 1);
+    let rows = tile.y.min(geometry.output[1]);
+    let steps = f64::from(rows + DepthwiseTile::live(geometry) - 1);
     let inputs = f64::from(DepthwiseTile::rows(geometry)) * tile.span(geometry) as f64;
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
     let weights = if slices > 1.0 { steps * taps * slices } else { taps };
     let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
-    let stores = Of::stores(f64::from(tile.y * tile.x), stores_four(geometry, tile));
+    let stores = Of::stores(f64::from(rows * tile.x), stores_four(geometry, tile));
     let others = Of::LOAD * weights + stores + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
     // With channels last, what neighbouring invocations load one by one lies a row of channels apart: measured on lavapipe, twice as
     // long for the whole layer.

@@ -306,6 +306,7 @@ fn mover(dtype: DType, positions: bool, from: Slot, to: Slot) -> Kernel {
         .binding("input", ty, from)
         .written("output", ty, to)
         .binding("p", "Parameters", Slot::Parameters)
+        .fragment(include_str!("../../shaders/lib/quotient.wgsl"))
         .fragment(include_str!("../../shaders/lib/each.wgsl"))
         .fragment(include_str!("../../shaders/move.wgsl"))
         .fragment(number)

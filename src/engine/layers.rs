@@ -27,7 +27,7 @@ const LARGE: u64 = 1 << 23;
 const LARGE_DEPTHWISE: u64 = 1 << 22;
 
 /// From this many elements of windows on a pooling's do: its kernel compiles in a tenth of the time.
-const LARGE_POOL: u64 = 0;
+const LARGE_POOL: u64 = 1 << 15;
 
 impl Engine {
     /// A convolution made ready for inputs of this description, by the best algorithm as [`EngineDesc::tuning`] finds it.

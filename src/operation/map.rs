@@ -1,9 +1,11 @@
 //! [`Map`]: each element of the output is a function of one element of each operand. Broadcasting, transposing, slicing,
 //! expanding and concatenating are strides.
 
+use std::fmt::Write as _;
+
 use super::{Axes, EACH, Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::{Kernel, Slot, vectors};
 use crate::layout::Layout;
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
@@ -28,6 +30,27 @@ pub(crate) struct Operand {
 /// The strides of a dense tensor.
 pub(crate) fn dense(shape: &[usize]) -> Vec<i64> {
     Layout::ChannelsFirst.strides(shape)
+}
+
+impl Operand {
+    /// Whether four neighbours on the last axis are neighbours here, at a multiple of 4.
+    fn has_fours(&self, strides: &[i64]) -> bool {
+        let (last, others) = strides.split_last().expect("there is an axis");
+        *last == 1 && self.offset % 4 == 0 && others.iter().all(|stride| stride % 4 == 0)
+    }
+}
+
+/// How an operand's elements are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loads {
+    /// One.
+    One,
+    /// Four at once.
+    Four,
+    /// One for all four.
+    Same,
+    /// Four, one after the other.
+    Apart,
 }
 
 /// In which numbers a map computes.
@@ -68,11 +91,38 @@ impl Map<'_> {
         if axes.rank() == 0 {
             axes = Axes { sizes: vec![1], strides: vec![vec![0]; lists.len()] };
         }
-        // Of the header and of each axis: a number, what belongs to the output, what belongs to each operand.
-        let rows = (2 + self.operands.len()).div_ceil(4);
-        let mut parameters: Vec<[i32; 4]> = Vec::new();
+        // Most of an element's time is finding it.
+        let fours = axes.sizes[axes.rank() - 1].is_multiple_of(4) && self.output.has_fours(&axes.strides[0]);
+        let loads = self.operands.iter().zip(&axes.strides[1..]).map(|(operand, strides)| match strides[axes.rank() - 1] {
+            _ if !fours => Loads::One,
+            _ if operand.has_fours(strides) => Loads::Four,
+            0 => Loads::Same,
+            _ => Loads::Apart,
+        });
+        let types: Vec<&str> = self.operands.iter().map(|operand| operand.dtype.name()).collect();
+        let by = if fours { " by 4" } else { "" };
+        let label = format!("map {} {}->{} r{}{by}", self.name, types.join(","), self.output.dtype, axes.rank());
+        let kernel = Kernel::new(label, self.output.dtype, WORKGROUP)
+            .constant("RANK", axes.rank() as i64)
+            .constant("ROWS", self.rows() as i64)
+            .iterations((axes.rank() * (1 + self.rows()) + 4) as u64)
+            .fragment(EACH)
+            .fragment(include_str!("../../shaders/map.wgsl"));
+        let kernel = self.with_function(kernel, &loads.collect::<Vec<_>>(), fours);
+        let count = if fours { axes.count() / 4 } else { axes.count() };
+        let parameters = self.parameters(&axes, count, fours)?;
+        Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
+    }
+
+    /// Rows of parameters of the header and of each axis: a number, what belongs to the output, what belongs to each operand.
+    fn rows(&self) -> usize {
+        (2 + self.operands.len()).div_ceil(4)
+    }
+
+    fn parameters(&self, axes: &Axes, count: usize, fours: bool) -> Result<Vec<[i32; 4]>> {
+        let mut parameters = Vec::new();
         let mut add = |first: i64, rest: &dyn Fn(usize) -> i64| -> Result<()> {
-            let mut words = vec![0; 4 * rows];
+            let mut words = vec![0; 4 * self.rows()];
             words[0] = word(first)?;
             for number in 0..=self.operands.len() {
                 words[1 + number] = word(rest(number))?;
@@ -80,44 +130,67 @@ impl Map<'_> {
             parameters.extend(words.chunks_exact(4).map(|row| [row[0], row[1], row[2], row[3]]));
             Ok(())
         };
-        let count = axes.count();
         add(count as i64, &|number| if number == 0 { self.output.offset } else { self.operands[number - 1].offset })?;
         for axis in 0..axes.rank() {
-            add(axes.sizes[axis] as i64, &|number| axes.strides[number][axis])?;
+            let step = if fours && axis + 1 == axes.rank() { 4 } else { 1 };
+            add(axes.sizes[axis] as i64 / step, &|number| axes.strides[number][axis] * step)?;
         }
+        Ok(parameters)
+    }
+
+    /// The kernel with its tensors, and what is done with an element of each.
+    fn with_function(&self, mut kernel: Kernel, loads: &[Loads], fours: bool) -> Kernel {
         let arithmetic = match self.arithmetic {
             Arithmetic::Float => "f32",
             Arithmetic::Integer => "i32",
             Arithmetic::Move => self.output.dtype.name(),
         };
-        let types: Vec<&str> = self.operands.iter().map(|operand| operand.dtype.name()).collect();
-        let label = format!("map {} {}->{} r{}", self.name, types.join(","), self.output.dtype, axes.rank());
-        let mut kernel = Kernel::new(label, self.output.dtype, WORKGROUP)
-            .constant("RANK", axes.rank() as i64)
-            .constant("ROWS", rows as i64)
-            .fragment(EACH)
-            .fragment(include_str!("../../shaders/map.wgsl"));
-        let mut arguments = Vec::new();
-        let mut parameters_text = Vec::new();
-        for (number, operand) in self.operands.iter().enumerate() {
-            kernel = kernel.binding(BINDINGS[number], array(operand.dtype), Slot::Operand(number));
+        let (mut values, mut arguments, mut parameters) = (String::new(), Vec::new(), Vec::new());
+        for ((number, operand), loads) in self.operands.iter().enumerate().zip(loads) {
             let (row, column) = ((number + 2) / 4, (number + 2) % 4);
-            arguments.push(format!("{arithmetic}({}[at[{row}][{column}]])", BINDINGS[number]));
-            parameters_text.push(format!("{}: {arithmetic}", NAMES[number]));
+            let (name, input, at) = (NAMES[number], BINDINGS[number], format!("at[{row}][{column}]"));
+            let (elements, value, argument) = match loads {
+                Loads::One | Loads::Same => (array(operand.dtype), format!("{arithmetic}({input}[{at}])"), name.to_string()),
+                Loads::Four => {
+                    (vectors(operand.dtype), format!("vec4<{arithmetic}>({input}[{at} / 4])"), format!("{name}[part]"))
+                }
+                Loads::Apart => {
+                    let step = format!("(p[RANK * ROWS + {row}][{column}] / 4)");
+                    let four = [0, 1, 2, 3].map(|part| format!("{arithmetic}({input}[{at} + {part} * {step}])"));
+                    (array(operand.dtype), format!("vec4<{arithmetic}>({})", four.join(", ")), format!("{name}[part]"))
+                }
+            };
+            kernel = kernel.binding(input, elements, Slot::Operand(number));
+            let _ = writeln!(values, "    let {name} = {value};"); // writing to a String cannot fail
+            arguments.push(argument);
+            parameters.push(format!("{name}: {arithmetic}"));
         }
-        kernel = kernel.written("output", array(self.output.dtype), Slot::Output).fragment(format!(
+        let result = format!("Elem(compute({}))", arguments.join(", "));
+        let (elements, set) = match fours {
+            false => (array(self.output.dtype), format!("    output[at[0].y] = {result};\n")),
+            true => (
+                vectors(self.output.dtype),
+                format!(
+                    "    var results: vec4<Elem>;\n\
+                     \x20   for (var part = 0; part < 4; part += 1) {{\n\
+                     \x20       results[part] = {result};\n\
+                     \x20   }}\n\
+                     \x20   output[at[0].y / 4] = results;\n"
+                ),
+            ),
+        };
+        kernel = kernel.written("output", elements, Slot::Output).fragment(format!(
             "fn compute({}) -> {arithmetic} {{\n    return {};\n}}\n\n\
-             fn element(at: array<vec4<i32>, ROWS>) -> Elem {{\n    return Elem(compute({}));\n}}",
-            parameters_text.join(", "),
+             // `at`: of the output in its second number, of the operands behind it.\n\
+             fn set_output(at: array<vec4<i32>, ROWS>) {{\n{values}{set}}}",
+            parameters.join(", "),
             self.function,
-            arguments.join(", ")
         ));
-        if self.arithmetic == Arithmetic::Float {
-            kernel = kernel
+        match self.arithmetic {
+            Arithmetic::Integer | Arithmetic::Move => kernel,
+            Arithmetic::Float => kernel
                 .fragment(include_str!("../../shaders/lib/activations.wgsl"))
-                .fragment(include_str!("../../shaders/lib/numbers.wgsl"));
+                .fragment(include_str!("../../shaders/lib/numbers.wgsl")),
         }
-        kernel.iterations = (axes.rank() * (1 + rows)) as u64;
-        Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
     }
 }

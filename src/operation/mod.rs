@@ -76,7 +76,8 @@ impl Operation {
         let kernel = kernel
             .constant("PARAMETERS", parameters.len() as i64)
             .fragment("alias Parameters = array<vec4<i32>, PARAMETERS>;")
-            .binding("p", "Parameters", Slot::Parameters);
+            .binding("p", "Parameters", Slot::Parameters)
+            .fragment(include_str!("../../shaders/lib/quotient.wgsl"));
         let step = Step { kernel, grid: fold(workgroups, limits.workgroups)? };
         step.check(limits)?;
         Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new(), ns: 0 })

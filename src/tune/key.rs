@@ -34,6 +34,8 @@ const SHADERS: &[&str] = &[
     include_str!("../../shaders/lib/patch.wgsl"),
     include_str!("../../shaders/lib/pool_window.wgsl"),
     include_str!("../../shaders/lib/position.wgsl"),
+    include_str!("../../shaders/lib/quotient.wgsl"),
+    include_str!("../../shaders/lib/quotient_constant.wgsl"),
     include_str!("../../shaders/lib/slice.wgsl"),
     include_str!("../../shaders/lib/slice_store.wgsl"),
     include_str!("../../shaders/lib/source.wgsl"),
