@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
@@ -12,36 +13,56 @@ use crate::limits::Ranges;
 /// A thread that drives the device for those who await instead of blocking. It starts with the first of them.
 pub(crate) struct Poller {
     device: wgpu::Device,
-    sender: Mutex<Option<Sender<wgpu::SubmissionIndex>>>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    sender: Sender<wgpu::SubmissionIndex>,
+    thread: JoinHandle<()>,
 }
 
 impl Poller {
     pub fn new(device: wgpu::Device) -> Self {
-        Self { device, sender: Mutex::new(None) }
+        Self { device, running: Mutex::new(None) }
     }
 
     /// Sees to it that callbacks up to this submission are called.
     fn watch(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        if sender.is_none() {
-            let (new, submissions) = mpsc::channel::<wgpu::SubmissionIndex>();
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.is_none() {
+            let (sender, submissions) = mpsc::channel::<wgpu::SubmissionIndex>();
             let device = self.device.clone();
-            // The thread ends when the sender, and so the engine, is dropped.
+            // The thread ends when the sender is dropped.
             let work = move || {
                 for submission in submissions {
                     // A lost device shows in the callback, which is called all the same.
                     let _ = device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
                 }
             };
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name("wgconv-poll".into())
                 .spawn(work)
                 .map_err(|error| Error::new(ErrorKind::Device, format!("no thread to poll the device: {error}")))?;
-            *sender = Some(new);
+            *running = Some(Running { sender, thread });
         }
-        match sender.as_ref().map(|sender| sender.send(submission)) {
+        match running.as_ref().map(|running| running.sender.send(submission)) {
             Some(Ok(())) => Ok(()),
             _ => Err(Error::new(ErrorKind::Device, "the thread that polls the device is gone")),
+        }
+    }
+}
+
+impl Drop for Poller {
+    /// Waits for the thread, which may have the last handle of the device: to drop that unloads the driver, and where the process ends
+    /// meanwhile, it crashes. Whoever drops the engine in a waker is called by the thread, which cannot wait for itself.
+    fn drop(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { sender, thread }) = running {
+            drop(sender);
+            if thread.thread().id() != std::thread::current().id() {
+                // A panic of the thread was reported when it happened.
+                let _ = thread.join();
+            }
         }
     }
 }
