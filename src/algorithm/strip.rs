@@ -57,11 +57,9 @@ impl Strip {
     /// With as few segments as turns may be long.
     fn new(geometry: &Geometry, tile: &SubgroupTile) -> Self {
         let taps = geometry.kernel[2];
-        let of = |segments: u32| {
-            let segment = taps.div_ceil(segments);
-            Self { taps, segment, overlap: overlap(geometry), rows: segment.next_multiple_of(tile.chunk()) }
-        };
-        (1..taps).map(of).find(|strip| strip.turn(tile) <= MAX_TURN).unwrap_or_else(|| of(taps))
+        let of = |segment: u32| Self { taps, segment, overlap: overlap(geometry), rows: segment.next_multiple_of(tile.chunk()) };
+        let longest = (1..=taps).take_while(|&segment| of(segment).turn(tile) <= MAX_TURN).last().unwrap_or(1);
+        of(taps.div_ceil(taps.div_ceil(longest)))
     }
 
     /// How long a turn of the loop is.
@@ -230,6 +228,23 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_of_many_taps_are_cut_into_segments_that_a_turn_holds() {
+        let tile = |block_m, thread_n| SubgroupTile::from_numbers(&[block_m, thread_n, 8]).unwrap();
+        for (line, tile, segment, segments, least) in [
+            ("conv 1x64x56x56 o64 k3x3 p1x1 f32", tile(32, 7), 3, 1, 3),
+            ("conv 1x3x224x224 o64 k7x7 s2x2 p3x3 f32", tile(32, 4), 4, 2, 3),
+            ("conv 1x3x227x227 o96 k11x11 s4x4 f32", tile(32, 4), 4, 3, 3),
+            ("conv 1x3x224x224 o768 k16x16 s16x16 f32", tile(32, 4), 4, 4, 4),
+            ("conv 1x4x1000000 o8 k300000 f32", tile(32, 4), 5, 60_000, 5),
+        ] {
+            let problem: crate::Problem = line.parse().unwrap();
+            let strip = Strip::new(&Geometry::new(&problem).unwrap(), &tile);
+            assert_eq!((strip.segment, strip.segments(), strip.least_taps()), (segment, segments, least), "{line}");
+            assert!(strip.turn(&tile) <= MAX_TURN, "{line}");
+        }
+    }
 
     #[test]
     fn inputs_of_a_strip_are_loaded_once() {
