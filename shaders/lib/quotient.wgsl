@@ -1,7 +1,7 @@
 // Whole numbers divided by numbers that are not constants.
 
-// a / b for a >= 0 and b > 0. Devices that divide floats only take their own long way through them, with signs and zeros that nobody has
-// here; software adapters divide lane by lane, where this is five times as fast.
+// a / b for a >= 0 and b > 0. Devices without a division of whole numbers go through floats themselves, with signs and zeros that nobody has
+// here; software adapters divide lane by lane.
 fn quotient(a: i32, b: i32) -> i32 {
     let inverse = 1.0 / f32(b);
     let near = i32(f32(a) * inverse); // off by at most a part in 2^20, and by one
