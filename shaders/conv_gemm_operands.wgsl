@@ -4,10 +4,8 @@
 // B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
 // Bounds that nothing can pass are no part of the text's meaning: ALL_INPUTS says that every column has an input at every tap, WHOLE_K
 // that every row of a tile is a channel.
-// Expects g, layout.wgsl, source.wgsl, slice.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
-var<private> block_n: i32;                       // which block of columns
-var<private> block_m: i32;                       // which block of output channels
 var<private> group: i32;
 var<private> phase: vec3<i32>;
 var<private> first: vec3<i32>;                   // first tap of the phase
@@ -17,10 +15,6 @@ var<private> rows: i32;                          // rows of the current tile tha
 var<private> column_start: array<i32, COLUMNS>;  // first input of the item's and group's first channel; -1: no such column
 var<private> column_at: array<vec3<i32>, COLUMNS>;
 var<private> column_input: array<i32, COLUMNS>;  // input of the current tile's row 0; -1 where there is none
-
-fn blocks_m() -> i32 {
-    return (g.group_out + BLOCK_M - 1) / BLOCK_M;
-}
 
 fn blocks_n() -> i32 {
     return (g.columns + BLOCK_N - 1) / BLOCK_N;
@@ -32,12 +26,7 @@ fn blocks_k() -> i32 {
 
 // Finds the tile of C with this index; false behind the last one.
 fn locate(tile: i32) -> bool {
-    let inner = select(blocks_n(), blocks_m(), M_FIRST);
-    let outer = select(blocks_m(), blocks_n(), M_FIRST);
-    let bands = quotient(tile, inner);
-    let groups = quotient(bands, outer);
-    block_n = select(tile - bands * inner, bands - groups * outer, M_FIRST);
-    block_m = select(bands - groups * outer, tile - bands * inner, M_FIRST);
+    let groups = set_block(tile);
     let phases = quotient(groups, g.groups);
     group = groups - phases * g.groups;
     let phase_rows = quotient(phases, g.phases.z);

@@ -2,21 +2,15 @@
 // k is all channels and a segment of the x taps, or all of them, of one tap on z and y, so that an input is loaded once for all outputs of a
 // strip and all taps of the segment that meet it, and few channels fill a step as well as many do. Not for transposed convolutions with
 // a stride.
-// Expects g, layout.wgsl, source.wgsl, slice.wgsl, blocks.wgsl, Operand and loaded(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD, LANES, SEGMENTS and
+// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand and loaded(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD, LANES, SEGMENTS and
 // SEGMENT_TAPS.
 
-var<private> block_n: i32;      // which block of strips
-var<private> block_m: i32;      // which block of output channels
 var<private> group: i32;
 var<private> panel: i32;        // the current tile's panel of weights
 var<private> strip_at: vec3<i32>; // input that tap 0 of the strip's first output meets
 var<private> strip_start: i32;  // first input of the item's and group's first channel; -1: no such strip
 var<private> row_start: i32;    // first input of the row that the current tile reads; -1 where there is none
 var<private> segment: i32;      // the current tile's taps on x
-
-fn blocks_m() -> i32 {
-    return (g.group_out + BLOCK_M - 1) / BLOCK_M;
-}
 
 // Strips of a row of outputs.
 fn strips() -> i32 {
@@ -32,12 +26,7 @@ fn blocks_n() -> i32 {
 }
 
 fn locate(tile: i32) -> bool {
-    let inner = select(blocks_n(), blocks_m(), M_FIRST);
-    let outer = select(blocks_m(), blocks_n(), M_FIRST);
-    let bands = quotient(tile, inner);
-    group = quotient(bands, outer);
-    block_n = select(tile - bands * inner, bands - group * outer, M_FIRST);
-    block_m = select(bands - group * outer, tile - bands * inner, M_FIRST);
+    group = set_block(tile);
     return tile >= 0 && group < g.groups;
 }
 

@@ -1,19 +1,13 @@
 // The operands of a plain matrix product, C[m, n] = sum over k of A[m, k] B[k, n], for a group of a convolution whose kernel is
 // one tap at stride 1: B is the input itself, so that no index arithmetic is left in the loop. The planner brings fully connected
 // layers to this form. Same functions as conv_gemm_operands.wgsl.
-// Expects g, layout.wgsl, slice.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, slice.wgsl, block.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
-var<private> block_n: i32;                       // which block of columns
-var<private> block_m: i32;                       // which block of output channels
 var<private> group: i32;
 var<private> panel: i32;                         // the current tile's panel of weights
 var<private> rows: i32;                          // rows of the current tile that are channels
 var<private> column_start: array<i32, COLUMNS>;  // input of the group's first channel; -1: no such column
 var<private> column_input: array<i32, COLUMNS>;  // input of the current tile's row 0
-
-fn blocks_m() -> i32 {
-    return (g.group_out + BLOCK_M - 1) / BLOCK_M;
-}
 
 fn blocks_n() -> i32 {
     return (g.columns + BLOCK_N - 1) / BLOCK_N;
@@ -24,12 +18,7 @@ fn k_tiles() -> i32 {
 }
 
 fn locate(tile: i32) -> bool {
-    let inner = select(blocks_n(), blocks_m(), M_FIRST);
-    let outer = select(blocks_m(), blocks_n(), M_FIRST);
-    let bands = quotient(tile, inner);
-    let groups = quotient(bands, outer);
-    block_n = select(tile - bands * inner, bands - groups * outer, M_FIRST);
-    block_m = select(bands - groups * outer, tile - bands * inner, M_FIRST);
+    let groups = set_block(tile);
     slice = quotient(groups, g.groups);
     group = groups - slice * g.groups;
     return tile >= 0 && slice < SPLIT_K;

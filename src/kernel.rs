@@ -221,6 +221,14 @@ impl Kernel {
         self.fragment(include_str!("../shaders/lib/source.wgsl"))
     }
 
+    /// The kernel with so many rows of numbers, `p`, and what divides by them.
+    pub(crate) fn with_parameters(self, rows: usize) -> Self {
+        self.constant("PARAMETERS", rows as i64)
+            .fragment("alias Parameters = array<vec4<i32>, PARAMETERS>;")
+            .binding("p", "Parameters", Slot::Parameters)
+            .fragment(include_str!("../shaders/lib/quotient.wgsl"))
+    }
+
     /// The WGSL text.
     pub fn wgsl(&self) -> String {
         let mut text = String::new();

@@ -53,7 +53,7 @@ impl Regret {
 
     /// By how much the guess is slower than the fastest: 0.1 is a tenth.
     pub fn regret(&self) -> f64 {
-        self.choice().1.as_secs_f64() / self.best().1.as_secs_f64().max(1e-9) - 1.0
+        excess(self.choice().1, self.best().1)
     }
 
     /// Whether the kernel that is nothing but the definition is faster than the guess.
@@ -61,6 +61,11 @@ impl Regret {
         let direct = |algorithm: &Algorithm| matches!(algorithm, Algorithm::Direct | Algorithm::Pool);
         self.times.iter().any(|(algorithm, time)| direct(algorithm) && *time < self.choice().1)
     }
+}
+
+/// By how much a time is longer than the least: 0.1 is a tenth.
+fn excess(time: Duration, least: Duration) -> f64 {
+    time.as_secs_f64() / least.as_secs_f64().max(1e-9) - 1.0
 }
 
 /// A candidate under way.
@@ -124,7 +129,7 @@ pub fn measure(engine: &Engine, name: &str, case: &Case, budget: Duration, stage
     for sitting in 0..SITTINGS {
         let guess = runners[0].time;
         let fastest = runners.iter().map(|runner| runner.time).min().expect("the guess is there");
-        if guess.as_secs_f64() <= fastest.as_secs_f64() * (1.0 + GOALS[0]) {
+        if excess(guess, fastest) <= GOALS[0] {
             break;
         }
         stage(&format!("in other tensors, {} of {SITTINGS}", sitting + 1));

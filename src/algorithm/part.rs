@@ -301,12 +301,9 @@ fn mover(dtype: DType, positions: bool, from: Slot, to: Slot) -> Kernel {
         "fn number(value: Elem, row: i32, at: i32) -> Elem {\n    return value;\n}"
     };
     Kernel::new(format!("move {dtype}"), dtype, WORKGROUP)
-        .constant("PARAMETERS", rows)
-        .fragment("alias Parameters = array<vec4<i32>, PARAMETERS>;")
         .binding("input", ty, from)
         .written("output", ty, to)
-        .binding("p", "Parameters", Slot::Parameters)
-        .fragment(include_str!("../../shaders/lib/quotient.wgsl"))
+        .with_parameters(rows)
         .fragment(include_str!("../../shaders/lib/each.wgsl"))
         .fragment(include_str!("../../shaders/move.wgsl"))
         .fragment(number)

@@ -141,6 +141,7 @@ impl Product {
             .flag("WHOLE_K", known && geometry.group_in().is_multiple_of(block_k))
             .flag("ALL_INPUTS", known && meets_inputs_only(geometry) && places.is_multiple_of(u64::from(block_n)))
             .fragment(include_str!("../../shaders/lib/slice.wgsl"))
+            .fragment(include_str!("../../shaders/lib/block.wgsl"))
     }
 
     /// A kernel with the operands and everything around them; the loop is still to be added.

@@ -43,12 +43,10 @@ impl Operand {
 /// How an operand's elements are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loads {
-    /// One.
+    /// One, for one output or for all four.
     One,
     /// Four at once.
     Four,
-    /// One for all four.
-    Same,
     /// Four, one after the other.
     Apart,
 }
@@ -96,7 +94,7 @@ impl Map<'_> {
         let loads = self.operands.iter().zip(&axes.strides[1..]).map(|(operand, strides)| match strides[axes.rank() - 1] {
             _ if !fours => Loads::One,
             _ if operand.has_fours(strides) => Loads::Four,
-            0 => Loads::Same,
+            0 => Loads::One,
             _ => Loads::Apart,
         });
         let types: Vec<&str> = self.operands.iter().map(|operand| operand.dtype.name()).collect();
@@ -150,7 +148,7 @@ impl Map<'_> {
             let (row, column) = ((number + 2) / 4, (number + 2) % 4);
             let (name, input, at) = (NAMES[number], BINDINGS[number], format!("at[{row}][{column}]"));
             let (elements, value, argument) = match loads {
-                Loads::One | Loads::Same => (array(operand.dtype), format!("{arithmetic}({input}[{at}])"), name.to_string()),
+                Loads::One => (array(operand.dtype), format!("{arithmetic}({input}[{at}])"), name.to_string()),
                 Loads::Four => {
                     (vectors(operand.dtype), format!("vec4<{arithmetic}>({input}[{at} / 4])"), format!("{name}[part]"))
                 }

@@ -29,7 +29,7 @@ pub(crate) use resample::Resample;
 
 use crate::algorithm::{Operations, Step, View, fold};
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::Kernel;
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
 
@@ -73,12 +73,7 @@ impl Operation {
 
     /// A kernel over so many workgroups.
     fn new(kernel: Kernel, workgroups: u64, parameters: Vec<[i32; 4]>, limits: &DeviceLimits) -> Result<Self> {
-        let kernel = kernel
-            .constant("PARAMETERS", parameters.len() as i64)
-            .fragment("alias Parameters = array<vec4<i32>, PARAMETERS>;")
-            .binding("p", "Parameters", Slot::Parameters)
-            .fragment(include_str!("../../shaders/lib/quotient.wgsl"));
-        let step = Step { kernel, grid: fold(workgroups, limits.workgroups)? };
+        let step = Step { kernel: kernel.with_parameters(parameters.len()), grid: fold(workgroups, limits.workgroups)? };
         step.check(limits)?;
         Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new(), ns: 0 })
     }

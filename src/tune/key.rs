@@ -15,6 +15,7 @@ const SHADERS: &[&str] = &[
     include_str!("../../shaders/gemm_registers.wgsl"),
     include_str!("../../shaders/gemm_tile.wgsl"),
     include_str!("../../shaders/lib/activations.wgsl"),
+    include_str!("../../shaders/lib/block.wgsl"),
     include_str!("../../shaders/lib/blocks.wgsl"),
     include_str!("../../shaders/lib/bytes.wgsl"),
     include_str!("../../shaders/lib/each.wgsl"),
