@@ -121,6 +121,9 @@ pub struct DeviceLimits {
     pub precision: Precision,
     /// Iterations of all loops together that one invocation may take. Beyond it some software drivers end loops without a word.
     pub loop_iterations: u64,
+    /// Whether the driver keeps a function's array as vectors, and stores an element with a constant number at once. Mesa's llvmpipe
+    /// before 23.3 stores it lane by lane.
+    pub indexed_arrays: bool,
     /// About how many workgroups run at once: cores of a CPU, compute units of a GPU.
     pub parallelism: u32,
 }
@@ -167,6 +170,7 @@ impl Default for DeviceLimits {
             workspace_bytes: 256 << 20,
             precision: Precision::default(),
             loop_iterations: u64::MAX,
+            indexed_arrays: true,
             parallelism: 32,
         }
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::SubgroupTile;
 use super::subgroup::Reads;
+use crate::limits::{DeviceClass, DeviceLimits};
 
 /// Where the columns of a lane are, if they are no strip.
 #[derive(Clone, Copy)]
@@ -22,112 +23,146 @@ impl Columns {
             Columns::Neighbours => format!("block_n * BLOCK_N + lane * COLUMNS + {j}"),
         }
     }
+
+    /// Columns of one store.
+    fn width(self) -> u32 {
+        match self {
+            Columns::Apart => 1,
+            Columns::Neighbours => 4,
+        }
+    }
+
+    /// The sums of a row of them.
+    fn row(self, sum: impl Fn(u32) -> String) -> String {
+        match self {
+            Columns::Apart => sum(0),
+            Columns::Neighbours => format!("vec4<f32>({})", listed((0..4).map(sum))),
+        }
+    }
 }
 
-/// What is done with the sums. Either way it is a loop, as the text of a store is long on devices that store lane by lane, and code that a
-/// cache does not hold is slow. Measured on lavapipe, and not understood: with a loop over an array of the sums Mesa 25.0.7 makes the loop
-/// before it a third faster, which pays for `long` sums; without the array, by choosing, few terms of many outputs take two thirds of
-/// the time on Mesa 22.3.6.
-pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, long: bool) -> String {
-    let vectors = tile.block_m / 4;
-    let mut text = String::from("    let first_m = block_m * BLOCK_M;\n    let terms = (tiles.y - tiles.x) * BLOCK_K;\n");
-    let mut line = |text_line: String| {
-        let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
-    };
-    let output = |j: &str| match reads {
+/// How a store comes to its sums.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Each sum has a store of its own, which is an instruction on a GPU.
+    Written,
+    /// One store in loops, its sums chosen from all by the loops' numbers. A store is a long text on devices that store lane by lane, and
+    /// the loops' ends are none that a compiler knows, which would write it out again: written out, kernels take seven times as long to
+    /// compile on Mesa 22.3.6, and are no faster.
+    Chosen,
+    /// The same, from an array. By choosing Mesa 25.0.7 copies all sums in each turn of the loop before, which then takes half as long
+    /// again; Mesa 22.3.6 stores what makes up an array lane by lane, and takes as long to compile as with all stores written out.
+    Indexed,
+}
+
+impl Found {
+    /// What suits a device.
+    pub fn on(limits: &DeviceLimits) -> Self {
+        match limits.class {
+            DeviceClass::Integrated | DeviceClass::Discrete => Self::Written,
+            DeviceClass::Software if limits.indexed_arrays => Self::Indexed,
+            DeviceClass::Software => Self::Chosen,
+        }
+    }
+}
+
+/// What is done with the sums: `sum_{i}_{j}` are four of column `j`.
+pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, columns: Columns, found: Found) -> String {
+    let place = |j: &str| match reads {
         Reads::Strip(_) => format!("strip_output(block_n * LANES + lane, {j})"),
-        Reads::One | Reads::Four => format!("column_output({})", Columns::Apart.at(j)),
+        Reads::One | Reads::Four => format!("column_output({})", columns.at(j)),
     };
-    if long {
-        for j in 0..tile.thread_n {
-            let sums: Vec<String> = (0..vectors).map(|i| format!("sum_{i}_{j}")).collect();
-            let sums = format!("array<Sums, BLOCK_M / 4>({})", sums.join(", "));
-            line(format!("    store_column({}, first_m, column_{j}, terms, {sums});", output(&j.to_string())));
+    let mut text = String::from("    let first_m = block_m * BLOCK_M;\n    let terms = (tiles.y - tiles.x) * BLOCK_K;\n");
+    text += &match found {
+        Found::Written => written(tile, columns, place),
+        Found::Chosen => {
+            let fours =
+                |part: u32, i: u32| chosen("j", each(tile.thread_n, columns.width()), |j| format!("sum_{i}_{}", j + part));
+            let parts = (0..columns.width()).flat_map(|part| (0..tile.block_m / 4).map(move |i| (part, i)));
+            let choice =
+                parts.map(|(part, i)| format!("        let sums_{i}_{part} = {};\n", fours(part, i))).collect::<String>();
+            let column = chosen("j", each(tile.thread_n, columns.width()), |j| format!("column_{j}"));
+            let four = |part: u32| chosen("i", each(tile.block_m, 4), |m| format!("sums_{}_{part}", m / 4));
+            looped(columns, &place("j"), &(choice + &format!("        let column = {column};\n")), four)
         }
-        line("}\n".into());
-        line("fn store_column(start: i32, first_m: i32, column: i32, terms: i32, sums: array<Sums, BLOCK_M / 4>) {".into());
-        line("    var values = sums;".into());
-        line("    for (var i = 0; i < BLOCK_M; i += 1) {".into());
-        line("        store_one(values[i / 4][i % 4], first_m + i, column, terms, start);".into());
-        line("    }".into());
-    } else {
-        line("    for (var j = 0; j < COLUMNS; j += 1) {".into());
-        line(format!("        let start = {};", output("j")));
-        line(format!("        let column = {};", chosen("column", tile.thread_n)));
-        for i in 0..vectors {
-            line(format!("        let four_{i} = {};", chosen(&format!("sum_{i}"), tile.thread_n)));
-            for (row, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
-                line(format!("        store_one(four_{i}.{part}, first_m + {}, column, terms, start);", 4 * i as usize + row));
-            }
+        Found::Indexed => {
+            let terms = listed((0..tile.thread_n).map(|j| format!("column_{j}")));
+            let sums = listed((0..tile.thread_n).flat_map(|j| (0..tile.block_m / 4).map(move |i| format!("sum_{i}_{j}"))));
+            let four = |part: u32| format!("sums[(j + {part}) * (BLOCK_M / 4) + i / 4]");
+            format!(
+                "    store_sums(lane, first_m, terms, Terms({terms}), AllSums({sums}));\n}}\n\n\
+                 alias Terms = array<i32, COLUMNS>;\n\
+                 alias AllSums = array<Sums, COLUMNS * BLOCK_M / 4>;\n\n\
+                 fn store_sums(lane: i32, first_m: i32, terms: i32, all_terms: Terms, all_sums: AllSums) {{\n\
+                 \x20   var columns = all_terms;\n\
+                 \x20   var sums = all_sums;\n\
+                 {}",
+                looped(columns, &place("j"), "        let column = columns[j];\n", four)
+            )
         }
-        line("    }".into());
+    };
+    let (parameters, store) = match columns {
+        Columns::Apart => ("sum: Sum, m: i32, column: i32, terms: i32, start: i32", "finish(sum, column, terms, "),
+        Columns::Neighbours => ("sums: vec4<f32>, m: i32, column: i32, terms: i32, start: i32", "store_4(sums, "),
+    };
+    text + &format!(
+        "}}\n\n\
+         // A row of the columns that are stored at once.\n\
+         fn store_row({parameters}) {{\n\
+         \x20   if (WHOLE_M || m < g.group_out) {{\n\
+         \x20       {store}group * g.group_out + m, start + m * output_channel_step());\n\
+         \x20   }}\n\
+         }}\n"
+    )
+}
+
+/// A store for each row of each column, or of each four.
+fn written(tile: &SubgroupTile, columns: Columns, place: impl Fn(&str) -> String) -> String {
+    let mut text = String::new();
+    for j in each(tile.thread_n, columns.width()) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "    let start_{j} = {};\n    if (start_{j} >= 0) {{", place(&j.to_string()));
+        for (m, element) in (0..tile.block_m).zip(["x", "y", "z", "w"].into_iter().cycle()) {
+            let row = columns.row(|part| format!("sum_{}_{}.{element}", m / 4, j + part));
+            let _ = writeln!(text, "        store_row({row}, first_m + {m}, column_{j}, terms, start_{j});");
+        }
+        text += "    }\n";
     }
-    line("}\n".into());
-    line("// One row of a column.".into());
-    line("fn store_one(sum: Sum, m: i32, column: i32, terms: i32, start: i32) {".into());
-    line("    if (start >= 0 && (WHOLE_M || m < g.group_out)) {".into());
-    line("        finish(sum, column, terms, group * g.group_out + m, start + m * output_channel_step());".into());
-    line("    }".into());
-    line("}".into());
     text
 }
 
-/// The same for columns of which four and four are neighbours: rows of four.
-pub(super) fn ending_of_4(tile: &SubgroupTile, reads: &Reads, long: bool) -> String {
-    let vectors = tile.block_m / 4;
-    let mut text = String::from("    let first_m = block_m * BLOCK_M;\n");
-    let mut line = |text_line: String| {
-        let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
-    };
-    for first in (0..tile.thread_n).step_by(4) {
-        let start = match reads {
-            Reads::Strip(_) => format!("strip_output(block_n * LANES + lane, {first})"),
-            Reads::One | Reads::Four => format!("column_output({})", Columns::Neighbours.at(&first.to_string())),
-        };
-        if long {
-            let column = |j: u32| {
-                let sums = (0..vectors).map(|i| format!("sum_{i}_{j}")).collect::<Vec<_>>().join(", ");
-                format!("Column({sums})")
-            };
-            let columns = (first..first + 4).map(column).collect::<Vec<_>>().join(", ");
-            line(format!("    store_columns({start}, first_m, {columns});"));
-            continue;
-        }
-        line(format!("    let start_{first} = {start};"));
-        line("    for (var i = 0; i < BLOCK_M / 4; i += 1) {".into());
-        for j in first..first + 4 {
-            let sums = (1..vectors).fold(format!("sum_0_{j}"), |text, i| format!("select({text}, sum_{i}_{j}, i == {i})"));
-            line(format!("        let four_{j} = {sums};"));
-        }
-        for (row, part) in ["x", "y", "z", "w"].into_iter().enumerate() {
-            let sums = [0, 1, 2, 3].map(|j| format!("four_{}.{part}", first + j)).join(", ");
-            line(format!("        store_row(vec4<f32>({sums}), first_m + 4 * i + {row}, start_{first});"));
-        }
-        line("    }".into());
-    }
-    if long {
-        line("}\n".into());
-        line("alias Column = array<Sums, BLOCK_M / 4>;\n".into());
-        line(
-            "fn store_columns(start: i32, first_m: i32, sums_0: Column, sums_1: Column, sums_2: Column, sums_3: Column) {".into(),
-        );
-        (0..4).for_each(|j| line(format!("    var column_{j} = sums_{j};")));
-        line("    for (var i = 0; i < BLOCK_M; i += 1) {".into());
-        let sums = [0, 1, 2, 3].map(|j| format!("column_{j}[i / 4][i % 4]")).join(", ");
-        line(format!("        store_row(vec4<f32>({sums}), first_m + i, start);"));
-        line("    }".into());
-    }
-    line("}\n".into());
-    line("// A row of four columns.".into());
-    line("fn store_row(sums: vec4<f32>, m: i32, start: i32) {".into());
-    line("    if (start >= 0 && (WHOLE_M || m < g.group_out)) {".into());
-    line("        store_4(sums, group * g.group_out + m, start + m * output_channel_step());".into());
-    line("    }".into());
-    line("}".into());
-    text
+/// One store in loops over columns, or fours of them, and rows. What comes before the inner loop finds `column`, and `four` the sums of
+/// four rows.
+fn looped(columns: Columns, start: &str, before: &str, four: impl Fn(u32) -> String) -> String {
+    let width = columns.width();
+    let fours = (0..width).map(|part| format!("            let four_{part} = {};\n", four(part))).collect::<String>();
+    let rows = ["x", "y", "z", "w"].into_iter().enumerate().map(|(row, element)| {
+        let sums = columns.row(|part| format!("four_{part}.{element}"));
+        format!("            store_row({sums}, first_m + i + {row}, column, terms, start);\n")
+    });
+    let rows = rows.collect::<String>();
+    format!(
+        "    for (var j = 0; j < COLUMNS; j += {width}) {{\n\
+         \x20       let start = {start};\n\
+         {before}\
+         \x20       let rows = select(0, min(BLOCK_M, g.group_out - first_m), start >= 0);\n\
+         \x20       for (var i = 0; i < rows; i += 4) {{\n\
+         {fours}{rows}\
+         \x20       }}\n\
+         \x20   }}\n"
+    )
 }
 
-/// The `name_j` of a variable `j` below `count`.
-fn chosen(name: &str, count: u32) -> String {
-    (1..count).fold(format!("{name}_0"), |text, j| format!("select({text}, {name}_{j}, j == {j})"))
+/// Every `step`th number below `count`.
+fn each(count: u32, step: u32) -> impl Iterator<Item = u32> {
+    (0..count).step_by(step as usize)
+}
+
+/// What belongs to the number in a variable, one of these of which the first is 0.
+fn chosen(variable: &str, numbers: impl Iterator<Item = u32>, name: impl Fn(u32) -> String) -> String {
+    numbers.skip(1).fold(name(0), |text, number| format!("select({text}, {}, {variable} == {number})", name(number)))
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    names.collect::<Vec<_>>().join(", ")
 }

@@ -249,6 +249,15 @@ fn cooperative(adapter: &wgpu::Adapter, wanted: &Wanted) -> Option<u32> {
     [16, 8].into_iter().find(fits)
 }
 
+/// Whether a driver is a Mesa before 23.3, whose llvmpipe stores elements of arrays lane by lane.
+fn scatters_arrays(driver: &str) -> bool {
+    let version = driver.strip_prefix("Mesa ").and_then(|rest| {
+        let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
+        Some([numbers.next()??, numbers.next()??])
+    });
+    version.is_some_and(|version| version < [23, 3])
+}
+
 /// What plans may use on a device with these features and limits.
 fn limits(
     info: &wgpu::AdapterInfo,
@@ -273,6 +282,7 @@ fn limits(
         cooperative_matrix: cooperative.filter(|_| features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)),
         workspace_bytes: wanted.workspace_bytes,
         precision: wanted.precision,
+        indexed_arrays: !scatters_arrays(&info.driver_info),
         loop_iterations: if class == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },
         parallelism: match class {
             DeviceClass::Software => std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
@@ -301,7 +311,22 @@ fn limits(
 
 #[cfg(test)]
 mod tests {
-    use super::chosen;
+    use super::{chosen, scatters_arrays};
+
+    #[test]
+    fn old_versions_of_mesa_are_known_by_what_the_driver_says() {
+        for (driver, old) in [
+            ("Mesa 22.3.6 (LLVM 15.0.6)", true),
+            ("Mesa 23.2.1-1ubuntu3", true),
+            ("Mesa 23.3.0-devel (git-1)", false),
+            ("Mesa 25.0.7-2 (LLVM 15.0.6)", false),
+            ("Mesa", false),
+            ("580.95.05", false),
+            ("", false),
+        ] {
+            assert_eq!(scatters_arrays(driver), old, "{driver}");
+        }
+    }
 
     #[test]
     fn an_adapter_is_meant_by_its_number_or_by_a_part_of_its_name() {
