@@ -2,8 +2,11 @@
 
 mod support;
 
-use support::Random;
-use wgconv::{ConvOp, Data, Dim, ElementType, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, Pads, Value};
+use support::{Random, by_reference};
+use wgconv::{
+    Activation, Bindings, ConvOp, Data, Dim, ElementType, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, Pads, Value,
+    passes,
+};
 
 /// Random bytes of a type.
 fn bytes(element: ElementType, shape: &[usize], random: &mut Random) -> Value {
@@ -190,4 +193,60 @@ fn matrix_products_of_bytes_are_exact_with_any_zero_points() {
     }
     check_all(&cases);
     assert!(cases.len() > 40, "{}", cases.len());
+}
+
+/// Layers as exporters write them: dequantised numbers in, quantised numbers out.
+#[test]
+fn layers_between_quantisations_are_exact_too() {
+    let mut random = Random::new(3);
+    let mut graph = Graph::new("exported");
+    let shape = [2, 3, 9, 8];
+    let mut y = graph.input_of("x", ElementType::U8, &shape.map(Dim::from));
+    let mut scale = 0.02f32;
+    let mut zero = graph.constant("", Value::scalar(119u8));
+    let dequantize = |axis| Op::DequantizeLinear { axis, block: 0 };
+    let layers: [(&[usize], usize, bool); 4] =
+        [(&[8, 3, 3, 3], 1, true), (&[8, 1, 3, 3], 8, true), (&[12, 8, 1, 1], 1, false), (&[6, 6, 3, 3], 2, false)];
+    for (number, (weights, groups, relu)) in layers.into_iter().enumerate() {
+        let x_scale = graph.constant("", Value::scalar(scale));
+        let x = graph.apply(dequantize(1), &[y, x_scale, zero]);
+        let scales: Vec<f32> = (0..weights[0]).map(|filter| 0.002 + 0.0001 * filter as f32).collect();
+        let in_steps: Vec<f32> = scales.iter().map(|step| step * scale).collect();
+        let w = graph.constant("", bytes(ElementType::I8, weights, &mut random));
+        let w_scale = graph.constant("", Value::new(&[weights[0]], scales).unwrap());
+        let w = graph.apply(dequantize(0), &[w, w_scale]);
+        let bias: Vec<i32> = (0..weights[0]).map(|filter| filter as i32 * 900 - 3000).collect();
+        let bias = graph.constant("", Value::new(&[weights[0]], bias).unwrap());
+        let steps = graph.constant("", Value::new(&[weights[0]], in_steps).unwrap());
+        let bias = graph.apply(dequantize(0), &[bias, steps]);
+        let padding = Pads::Explicit(vec![usize::from(weights[2] == 3); 4]);
+        let mut sums = graph.apply(Op::Conv(ConvOp { groups, padding, ..ConvOp::default() }), &[x, w, bias]);
+        if relu {
+            sums = graph.apply(Op::Activation(Activation::Relu), &[sums]);
+        }
+        scale = 0.03 + 0.01 * number as f32;
+        zero = graph.constant("", Value::scalar(if relu { 0u8 } else { 131 }));
+        let step = graph.constant("", Value::scalar(scale));
+        y = graph.apply(Op::QuantizeLinear { axis: 1, block: 0, output: ElementType::U8 }, &[sums, step, zero]);
+    }
+    graph.output("y", y);
+    let x = bytes(ElementType::U8, &shape, &mut random);
+    for webgpu_limits in [false, true] {
+        let engine = Engine::new(&EngineDesc { webgpu_limits, ..Default::default() }).unwrap_or_else(|error| panic!("{error}"));
+        let network = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap();
+        assert!(network.host_nodes().is_empty(), "{}", network.explain());
+        let layers = network.explain().lines().filter(|line| line.contains("QLinearConv")).count();
+        assert!(layers >= 4, "{}", network.explain());
+        let found = network.run_values(std::slice::from_ref(&x)).unwrap().remove(0);
+        let in_floats = network.run_reference(std::slice::from_ref(&x)).unwrap().remove(0);
+        let bound = graph.bind(&Bindings::default()).unwrap();
+        let expected = by_reference(&passes::optimise(&bound), std::slice::from_ref(&x)).unwrap().remove(0);
+        let distinct: std::collections::HashSet<u64> = expected.to_f64().iter().map(|number| number.to_bits()).collect();
+        assert!(distinct.len() > 20, "the numbers tell nothing: {} of them", distinct.len());
+        let wrong = found.to_f64().iter().zip(expected.to_f64()).filter(|(a, b)| **a != *b).count();
+        assert_eq!((found.shape(), wrong), (expected.shape(), 0));
+        // Sums in floats may lie on the other side of a half, in each of four layers.
+        let apart = found.to_f64().iter().zip(in_floats.to_f64()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart <= 2.0, "{apart} steps from the layers in floats");
+    }
 }

@@ -128,8 +128,13 @@ impl Graph {
                 info.constant = fact.constant.clone();
                 facts[id.0] = Some(fact);
             }
-            if !all_constant {
-                nodes.push(node);
+            match node.op {
+                _ if !all_constant => nodes.push(node),
+                Op::DequantizeLinear { .. } => {
+                    let output = node.outputs[0];
+                    graph.values[output.0].dequantised = Some(Arc::new(node));
+                }
+                _ => {}
             }
         }
         problems.finish()?;
@@ -256,6 +261,17 @@ impl Graph {
                 info.element.expect("a bound graph knows all types"),
                 info.shape().expect("a bound graph knows all shapes"),
             ),
+        }
+    }
+
+    /// Multiplications and additions of a product of integers in a bound graph; none of another node.
+    pub(crate) fn integer_flop(&self, node: &Node) -> u64 {
+        match node.op {
+            Op::QLinearConv(_) | Op::QLinearMatMul | Op::ConvInteger(_) | Op::MatMulInteger => {
+                let sums = self.fact(node.outputs[0]).len() as u64;
+                2 * sums * terms(&node.op, &self.input_facts(node)) as u64
+            }
+            _ => 0,
         }
     }
 

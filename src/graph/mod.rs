@@ -57,6 +57,8 @@ pub(crate) struct ValueInfo {
     /// `None` is of unknown rank.
     pub dims: Option<Vec<Dim>>,
     pub constant: Option<Arc<Value>>,
+    /// The node that computed this constant from quantised numbers.
+    pub dequantised: Option<Arc<Node>>,
 }
 
 impl ValueInfo {
@@ -127,7 +129,13 @@ impl Graph {
 
     /// An input of any type.
     pub fn input_of(&mut self, name: &str, element: ElementType, dims: &[Dim]) -> ValueId {
-        let id = self.add(ValueInfo { name: name.into(), element: Some(element), dims: Some(dims.to_vec()), constant: None });
+        let id = self.add(ValueInfo {
+            name: name.into(),
+            element: Some(element),
+            dims: Some(dims.to_vec()),
+            constant: None,
+            dequantised: None,
+        });
         self.inputs.push(id);
         id
     }
@@ -139,7 +147,13 @@ impl Graph {
 
     pub(crate) fn constant_shared(&mut self, name: &str, value: Arc<Value>) -> ValueId {
         let dims = value.shape().iter().map(|&size| Dim::Known(size)).collect();
-        self.add(ValueInfo { name: name.into(), element: Some(value.element()), dims: Some(dims), constant: Some(value) })
+        self.add(ValueInfo {
+            name: name.into(),
+            element: Some(value.element()),
+            dims: Some(dims),
+            constant: Some(value),
+            dequantised: None,
+        })
     }
 
     /// An operation of which one result is used, all inputs present.
@@ -150,7 +164,7 @@ impl Graph {
 
     /// An operation with so many results, of which an absent optional input is `None`; the name is for messages.
     pub fn apply_many(&mut self, name: &str, op: Op, inputs: &[Option<ValueId>], outputs: usize) -> Vec<ValueId> {
-        let blank = ValueInfo { name: String::new(), element: None, dims: None, constant: None };
+        let blank = ValueInfo { name: String::new(), element: None, dims: None, constant: None, dequantised: None };
         let outputs: Vec<_> = (0..outputs).map(|_| self.add(blank.clone())).collect();
         self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), outputs: outputs.clone() });
         outputs

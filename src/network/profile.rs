@@ -92,6 +92,10 @@ impl Network {
                 )),
             }
         }
+        // Products of integers are several operations, none of which knows what they are together.
+        for (node, layer) in &mut layers {
+            layer.flop = layer.flop.max(graph.integer_flop(&graph.nodes[*node]));
+        }
         Ok(Profile { layers: layers.into_iter().map(|(_, layer)| layer).collect(), wall, timestamps })
     }
 }

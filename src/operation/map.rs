@@ -58,6 +58,8 @@ pub(crate) enum Arithmetic {
     Float,
     /// 32-bit integers.
     Integer,
+    /// Operands that are integers as integers, others and the result as 32-bit floats.
+    Mixed,
     /// None: elements are moved as they are.
     Move,
 }
@@ -138,13 +140,19 @@ impl Map<'_> {
 
     /// The kernel with its tensors, and what is done with an element of each.
     fn with_function(&self, mut kernel: Kernel, loads: &[Loads], fours: bool) -> Kernel {
-        let arithmetic = match self.arithmetic {
-            Arithmetic::Float => "f32",
+        let of_operand = |dtype: DType| match self.arithmetic {
+            Arithmetic::Mixed if dtype == DType::I32 => "i32",
+            Arithmetic::Float | Arithmetic::Mixed => "f32",
             Arithmetic::Integer => "i32",
             Arithmetic::Move => self.output.dtype.name(),
         };
+        let result_type = match self.arithmetic {
+            Arithmetic::Mixed => "f32",
+            _ => of_operand(self.output.dtype),
+        };
         let (mut values, mut arguments, mut parameters) = (String::new(), Vec::new(), Vec::new());
         for ((number, operand), loads) in self.operands.iter().enumerate().zip(loads) {
+            let arithmetic = of_operand(operand.dtype);
             let (row, column) = ((number + 2) / 4, (number + 2) % 4);
             let (name, input, at) = (NAMES[number], BINDINGS[number], format!("at[{row}][{column}]"));
             let (elements, value, argument) = match loads {
@@ -178,7 +186,7 @@ impl Map<'_> {
             ),
         };
         kernel = kernel.written("output", elements, Slot::Output).fragment(format!(
-            "fn compute({}) -> {arithmetic} {{\n    return {};\n}}\n\n\
+            "fn compute({}) -> {result_type} {{\n    return {};\n}}\n\n\
              // `at`: of the output in its second number, of the operands behind it.\n\
              fn set_output(at: array<vec4<i32>, ROWS>) {{\n{values}{set}}}",
             parameters.join(", "),
@@ -186,7 +194,7 @@ impl Map<'_> {
         ));
         match self.arithmetic {
             Arithmetic::Integer | Arithmetic::Move => kernel,
-            Arithmetic::Float => kernel
+            Arithmetic::Float | Arithmetic::Mixed => kernel
                 .fragment(include_str!("../../shaders/lib/activations.wgsl"))
                 .fragment(include_str!("../../shaders/lib/numbers.wgsl")),
         }

@@ -26,6 +26,7 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
             let operand = |number: usize| Operand { dtype, offset: 0, strides: vec![0, number as i64, 0, 1] };
             for (arithmetic, function) in [
                 (Arithmetic::Float, if count > 0 { "gelu(error_function(a))" } else { "0.0" }),
+                (Arithmetic::Mixed, if count > 0 { "f32(i32(a) + 1)" } else { "0.0" }),
                 (Arithmetic::Integer, if count > 0 { "a * 2" } else { "0" }),
                 (Arithmetic::Move, if count > 0 { "a" } else { "Elem(0)" }),
             ] {

@@ -75,7 +75,7 @@ impl Graph {
 
     /// A new value with the type and shape of another.
     pub(super) fn value_like(&mut self, id: ValueId) -> ValueId {
-        let info = ValueInfo { name: String::new(), constant: None, ..self.info(id).clone() };
+        let info = ValueInfo { name: String::new(), constant: None, dequantised: None, ..self.info(id).clone() };
         self.values.push(info);
         ValueId(self.values.len() - 1)
     }

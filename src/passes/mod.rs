@@ -8,6 +8,7 @@ mod fold;
 mod fuse;
 mod layout;
 mod pointwise;
+mod quantised;
 mod recognise;
 mod tidy;
 pub(crate) mod tiles;
@@ -16,6 +17,7 @@ pub use fold::{fold_affine, gemm_to_linear};
 pub use fuse::{absorb_pads, fuse_epilogues};
 pub use layout::sink_transposes;
 pub use pointwise::{fuse_pointwise, merge_affine};
+pub use quantised::fuse_quantised;
 pub use recognise::recognise_activations;
 pub use tidy::{merge_movements, remove_identities, remove_unused, share_common};
 
@@ -26,6 +28,7 @@ pub type Pass = (&'static str, fn(&Graph) -> Graph);
 
 /// All passes in the order in which [`optimise`] runs them. Constants are folded before, by [`Graph::bind`].
 pub const PASSES: &[Pass] = &[
+    ("fuse_quantised", fuse_quantised),
     ("remove_identities", remove_identities),
     ("merge_movements", merge_movements),
     ("sink_transposes", sink_transposes),

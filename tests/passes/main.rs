@@ -4,6 +4,7 @@ mod build;
 mod fold;
 mod fuse;
 mod pads;
+mod quantised;
 mod recognise;
 #[path = "../support/mod.rs"]
 mod support;

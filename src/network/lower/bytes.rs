@@ -45,7 +45,7 @@ struct ByteConvolution {
 }
 
 impl Lowering<'_> {
-    /// The exact sums of products of two factors less their zero points, as i32.
+    /// The exact sums of products of two factors less their zero points, as i32, or as f32 where that holds them all.
     pub(super) fn integer_sums(
         &mut self,
         node: &Node,
@@ -232,13 +232,16 @@ impl Lowering<'_> {
         self.table(&[words.len()], DType::I32, bytemuck::cast_slice(words).to_vec())
     }
 
-    /// The sums of a convolution in f32, in which they are exact.
+    /// The sums of a convolution in f32, in which they are exact. A zero point that is known to be 0 is not taken off.
     fn float_sums(&mut self, input: &Bytes, weights: &Bytes, desc: ConvDesc) -> Result<DeviceId> {
         let mut centred = Vec::new();
         for (bytes, per_filter) in [(input, false), (weights, true)] {
-            centred.push(match bytes.zero {
+            let none =
+                |zeros: &Option<Arc<Value>>| zeros.as_ref().is_some_and(|zeros| zeros.to_i64().iter().all(|&zero| zero == 0));
+            centred.push(match &bytes.zero {
                 None => bytes.device,
-                Some((zero, _)) => {
+                Some((_, zeros)) if none(zeros) => bytes.device,
+                &Some((zero, _)) => {
                     let count = self.shape(zero).iter().product();
                     let rank = self.shape(bytes.device).len();
                     let shape = if per_filter && count > 1 { [&[count][..], &vec![1; rank - 1]].concat() } else { Vec::new() };
@@ -249,7 +252,6 @@ impl Lowering<'_> {
         }
         // Computed weights keep Winograd away, which is not exact.
         let numbers = Numbers::Computed { from: centred[1], order: None, bias: None, slope: None };
-        let sums = self.convolution(Convolution { desc, input: centred[0], numbers, residual: None })?;
-        self.integer("sum", "a", &[sums])
+        self.convolution(Convolution { desc, input: centred[0], numbers, residual: None })
     }
 }

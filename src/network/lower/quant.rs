@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::graph::ops::{Fact, axis_of};
 use crate::graph::{Node, Op};
 use crate::network::program::DeviceId;
+use crate::operation::Arithmetic;
 use crate::tensor_desc::DType;
 use crate::value::ElementType;
 
@@ -37,7 +38,10 @@ impl Lowering<'_> {
                 self.set(node, 0, output);
             }
             Op::ConvInteger(_) | Op::MatMulInteger => {
-                let sums = self.integer_sums(node, facts, [0, 1], [2, 3])?;
+                let mut sums = self.integer_sums(node, facts, [0, 1], [2, 3])?;
+                if self.dtype(sums) != DType::I32 {
+                    sums = self.integer("sum", "a", &[sums])?;
+                }
                 let sums = self.view(sums, &results[0].shape);
                 self.set(node, 0, sums);
             }
@@ -46,7 +50,7 @@ impl Lowering<'_> {
                     return Ok(false);
                 }
                 let sums = self.integer_sums(node, facts, [0, 3], [2, 5])?;
-                let output = self.requantize(node, sums, results[0].element)?;
+                let output = self.requantize(node, facts, sums, results[0].element)?;
                 let output = self.view(output, &results[0].shape);
                 self.set(node, 0, output);
             }
@@ -59,23 +63,26 @@ impl Lowering<'_> {
     fn quantize(&mut self, node: &Node, x: &Fact, element: ElementType, axis: i64, block: usize) -> Result<DeviceId> {
         let input = self.input(node, 0)?;
         let (input, scale) = self.granules(node, input, x, 1, axis, block)?;
-        let dtype = self.dtype(scale);
-        let quotient = self.elementwise("quotient", "a / b", &[input, scale], dtype)?;
-        let mut operands = vec![quotient];
+        // A quotient in f16 is rounded to it.
+        let (mut operands, quotient, zero) = match self.dtype(scale) {
+            DType::F32 => (vec![input, scale], "a / b", "c"),
+            dtype => (vec![self.elementwise("quotient", "a / b", &[input, scale], dtype)?], "a", "b"),
+        };
+        let mut number = format!("nearest({quotient})");
         if self.optional_input(node, 2)?.is_some() {
             operands.push(self.granules(node, input, x, 2, axis, block)?.1);
+            number += &format!(" + f32({zero})");
         }
-        let output = self.saturated("nearest(a)", &operands, element)?;
+        let output = self.saturated(&number, &operands, element)?;
         Ok(self.view(output, &x.shape))
     }
 
-    /// A rounded number plus the last operand, held in an integer type's range.
-    fn saturated(&mut self, rounded: &str, operands: &[DeviceId], element: ElementType) -> Result<DeviceId> {
+    /// A rounded number plus a zero point, held in an integer type's range.
+    fn saturated(&mut self, number: &str, operands: &[DeviceId], element: ElementType) -> Result<DeviceId> {
         let (least, most) = element.range().unwrap_or((0, 0));
-        let last = ["", "", " + b", " + c"][operands.len().min(3)];
         // The sum of a rounded number below 2^24 and a zero point is exact; beyond, the range holds it.
-        let function = format!("clamp({rounded}{last}, {least}.0, {most}.0)");
-        self.elementwise("saturate", &function, operands, DType::F32)
+        let function = format!("clamp({number}, {least}.0, {most}.0)");
+        self.map("saturate", Arithmetic::Mixed, &function, operands, DType::F32)
     }
 
     fn dequantize(&mut self, node: &Node, x: &Fact, axis: i64, block: usize) -> Result<DeviceId> {
@@ -133,25 +140,41 @@ impl Lowering<'_> {
     }
 
     /// `saturate(round((sum + bias) * (a scale * b scale / y scale)) + y zero)`.
-    fn requantize(&mut self, node: &Node, sums: DeviceId, element: ElementType) -> Result<DeviceId> {
+    fn requantize(&mut self, node: &Node, facts: &[Option<Fact>], sums: DeviceId, element: ElementType) -> Result<DeviceId> {
         let conv = matches!(node.op, Op::QLinearConv(_));
         let rank = self.shape(sums).len();
-        let mut sums = sums;
+        let factor = self.step_of_sums(node, facts, conv, rank)?;
+        let zero = self.input(node, 7)?;
+        let mut operands = vec![sums, factor, self.view(zero, &[])];
         if let Some(bias) = self.optional_input(node, 8)?.filter(|_| conv) {
             let count = self.shape(bias).iter().product();
-            let bias = self.view(bias, &[&[count][..], &vec![1; rank - 2]].concat());
-            sums = self.integer("bias", "a + b", &[sums, bias])?;
+            operands.push(self.view(bias, &[&[count][..], &vec![1; rank - 2]].concat()));
         }
+        // Sums are whole, also where they come as floats: with the bias they may have more than the 24 bits that floats have.
+        let sum = if operands.len() == 4 { "f32(i32(a) + d)" } else { "f32(a)" };
+        self.saturated(&format!("nearest({sum} * b) + f32(c)"), &operands, element)
+    }
+
+    /// What a step of the sums is in steps of the result: `a scale * b scale / y scale`, as a view that broadcasts to the sums.
+    fn step_of_sums(&mut self, node: &Node, facts: &[Option<Fact>], conv: bool, rank: usize) -> Result<DeviceId> {
         let (a, b, y) = (self.input(node, 1)?, self.input(node, 4)?, self.input(node, 6)?);
+        let known = |index: usize| facts[index].as_ref().and_then(|fact| fact.constant.as_ref());
+        if let (Some(left), Some(right), Some(result)) = (known(1), known(4), known(6))
+            && left.len() == 1
+            && result.element() == ElementType::F32
+        {
+            let (left, result) = (left.as_f32()[0], result.as_f32()[0]);
+            let factors: Vec<f32> = right.as_f32().iter().map(|right| left * right / result).collect();
+            let shape = self.shape(b);
+            let table = self.table(&shape, DType::F32, bytemuck::cast_slice(&factors).to_vec());
+            return Ok(self.parameter(table, 1, conv, rank - 1));
+        }
         let a = self.parameter(a, 0, conv, rank);
         // Along the filters of the weights is along the channels of the sums.
         let b = self.parameter(b, 1, conv, rank - 1);
         let y = self.view(y, &[]);
         let dtype = self.dtype(y);
         let both = self.elementwise("scales", "a * b", &[a, b], dtype)?;
-        let factor = self.elementwise("scales", "a / b", &[both, y], dtype)?;
-        let zero = self.input(node, 7)?;
-        let zero = self.view(zero, &[]);
-        self.saturated("nearest(a * b)", &[sums, factor, zero], element)
+        self.elementwise("scales", "a / b", &[both, y], dtype)
     }
 }
