@@ -40,7 +40,7 @@ pub struct SubgroupTile {
 const SUBGROUPS: u32 = 4;
 
 /// Input channels of a step, where more chunks than eight do not make up so many. Steps are turns of a loop around a loop, which costs
-/// a copy of all sums: measured on lavapipe, 1x1 layers of 256 channels take a fifth less time in steps of 64 than in steps of 8.
+/// a copy of all sums: measured on lavapipe, 1x1 layers of 256 channels take 3 to 18 % less time in steps of 64 than in steps of 8.
 const STEP: u32 = 64;
 
 /// Output channels and positions of a lane to choose from on a class of devices.

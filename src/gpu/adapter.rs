@@ -249,7 +249,7 @@ fn cooperative(adapter: &wgpu::Adapter, wanted: &Wanted) -> Option<u32> {
     [16, 8].into_iter().find(fits)
 }
 
-/// Whether a driver is a Mesa before 23.3, whose llvmpipe stores elements of arrays lane by lane.
+/// Whether a driver is a Mesa before 23.3: see [`DeviceLimits::indexed_arrays`].
 fn scatters_arrays(driver: &str) -> bool {
     let version = driver.strip_prefix("Mesa ").and_then(|rest| {
         let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
