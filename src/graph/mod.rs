@@ -49,7 +49,7 @@ impl From<&str> for Dim {
 }
 
 /// What is known of a value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ValueInfo {
     /// Its name; empty for one that nobody named.
     pub name: String,
@@ -81,6 +81,13 @@ pub(crate) struct Node {
     /// `None` for an optional input that is absent.
     pub inputs: Vec<Option<ValueId>>,
     pub outputs: Vec<ValueId>,
+}
+
+impl Node {
+    /// An input, where it is given.
+    pub fn input(&self, index: usize) -> Option<ValueId> {
+        self.inputs.get(index).copied().flatten()
+    }
 }
 
 /// A network as a list of operations on values, each after those whose results it uses.
@@ -129,13 +136,8 @@ impl Graph {
 
     /// An input of any type.
     pub fn input_of(&mut self, name: &str, element: ElementType, dims: &[Dim]) -> ValueId {
-        let id = self.add(ValueInfo {
-            name: name.into(),
-            element: Some(element),
-            dims: Some(dims.to_vec()),
-            constant: None,
-            dequantised: None,
-        });
+        let id =
+            self.add(ValueInfo { name: name.into(), element: Some(element), dims: Some(dims.to_vec()), ..Default::default() });
         self.inputs.push(id);
         id
     }
@@ -152,7 +154,7 @@ impl Graph {
             element: Some(value.element()),
             dims: Some(dims),
             constant: Some(value),
-            dequantised: None,
+            ..Default::default()
         })
     }
 
@@ -164,8 +166,7 @@ impl Graph {
 
     /// An operation with so many results, of which an absent optional input is `None`; the name is for messages.
     pub fn apply_many(&mut self, name: &str, op: Op, inputs: &[Option<ValueId>], outputs: usize) -> Vec<ValueId> {
-        let blank = ValueInfo { name: String::new(), element: None, dims: None, constant: None, dequantised: None };
-        let outputs: Vec<_> = (0..outputs).map(|_| self.add(blank.clone())).collect();
+        let outputs: Vec<_> = (0..outputs).map(|_| self.add(ValueInfo::default())).collect();
         self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), outputs: outputs.clone() });
         outputs
     }

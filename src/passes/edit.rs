@@ -81,6 +81,12 @@ impl Graph {
     }
 }
 
+/// The least and the greatest number that a `Clip` lets through, where they are known.
+pub(super) fn clip_bounds(graph: &Graph, node: &Node) -> Option<[f64; 2]> {
+    let bound = |index: usize, open: f64| node.input(index).map_or(Some(open), |id| graph.scalar_of(id));
+    Some([bound(1, f64::NEG_INFINITY)?, bound(2, f64::INFINITY)?])
+}
+
 /// The axis of a layer's output that its channels are on.
 pub(super) fn channel_axis(op: &Op, rank: usize) -> Option<usize> {
     match op {

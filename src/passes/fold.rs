@@ -28,7 +28,7 @@ pub fn gemm_to_linear(graph: &Graph) -> Graph {
 }
 
 fn linear(graph: &mut Graph, node: &Node) -> Option<Vec<Node>> {
-    let input = |index: usize| node.inputs.get(index).copied().flatten();
+    let input = |index: usize| node.input(index);
     let (a, b) = (input(0)?, input(1)?);
     // A layer sums and stores f32 at most.
     let takes = |element: ElementType| element.is_float() && element != ElementType::F64;
@@ -135,7 +135,7 @@ fn folded(graph: &mut Graph, layer: &Node, node: &Node, x: ValueId) -> Option<(V
     let constant = |id: Option<ValueId>| per_channel(graph.constant_of(id?)?, &fact.shape, axis);
     let x_first = node.inputs[0] == Some(x);
     let (zeros, ones) = (vec![0.0; channels], vec![1.0; channels]);
-    let list = |index: usize| Some(graph.constant_of(node.inputs.get(index).copied().flatten()?)?.to_f64());
+    let list = |index: usize| Some(graph.constant_of(node.input(index)?)?.to_f64());
     let ([scale, shift, mean, variance], epsilon) = match &node.op {
         Op::BatchNorm { training: false, epsilon, .. } if axis == 1 => ([list(1)?, list(2)?, list(3)?, list(4)?], *epsilon),
         Op::Binary(Binary::Mul) => ([constant(other())?, zeros.clone(), zeros, ones], 0.0),
@@ -152,7 +152,7 @@ fn folded(graph: &mut Graph, layer: &Node, node: &Node, x: ValueId) -> Option<(V
     let norm = BatchNorm { scale: &scale, shift: &shift, mean: &mean, variance: &variance, epsilon };
 
     let weight = graph.constant_of(layer.inputs[1]?)?.clone();
-    let bias_id = layer.inputs.get(2).copied().flatten();
+    let bias_id = layer.input(2);
     let bias = bias_id.map(|id| graph.constant_of(id).map(|value| value.to_f32())).map_or(Some(None), |bias| bias.map(Some))?;
     let desc = match &layer.op {
         Op::Conv(conv) => conv_desc(conv, &graph.fact(layer.inputs[0]?).shape, weight.shape(), bias.is_some()).ok()?,

@@ -1,6 +1,6 @@
 //! Passes that make one node of several: padding, bias, residual and activation become parts of a layer.
 
-use super::edit::{Links, channel_axis, per_channel};
+use super::edit::{Links, channel_axis, clip_bounds, per_channel};
 use super::tidy::{is_unpadded, remove_unused};
 use crate::activation::Activation;
 use crate::desc::{Epilogue, PaddingMode, Residual};
@@ -149,15 +149,11 @@ fn step(graph: &mut Graph, layer: &Node, node: &Node, x: ValueId) -> Option<Step
     if before.shape != after.shape || before.element != after.element {
         return None;
     }
-    let input = |index: usize| node.inputs.get(index).copied().flatten();
+    let input = |index: usize| node.input(index);
     match &node.op {
         Op::Activation(activation) => Some(Step::Activation(*activation, None)),
         Op::Clip if input(0) == Some(x) => {
-            let bound = |index: usize, open: f32| match input(index) {
-                None => Some(open),
-                Some(id) => graph.scalar_of(id).map(|value| value as f32),
-            };
-            let (min, max) = (bound(1, f32::NEG_INFINITY)?, bound(2, f32::INFINITY)?);
+            let [min, max] = clip_bounds(graph, node)?.map(|bound| bound as f32);
             let activation = Activation::Clamp { min, max };
             activation.check().ok().map(|()| Step::Activation(activation, None))
         }

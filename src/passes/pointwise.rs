@@ -59,7 +59,7 @@ fn affine(graph: &Graph, node: &Node) -> Option<Affine> {
         return None;
     }
     let channels = fact.shape[1];
-    let input = |index: usize| node.inputs.get(index).copied().flatten();
+    let input = |index: usize| node.input(index);
     let list = |index: usize| Some(graph.constant_of(input(index)?)?.to_f32());
     if let Op::BatchNorm { training: false, epsilon, .. } = node.op {
         let (scale, shift, mean, variance) = (list(1)?, list(2)?, list(3)?, list(4)?);

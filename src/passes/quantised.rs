@@ -6,7 +6,7 @@
 //! quantisation where it lies at a half, and no further (Jacob et al., "Quantization and training of neural networks for efficient
 //! integer-arithmetic-only inference", 2018).
 
-use super::edit::{Links, per_channel};
+use super::edit::{Links, clip_bounds, per_channel};
 use super::tidy::remove_unused;
 use crate::activation::Activation;
 use crate::desc::{Epilogue, PaddingMode};
@@ -33,9 +33,8 @@ impl Quantised {
     /// Of the node that quantises to them or dequantises them; scales are for all, or along `axis` of so many places.
     fn new(graph: &mut Graph, node: &Node, numbers: ValueId, along: Option<(usize, usize)>) -> Option<Self> {
         let (Op::QuantizeLinear { axis, block: 0, .. } | Op::DequantizeLinear { axis, block: 0 }) = node.op else { return None };
-        let input = |index: usize| node.inputs.get(index).copied().flatten();
         let fact = graph.fact(numbers);
-        let scale = input(1)?;
+        let scale = node.input(1)?;
         let value = graph.constant_of(scale).filter(|value| value.element() == ElementType::F32)?;
         let scales = value.to_f64();
         let fits = scales.len() == 1
@@ -44,7 +43,7 @@ impl Quantised {
         if !fits || !sound || !matches!(fact.element, ElementType::U8 | ElementType::I8) {
             return None;
         }
-        let zero = match input(2) {
+        let zero = match node.input(2) {
             Some(zero) => graph.constant_of(zero).map(|_| zero)?,
             None => graph.constant("", Value::zeros(fact.element, &[])),
         };
@@ -54,15 +53,12 @@ impl Quantised {
 
 /// Makes quantised operators of layers in floats between numbers that are dequantised and quantised again, where all scales are known.
 pub fn fuse_quantised(graph: &Graph) -> Graph {
+    let links = Links::new(graph);
     let mut result = graph.clone();
-    let mut number = 0;
-    while number < result.nodes.len() {
-        let nodes = fused(&mut result, number);
-        let count = nodes.as_ref().map_or(1, Vec::len);
-        if let Some(nodes) = nodes {
-            result.nodes.splice(number..=number, nodes);
-        }
-        number += count;
+    result.nodes.clear();
+    for node in &graph.nodes {
+        let nodes = fused(graph, &links, &mut result, node);
+        result.nodes.extend(nodes.unwrap_or_else(|| vec![node.clone()]));
     }
     let mut result = remove_unused(&result);
     // What they came from is not kept any longer.
@@ -70,24 +66,21 @@ pub fn fuse_quantised(graph: &Graph) -> Graph {
     result
 }
 
-/// The nodes in place of the quantisation of this number; the layer before it then is nobody's.
-fn fused(graph: &mut Graph, number: usize) -> Option<Vec<Node>> {
-    let end = graph.nodes[number].clone();
-    let (Op::QuantizeLinear { .. }, Some(mut x)) = (&end.op, end.inputs.first().copied().flatten()) else { return None };
-    let y = Quantised::new(graph, &end, end.outputs[0], None)?;
-    let links = Links::new(graph);
-    let before = |id: ValueId| links.node(graph, id).filter(|_| links.uses[id.0] == 1).cloned();
+/// The nodes in place of a quantisation, with what values they need added to `graph`; the layer before it then is nobody's.
+fn fused(original: &Graph, links: &Links, graph: &mut Graph, end: &Node) -> Option<Vec<Node>> {
+    let (Op::QuantizeLinear { .. }, Some(mut x)) = (&end.op, end.input(0)) else { return None };
+    let before = |id: ValueId| links.node(original, id).filter(|_| links.uses[id.0] == 1);
+    let y = Quantised::new(graph, end, end.outputs[0], None)?;
     let mut layer = before(x)?;
-    if let Some(bounds) = bounds(graph, &layer) {
+    if let Some(bounds) = bounds(graph, layer) {
         if !saturates(graph, &y, bounds) {
             return None;
         }
-        x = layer.inputs[0]?;
+        x = layer.input(0)?;
         layer = before(x)?;
     }
-    let input = |index: usize| layer.inputs.get(index).copied().flatten();
-    let (factor, weight, bias) = (input(0)?, input(1)?, input(2));
-    let opened = links.node(graph, factor).cloned()?;
+    let (factor, weight, bias) = (layer.input(0)?, layer.input(1)?, layer.input(2));
+    let opened = links.node(original, factor)?;
     let folded = graph.info(weight).dequantised.clone()?;
     let shape = graph.fact(weight).shape;
     let rows = match &layer.op {
@@ -100,8 +93,8 @@ fn fused(graph: &mut Graph, number: usize) -> Option<Vec<Node>> {
     if terms as f64 * 255.0 * 255.0 > LARGEST {
         return None;
     }
-    let a = Quantised::new(graph, &opened, opened.inputs[0]?, None)?;
-    let b = Quantised::new(graph, &folded, folded.inputs[0]?, Some((rows, shape[rows])))?;
+    let a = Quantised::new(graph, opened, opened.input(0)?, None)?;
+    let b = Quantised::new(graph, &folded, folded.input(0)?, Some((rows, shape[rows])))?;
     let output = graph.fact(x).shape;
     let bias = match bias {
         Some(bias) => {
@@ -154,13 +147,7 @@ fn bounds(graph: &Graph, node: &Node) -> Option<[f64; 2]> {
         Op::Activation(Activation::Relu) => Some([0.0, f64::INFINITY]),
         Op::Activation(Activation::Relu6) => Some([0.0, 6.0]),
         Op::Activation(Activation::Clamp { min, max }) => Some([*min, *max].map(f64::from)),
-        Op::Clip => {
-            let bound = |index: usize, open: f64| match node.inputs.get(index).copied().flatten() {
-                None => Some(open),
-                Some(id) => graph.scalar_of(id),
-            };
-            Some([bound(1, f64::NEG_INFINITY)?, bound(2, f64::INFINITY)?])
-        }
+        Op::Clip => clip_bounds(graph, node),
         _ => None,
     }
 }

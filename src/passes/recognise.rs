@@ -74,7 +74,7 @@ fn gelu(graph: &Graph, links: &Links, factors: &[ValueId]) -> Option<ValueId> {
     let &half = factors.iter().find(|&&id| near(graph.scalar_of(id), 0.5))?;
     let others: Vec<ValueId> = factors.iter().copied().filter(|&id| id != half).collect();
     let &[a, b] = others.as_slice() else { return None };
-    let input = |node: &Node, index: usize| node.inputs.get(index).copied().flatten();
+    let input = |node: &Node, index: usize| node.input(index);
     let operand_of = |id: ValueId, op: &Op| links.node(graph, id).filter(|node| node.op == *op);
     [(a, b), (b, a)].into_iter().find_map(|(x, tail)| {
         let sum = operand_of(tail, &Op::Binary(Binary::Add))?;

@@ -31,7 +31,7 @@ fn passes_on(graph: &Graph, node: &Node, uses: &[usize]) -> bool {
         return false;
     }
     let ints = |index: usize| {
-        let id = node.inputs.get(index).copied().flatten();
+        let id = node.input(index);
         id.map_or(Some(Vec::new()), |id| graph.info(id).constant.as_ref().map(|value| value.to_i64()))
     };
     match &node.op {

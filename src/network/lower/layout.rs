@@ -73,8 +73,7 @@ fn kept(graph: &Graph, needed: &[bool]) -> Vec<bool> {
     }
     // A residual lies as the result does.
     let residuals = graph.nodes.iter().filter(|node| matches!(node.op, Op::Conv(_)));
-    let pairs: Vec<[ValueId; 2]> =
-        residuals.filter_map(|node| Some([node.inputs.get(3).copied().flatten()?, node.outputs[0]])).collect();
+    let pairs: Vec<[ValueId; 2]> = residuals.filter_map(|node| Some([node.input(3)?, node.outputs[0]])).collect();
     while let Some(pair) = pairs.iter().find(|[a, b]| kept[a.0] != kept[b.0]) {
         pair.iter().for_each(|id| kept[id.0] = false);
     }
@@ -111,7 +110,7 @@ impl Lowering<'_> {
 
     /// An input of a layer on the device, in whatever layout it has there.
     pub(super) fn layer_input(&mut self, node: &Node, index: usize) -> Result<DeviceId> {
-        let placed = node.inputs.get(index).copied().flatten().and_then(|id| self.placed.get(&id));
+        let placed = node.input(index).and_then(|id| self.placed.get(&id));
         match placed {
             Some(&device) => Ok(device),
             None => self.input(node, index),

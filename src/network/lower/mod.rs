@@ -274,13 +274,13 @@ impl Lowering<'_> {
 
     /// An input of a node on the device.
     fn input(&mut self, node: &Node, index: usize) -> Result<DeviceId> {
-        let id = node.inputs.get(index).copied().flatten();
+        let id = node.input(index);
         self.device(id.ok_or_else(|| Error::invalid("input", format!("{index} is missing")))?)
     }
 
     /// An input that may be absent.
     fn optional_input(&mut self, node: &Node, index: usize) -> Result<Option<DeviceId>> {
-        node.inputs.get(index).copied().flatten().map(|id| self.device(id)).transpose()
+        node.input(index).map(|id| self.device(id)).transpose()
     }
 
     /// Says where a node's result is.

@@ -196,7 +196,7 @@ pub(super) struct Question<'a> {
 
 impl Question<'_> {
     fn constant(&self, index: usize) -> Option<&Value> {
-        let id = self.node.inputs.get(index).copied().flatten()?;
+        let id = self.node.input(index)?;
         self.graph.info(id).constant.as_deref()
     }
 
