@@ -83,6 +83,17 @@ pub enum Activation {
     Softsign,
     /// `x tanh(ln(1 + exp(x)))` (Misra, 2019).
     Mish,
+    /// `min(max(round(slope[c] x) + zero, min), max)`, the product in f32, halves to even: what a quantised layer makes of sums of whole
+    /// numbers, with a scale for each output channel (ONNX QLinearConv; Jacob et al., 2018). As a step function it turns the least error
+    /// of a sum into one of a whole step; sums of whole numbers below 2^24 have none.
+    Quantize {
+        /// The whole number that stands for 0.
+        zero: f32,
+        /// The least output.
+        min: f32,
+        /// The greatest output.
+        max: f32,
+    },
 }
 
 /// The constants of Klambauer et al. (2017), as ONNX writes them.
@@ -116,6 +127,7 @@ impl Activation {
             Activation::Softplus => "softplus",
             Activation::Softsign => "softsign",
             Activation::Mish => "mish",
+            Activation::Quantize { .. } => "quantize",
         }
     }
 
@@ -126,8 +138,14 @@ impl Activation {
             Activation::LeakyRelu { alpha } | Activation::Elu { alpha } | Activation::Celu { alpha } => vec![alpha],
             Activation::Selu { alpha, gamma } => vec![alpha, gamma],
             Activation::HardSigmoid { alpha, beta } => vec![alpha, beta],
+            Activation::Quantize { zero, min, max } => vec![zero, min, max],
             _ => Vec::new(),
         }
+    }
+
+    /// Whether it has one number for each output channel, [`Weights::slope`](crate::Weights::slope): `prelu` and `quantize`.
+    pub fn has_slope(&self) -> bool {
+        matches!(self, Activation::Prelu | Activation::Quantize { .. })
     }
 
     /// Whether the parameters are usable.
@@ -147,7 +165,7 @@ impl Activation {
         Ok(())
     }
 
-    /// The function itself, in f64; `slope` is the channel's slope under [`Activation::Prelu`] and unused otherwise.
+    /// The function itself, in f64; `slope` is the channel's where the activation [has slopes](Self::has_slope) and unused otherwise.
     pub fn apply(&self, x: f64, slope: f64) -> f64 {
         if x.is_nan() {
             return x;
@@ -228,10 +246,19 @@ impl Activation {
                     x * softplus(x).tanh()
                 }
             }
+            Activation::Quantize { zero, min, max } => {
+                let steps = f64::from(x as f32 * slope as f32).round_ties_even();
+                (steps + f64::from(zero)).max(f64::from(min)).min(f64::from(max))
+            }
         }
     }
 
-    /// An upper bound of `|f'|`, near the result `value`: how much an error of the sum can grow on its way through the function.
+    /// How much the function may jump where an error moves a sum over the edge of a step.
+    pub(crate) fn step(&self) -> f64 {
+        if matches!(self, Activation::Quantize { .. }) { 1.0 } else { 0.0 }
+    }
+
+    /// An upper bound of `|f'|` between steps, near the result `value`: how much an error of the sum can grow on its way through the function.
     pub(crate) fn lipschitz(&self, slope: f64, value: f64) -> f64 {
         let alpha = |alpha: f32| f64::from(alpha).abs().max(1.0);
         match *self {
@@ -239,6 +266,7 @@ impl Activation {
             // The exponential of a negative scale grows with the sum, and its slope with it.
             Activation::Celu { alpha } if alpha < 0.0 => 1.0 + (value / f64::from(alpha)).abs(),
             Activation::Prelu => slope.abs().max(1.0),
+            Activation::Quantize { .. } => slope.abs(),
             Activation::Selu { alpha: a, gamma } => f64::from(gamma).abs() * alpha(a),
             Activation::HardSigmoid { alpha: a, .. } => f64::from(a).abs(),
             Activation::Sigmoid => 0.25,
@@ -300,6 +328,7 @@ impl std::str::FromStr for Activation {
             ("softplus", []) => Activation::Softplus,
             ("softsign", []) => Activation::Softsign,
             ("mish", []) => Activation::Mish,
+            ("quantize", &[zero, min, max]) => Activation::Quantize { zero, min, max },
             _ => return Err(bad(format!("`{text}` is not an activation, or has the wrong number of parameters"))),
         };
         Ok(activation)

@@ -1,6 +1,5 @@
 //! [`Weights`]: the learned numbers of a convolution as the caller has them, and batch normalisation folded into them.
 
-use crate::activation::Activation;
 use crate::desc::ConvDesc;
 use crate::error::{Error, Result};
 
@@ -21,7 +20,7 @@ pub struct Weights<'a> {
     pub kernel_shape: Option<&'a [usize]>,
     /// One number for each output channel, exactly where the epilogue asks for it.
     pub bias: Option<&'a [f32]>,
-    /// One slope for each output channel, exactly under [`Activation::Prelu`].
+    /// One slope for each output channel, exactly where the activation [has slopes](crate::Activation::has_slope).
     pub slope: Option<&'a [f32]>,
 }
 
@@ -47,7 +46,7 @@ impl Weights<'_> {
             ));
         }
         per_channel("bias", self.bias, desc.epilogue.bias, desc.out_channels)?;
-        per_channel("slope", self.slope, desc.epilogue.activation == Activation::Prelu, desc.out_channels)
+        per_channel("slope", self.slope, desc.epilogue.activation.has_slope(), desc.out_channels)
     }
 }
 

@@ -54,6 +54,7 @@ fn activation() -> impl Strategy<Value = Activation> {
         (float(), float()).prop_map(|(min, max)| Activation::Clamp { min, max }),
         (float(), float()).prop_map(|(alpha, gamma)| Activation::Selu { alpha, gamma }),
         (float(), float()).prop_map(|(alpha, beta)| Activation::HardSigmoid { alpha, beta }),
+        (float(), float(), float()).prop_map(|(zero, min, max)| Activation::Quantize { zero, min, max }),
         float().prop_map(|alpha| Activation::LeakyRelu { alpha }),
         float().prop_map(|alpha| Activation::Elu { alpha }),
         float().prop_map(|alpha| Activation::Celu { alpha }),

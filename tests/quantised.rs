@@ -148,6 +148,10 @@ fn convolutions_of_bytes_are_exact_in_every_form() {
     let texts = check_all(&cases);
     let registers = texts.lines().any(|line| line.contains("_bytes ") && line.contains(",b0"));
     assert!(registers || texts.is_empty(), "{texts}");
+    // Known weights of software adapters are multiplied in f32 where that is exact, and scaled where they are stored.
+    let quantised: Vec<&str> = texts.lines().filter(|line| line.contains("QLinearConv")).collect();
+    let in_floats = quantised.iter().filter(|line| !line.contains("bytes") && !line.contains("saturate")).count();
+    assert!(texts.is_empty() || in_floats >= 5 && in_floats < quantised.len(), "{in_floats} in floats of {}", quantised.len());
     assert!(cases.len() > 35, "{}", cases.len());
 }
 

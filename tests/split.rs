@@ -89,7 +89,7 @@ fn results(engine: &Engine, problem: &Problem, algorithm: &Algorithm) -> (Vec<u3
             let weights = Weights {
                 kernel: &kernel,
                 bias: desc.epilogue.bias.then_some(per_channel.as_slice()),
-                slope: (desc.epilogue.activation == wgconv::Activation::Prelu).then_some(per_channel.as_slice()),
+                slope: desc.epilogue.activation.has_slope().then_some(per_channel.as_slice()),
                 ..Default::default()
             };
             let conv = engine.conv_with(&desc, &problem.input, weights, algorithm).unwrap();

@@ -3,7 +3,7 @@
 use half::f16;
 use wgconv::reference::{self, ConvOperands};
 use wgconv::verify::Judge;
-use wgconv::{Activation, Algorithm, DType, Geometry, Layer, Problem, Residual, Result, Weights};
+use wgconv::{Algorithm, DType, Geometry, Layer, Problem, Residual, Result, Weights};
 
 /// Up to so many products the reference computes every output: about a second.
 const LARGE: u64 = 200_000_000;
@@ -55,7 +55,7 @@ impl Case {
             let epilogue = &desc.epilogue;
             case.kernel = numbers(desc.weight_shape()?.iter().product());
             case.bias = epilogue.bias.then(|| numbers(desc.out_channels));
-            case.slope = (epilogue.activation == Activation::Prelu).then(|| numbers(desc.out_channels));
+            case.slope = epilogue.activation.has_slope().then(|| numbers(desc.out_channels));
             let outputs = case.geometry.output_shape().iter().product();
             case.residual = (epilogue.residual != Residual::None).then(|| numbers(outputs));
         }

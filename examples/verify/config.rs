@@ -187,6 +187,7 @@ fn activation(value: &Value) -> Result<Activation, Refused> {
         "celu" => Activation::Celu { alpha: number("alpha", 1.0)? },
         "selu" => Activation::Selu { alpha: number("alpha", selu_alpha)?, gamma: number("gamma", selu_gamma)? },
         "hard_sigmoid" => Activation::HardSigmoid { alpha: number("alpha", 0.2)?, beta: number("beta", 0.5)? },
+        "quantize" => Activation::Quantize { zero: number("zero", 0.0)?, min: number("min", 0.0)?, max: number("max", 255.0)? },
         // A parenthesis would smuggle parameters in.
         other if other.contains('(') => return Err(Refused::new("activation", format!("{other} is not a kind"))),
         other => other.parse()?,

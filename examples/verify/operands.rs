@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use wgconv::reference::ConvOperands;
-use wgconv::{Activation, BatchNorm, Geometry, Layer, Problem, Residual, TensorDesc, Weights};
+use wgconv::{BatchNorm, Geometry, Layer, Problem, Residual, TensorDesc, Weights};
 
 use crate::json::{Fields, Refused, float, missing, size, word};
 
@@ -52,8 +52,7 @@ impl Lengths {
         lengths.weight = fields.size_of("weight", "weight_data_len")?.or_else(|| product(&shape)).unwrap_or(usize::MAX);
         let channels = desc.out_channels;
         lengths.bias = fields.size_of("bias", "bias_len")?.or(desc.epilogue.bias.then_some(channels));
-        lengths.slope =
-            fields.size_of("slope", "slope_len")?.or((desc.epilogue.activation == Activation::Prelu).then_some(channels));
+        lengths.slope = fields.size_of("slope", "slope_len")?.or(desc.epilogue.activation.has_slope().then_some(channels));
         let residual = fields.list("residual_shape").map_err(|refused| Refused::new("residual", refused))?;
         let residual = residual.or((desc.epilogue.residual != Residual::None).then(|| geometry.output_shape()));
         lengths.residual = residual.map(|shape| TensorDesc::new(&shape, problem.input.dtype()));

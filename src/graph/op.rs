@@ -46,7 +46,7 @@ pub enum Op {
     /// Matrix product as numpy's `matmul`: batches broadcast, vectors are rows or columns. `a, b`.
     MatMul,
 
-    /// A function of one number with parameters. `x`; not [`Activation::Prelu`], which is [`Binary::Prelu`].
+    /// A function of one number with parameters. `x`; not one that [has slopes](Activation::has_slope): `prelu` is [`Binary::Prelu`].
     Activation(Activation),
     /// A function of one number. `x`.
     Unary(Unary),

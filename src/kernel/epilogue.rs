@@ -11,9 +11,9 @@ impl Kernel {
     /// Adds `store(sum, channel, index)`, which finishes a sum and writes it, and the bindings that it needs.
     pub(crate) fn with_epilogue(self, epilogue: &Epilogue, output: Slot) -> Self {
         let (kernel, lines) = self.finishing(epilogue, "array<Elem>", "f32(residual[index])");
-        let unused = if lines.contains("[channel]") { "" } else { "    _ = channel;\n" };
+        let (loads, _) = of_channel(epilogue);
         kernel.written("output", "array<Elem>", output).fragment(format!(
-            "fn store(sum: f32, channel: i32, index: i32) {{\n    var value = sum;\n{unused}{lines}    {OUTPUT_BUFFER}\n}}\n"
+            "fn store(sum: f32, channel: i32, index: i32) {{\n{loads}    var value = sum;\n{lines}    {OUTPUT_BUFFER}\n}}\n"
         ))
     }
 
@@ -26,12 +26,16 @@ impl Kernel {
             Residual::None => ("0.0", "vec4<f32>()"),
             _ => ("f32(residual[index / 4][index % 4])", "vec4<f32>(residual[index / 4])"),
         };
-        let lanes = ["x", "y", "z", "w"].map(|lane| format!("finished(sums.{lane}, channel, kept.{lane})")).join(", ");
+        // A driver may not see that four loads are one.
+        let (loads, names) = of_channel(epilogue);
+        let parameters: String = names.iter().map(|name| format!(", {name}: f32")).collect();
+        let arguments: String = names.iter().map(|name| format!(", {name}")).collect();
+        let lanes = ["x", "y", "z", "w"].map(|lane| format!("finished(sums.{lane}, kept.{lane}{arguments})")).join(", ");
         kernel.written("output", ty, output).fragment(format!(
-            "fn finished(sum: f32, channel: i32, kept: f32) -> f32 {{\n    var value = sum;\n{lines}    return value;\n}}\n\n\
-             fn store(sum: f32, channel: i32, index: i32) {{\n    \
-             output[index / 4][index % 4] = Elem(finished(sum, channel, {one}));\n}}\n\n\
-             fn store_4(sums: vec4<f32>, channel: i32, index: i32) {{\n    let kept = {four};\n    \
+            "fn finished(sum: f32, kept: f32{parameters}) -> f32 {{\n    var value = sum;\n{lines}    return value;\n}}\n\n\
+             fn store(sum: f32, channel: i32, index: i32) {{\n{loads}    \
+             output[index / 4][index % 4] = Elem(finished(sum, {one}{arguments}));\n}}\n\n\
+             fn store_4(sums: vec4<f32>, channel: i32, index: i32) {{\n{loads}    let kept = {four};\n    \
              output[index / 4] = vec4<Elem>(vec4<f32>({lanes}));\n}}\n"
         ))
     }
@@ -44,7 +48,7 @@ impl Kernel {
         };
         if epilogue.bias {
             self = self.binding("bias", "array<f32>", Slot::Bias);
-            line("value += bias[channel];");
+            line("value += bias_c;");
         }
         if epilogue.residual != Residual::None {
             self = self.binding("residual", residual, Slot::Residual);
@@ -55,7 +59,7 @@ impl Kernel {
         for call in activation_calls(&epilogue.activation) {
             line(&format!("value = {call};"));
         }
-        if epilogue.activation == Activation::Prelu {
+        if epilogue.activation.has_slope() {
             self = self.binding("slope", "array<f32>", Slot::Slope);
         }
         if epilogue.residual == Residual::AfterActivation {
@@ -63,6 +67,22 @@ impl Kernel {
         }
         (self.fragment(include_str!("../../shaders/lib/activations.wgsl")), lines)
     }
+}
+
+/// The statements that load what an epilogue has for each channel, and the names of it.
+fn of_channel(epilogue: &Epilogue) -> (String, Vec<&'static str>) {
+    let mut names = Vec::new();
+    let mut loads = String::new();
+    for (array, name, needed) in [("bias", "bias_c", epilogue.bias), ("slope", "slope_c", epilogue.activation.has_slope())] {
+        if needed {
+            names.push(name);
+            let _ = writeln!(loads, "    let {name} = {array}[channel];"); // writing to a String cannot fail
+        }
+    }
+    if names.is_empty() {
+        loads += "    _ = channel;\n";
+    }
+    (loads, names)
 }
 
 /// An activation of an argument as one WGSL expression.
@@ -85,7 +105,11 @@ fn activation_calls(activation: &Activation) -> Vec<String> {
             let high = if max == f32::INFINITY { Vec::new() } else { call("at_most", &[max.clamp(f32::MIN, f32::MAX)]) };
             [low, high].concat()
         }
-        Activation::Prelu => vec!["leaky_relu(value, slope[channel])".into()],
+        Activation::Prelu => vec!["leaky_relu(value, slope_c)".into()],
+        Activation::Quantize { zero, min, max } => {
+            [vec![format!("round(value * slope_c) + {}", float(zero))], call("at_least", &[min]), call("at_most", &[max])]
+                .concat()
+        }
         Activation::Tanh => call("safe_tanh", &[]),
         _ => call(activation.name(), &activation.parameters()),
     }

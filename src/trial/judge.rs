@@ -13,7 +13,7 @@ pub struct Judge<'a> {
     layer: &'a Layer,
     dtype: DType,
     tolerance: Tolerance,
-    /// The steepest slope of a PReLU.
+    /// The steepest slope of the activation, where it has some.
     slope: f64,
     residual: Option<&'a [f32]>,
 }
@@ -64,13 +64,15 @@ impl<'a> Judge<'a> {
         let (value, tolerance) = (value.abs(), &self.tolerance);
         match self.layer {
             Layer::Conv(desc) => {
-                let lipschitz = desc.epilogue.activation.lipschitz(self.slope, value);
+                let activation = &desc.epilogue.activation;
+                let lipschitz = activation.lipschitz(self.slope, value);
                 // A residual that is added behind the activation may cancel what the activation gave.
                 let added = match (desc.epilogue.residual, self.residual) {
                     (Residual::AfterActivation, Some(residual)) => f64::from(residual[index]).abs(),
                     _ => 0.0,
                 };
-                tolerance.sum * magnitude * lipschitz + tolerance.relative * (value + added) + tolerance.absolute
+                let rounding = tolerance.relative * (value + added) + tolerance.absolute;
+                tolerance.sum * magnitude * lipschitz + rounding + activation.step()
             }
             Layer::Pool(desc) if matches!(desc.kind, PoolKind::Max { .. }) => 0.0,
             Layer::Pool(_) => tolerance.sum * magnitude + tolerance.relative * value + tolerance.absolute,

@@ -2,7 +2,6 @@
 
 use half::f16;
 
-use crate::activation::Activation;
 use crate::desc::Residual;
 use crate::error::Result;
 use crate::geometry::Geometry;
@@ -74,7 +73,7 @@ impl Operands {
             input,
             kernel: numbers.list(desc.weight_shape()?.iter().product(), 2),
             bias: desc.epilogue.bias.then(|| numbers.list(per_channel, 3)),
-            slope: (desc.epilogue.activation == Activation::Prelu).then(|| numbers.list(per_channel, 3)),
+            slope: desc.epilogue.activation.has_slope().then(|| numbers.list(per_channel, 3)),
             residual: (desc.epilogue.residual != Residual::None).then(|| numbers.list(geometry.output_elements() as usize, 3)),
         })
     }

@@ -65,7 +65,7 @@ fn compare(problem: &Problem, geometry: &Geometry) {
             let [kernel, bias, slope] =
                 [(shape.iter().product(), 2), (desc.out_channels, 3), (desc.out_channels, 5)].map(|(n, seed)| integers(n, seed));
             let epilogue = &desc.epilogue;
-            let slope = (epilogue.activation.to_string() == "prelu").then_some(&slope[..]);
+            let slope = epilogue.activation.has_slope().then_some(&slope[..]);
             let weights = Weights { kernel: &kernel, bias: epilogue.bias.then_some(&bias), slope, ..Default::default() };
             let residual = integers(geometry.output_elements() as usize, 4);
             let residual = (epilogue.residual != wgconv::Residual::None).then_some(&residual[..]);

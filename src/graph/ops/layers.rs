@@ -2,7 +2,6 @@
 //! a graph's attributes to them.
 
 use super::{Fact, Inputs, broadcast, broadcast_strides, each, index_of, not_of_type};
-use crate::activation::Activation;
 use crate::desc::{ConvDesc, Epilogue, IndexOrder, Padding, PoolDesc, PoolKind, Residual};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
@@ -166,7 +165,7 @@ fn check_epilogue(epilogue: &Epilogue, inputs: &Inputs, channels: usize, output:
     check_operand("bias", inputs.optional(2), &per_channel)?;
     let residual = (epilogue.residual != Residual::None).then_some(output);
     check_wanted("residual", inputs.optional(3), residual)?;
-    let slope = (epilogue.activation == Activation::Prelu).then_some(per_channel.as_slice());
+    let slope = epilogue.activation.has_slope().then_some(per_channel.as_slice());
     check_wanted("slope", inputs.optional(4), slope)
 }
 

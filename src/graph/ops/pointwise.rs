@@ -7,7 +7,6 @@ use super::cast::cast;
 use super::fused;
 use super::layers::same_type;
 use super::{Fact, Inputs, broadcast, broadcast_strides, each, index_of, not_of_type};
-use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::graph::{Op, Unary, Variadic};
 use crate::value::{ElementType, Value};
@@ -18,8 +17,9 @@ pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {
     }
     let x = inputs.get(0)?;
     let (element, shape) = match op {
-        Op::Activation(Activation::Prelu) => {
-            return Err(Error::invalid("activation", "is prelu, but its slopes are an input: it is a function of two"));
+        Op::Activation(activation) if activation.has_slope() => {
+            let name = activation.name();
+            return Err(Error::invalid("activation", format!("is {name}, but its slopes are an input: it is a function of two")));
         }
         Op::Activation(_) => (float("an activation works on floats", x)?, x.shape.clone()),
         Op::Unary(function) => (unary_type(*function, x)?, x.shape.clone()),
@@ -221,6 +221,7 @@ mod tests {
     use super::super::evaluate;
     use super::super::layers::shared;
     use super::*;
+    use crate::activation::Activation;
     use crate::value::Data;
 
     fn list(data: impl Into<Data>) -> Value {

@@ -2,14 +2,12 @@
 //!
 //! What the product needs is that one factor, the input, has one zero point for all, and the other, the weights, at most one for each
 //! filter. An input with more, which only a matrix product can have, is taken apart: less its zero points it is `2 h + l` with both in
-//! eight bits. Convolutions with a channel or two to a group would leave most of a word empty: while their sums are exact in f32,
-//! they are computed there.
+//! eight bits. Where sums are exact in f32 and floats are the faster way to them, they are computed there: `whole`.
 
 use std::sync::Arc;
 
 use super::Lowering;
 use super::byte_parts::ByteWeights;
-use super::layers::{Convolution, Numbers};
 use crate::desc::ConvDesc;
 use crate::error::Result;
 use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, matmul_operands};
@@ -20,50 +18,73 @@ use crate::problem::Problem;
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::{ElementType, Value};
 
-/// So many products of two bytes less their zero points have an exact sum in f32.
-const EXACT_TERMS: usize = (1 << 24) / (255 * 255);
-
 /// A factor of a product.
 #[derive(Clone)]
-struct Bytes {
+pub(super) struct Bytes {
     /// Its numbers, as the device stores them.
-    device: DeviceId,
+    pub device: DeviceId,
     /// They, where they are known.
-    constant: Option<Arc<Value>>,
+    pub constant: Option<Arc<Value>>,
     /// What is taken off each so that it is a signed byte: 128 of u8.
-    shift: i32,
+    pub shift: i32,
     /// The zero point or points.
-    zero: Option<(DeviceId, Option<Arc<Value>>)>,
+    pub zero: Option<(DeviceId, Option<Arc<Value>>)>,
+}
+
+impl Bytes {
+    /// The zero points, where they are known; 0 where there is none.
+    pub fn known_zeros(&self) -> Option<Vec<i64>> {
+        match &self.zero {
+            None => Some(vec![0]),
+            Some((_, zeros)) => zeros.as_ref().map(|zeros| zeros.to_i64()),
+        }
+    }
 }
 
 /// A convolution of bytes: its description and its input's shape, over channels and not yet over words.
-struct ByteConvolution {
-    desc: ConvDesc,
-    input: Vec<usize>,
+pub(super) struct ByteConvolution {
+    pub desc: ConvDesc,
+    pub input: Vec<usize>,
     /// How the factors lie as channels.
-    packs: [PackBytes; 2],
+    pub packs: [PackBytes; 2],
+    pub ending: Option<Ending>,
+}
+
+/// What becomes of the sums of each filter in the end, where it is known: `saturate(round((sum + bias) * factor) + zero)`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ending {
+    pub bias: Option<Vec<i64>>,
+    /// One for all filters, or one for each.
+    pub factors: Vec<f32>,
+    pub zero: i64,
+    pub element: ElementType,
+}
+
+/// Exact sums: i32, or f32 where that holds them all.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    pub device: DeviceId,
+    /// Whether they are what the ending makes of them.
+    pub ended: bool,
 }
 
 impl Lowering<'_> {
-    /// The exact sums of products of two factors less their zero points, as i32, or as f32 where that holds them all.
+    /// The exact sums of products of two factors less their zero points, or what an ending makes of them where it could be done at once.
     pub(super) fn integer_sums(
         &mut self,
         node: &Node,
         facts: &[Option<Fact>],
         factors: [usize; 2],
         zeros: [usize; 2],
-    ) -> Result<DeviceId> {
+        ending: Option<Ending>,
+    ) -> Result<Sums> {
         let left = self.bytes(node, facts, factors[0], zeros[0])?;
         let right = self.bytes(node, facts, factors[1], zeros[1])?;
         let (Op::QLinearConv(conv) | Op::ConvInteger(conv)) = &node.op else {
-            return self.byte_matmul(left, right);
+            return self.byte_matmul(left, right, ending);
         };
         let (x, weight) = (self.shape(left.device), self.shape(right.device));
         let desc = conv_desc(conv, &x, &weight, false)?;
-        let terms: usize = weight[1..].iter().product();
-        if weight[1] <= 2 && terms <= EXACT_TERMS {
-            return self.float_sums(&left, &right, desc);
-        }
         let (plane, taps): (usize, usize) = (x[2..].iter().product(), weight[2..].iter().product());
         let pack = |outer: usize, inner: usize, shift: i32| PackBytes {
             outer,
@@ -73,7 +94,7 @@ impl Lowering<'_> {
             shift,
         };
         let packs = [pack(x[0] * desc.groups, plane, left.shift), pack(weight[0], taps, right.shift)];
-        self.byte_product(ByteConvolution { desc, input: x, packs }, &left, &right)
+        self.byte_product(&ByteConvolution { desc, input: x, packs, ending }, &left, &right)
     }
 
     /// A factor of a node.
@@ -87,7 +108,7 @@ impl Lowering<'_> {
     }
 
     /// A matrix product as numpy's `matmul`, vectors as matrices: see `layers` for the three forms.
-    fn byte_matmul(&mut self, mut a: Bytes, mut b: Bytes) -> Result<DeviceId> {
+    fn byte_matmul(&mut self, mut a: Bytes, mut b: Bytes, ending: Option<Ending>) -> Result<Sums> {
         let (shape_a, shape_b) = matmul_operands(&self.shape(a.device), &self.shape(b.device));
         let (batch_a, batch_b) = (&shape_a[..shape_a.len() - 2], &shape_b[..shape_b.len() - 2]);
         let batch = broadcast(&[batch_a, batch_b])?;
@@ -110,9 +131,9 @@ impl Lowering<'_> {
                 PackBytes { outer: rows, channels: k, inner: 1, strides: [k, 1, 1], shift: a.shift },
                 PackBytes { outer: n, channels: k, inner: 1, strides: [1, n, 1], shift: b.shift },
             ];
-            let convolution = ByteConvolution { desc: ConvDesc::linear(k, n), input: vec![rows, k, 1], packs };
-            let output = self.byte_product(convolution, &a, &b)?;
-            return Ok(self.view(output, &sums));
+            let desc = ConvDesc::linear(k, n);
+            let output = self.byte_product(&ByteConvolution { desc, input: vec![rows, k, 1], packs, ending }, &a, &b)?;
+            return Ok(Sums { device: self.view(output.device, &sums), ..output });
         }
         // The left matrices are weights, for all items or for each; the right ones are what they are applied to.
         let groups = if single(batch_a) { 1 } else { items };
@@ -139,8 +160,8 @@ impl Lowering<'_> {
         ];
         let desc = ConvDesc { groups, ..ConvDesc::new(groups * k, groups * m, [1]) };
         let input = vec![items / groups, groups * k, n];
-        let output = self.byte_product(ByteConvolution { desc, input, packs }, &b, &a)?;
-        Ok(self.view(output, &sums))
+        let output = self.byte_product(&ByteConvolution { desc, input, packs, ending: None }, &b, &a)?;
+        Ok(Sums { device: self.view(output.device, &sums), ..output })
     }
 
     /// How many zero points a factor has.
@@ -159,26 +180,35 @@ impl Lowering<'_> {
     }
 
     /// The sums of one convolution; an input with several zero points is taken apart.
-    fn byte_product(&mut self, convolution: ByteConvolution, input: &Bytes, weights: &Bytes) -> Result<DeviceId> {
+    fn byte_product(&mut self, convolution: &ByteConvolution, input: &Bytes, weights: &Bytes) -> Result<Sums> {
         let Some((zero, _)) = input.zero.as_ref().filter(|_| self.zeros(input) > 1) else {
-            return self.packed_product(&convolution, input, weights);
+            return self.one_product(convolution, input, weights);
         };
         let centred = self.elementwise("centre", "a - b", &[input.device, *zero], DType::F32)?;
         let high = self.elementwise("high", "floor(a * 0.5)", &[centred], DType::F32)?;
         let low = self.elementwise("low", "a - 2.0 * b", &[centred, high], DType::F32)?;
         let [mut pack, of_weights] = convolution.packs;
         pack.shift = 0;
-        let convolution = ByteConvolution { packs: [pack, of_weights], ..convolution };
+        let convolution =
+            ByteConvolution { packs: [pack, of_weights], ending: None, input: convolution.input.clone(), ..*convolution };
         let mut sums = Vec::new();
         for device in [high, low] {
             let half = Bytes { device, constant: None, shift: 0, zero: None };
-            sums.push(self.packed_product(&convolution, &half, weights)?);
+            sums.push(self.one_product(&convolution, &half, weights)?.device);
         }
-        self.integer("sum", "a * 2 + b", &sums)
+        Ok(Sums { device: self.integer("sum", "a * 2 + b", &sums)?, ended: false })
+    }
+
+    /// The sums of a convolution whose input has one zero point at most.
+    fn one_product(&mut self, convolution: &ByteConvolution, input: &Bytes, weights: &Bytes) -> Result<Sums> {
+        match self.whole_sums(convolution, input, weights)? {
+            Some(sums) => Ok(sums),
+            None => Ok(Sums { device: self.packed_product(convolution, input, weights)?, ended: false }),
+        }
     }
 
     fn packed_product(&mut self, convolution: &ByteConvolution, input: &Bytes, weights: &Bytes) -> Result<DeviceId> {
-        let ByteConvolution { desc, input: shape, packs: [of_input, of_weights] } = convolution;
+        let ByteConvolution { desc, input: shape, packs: [of_input, of_weights], .. } = convolution;
         let in_words = desc.groups * of_input.words();
         let mut over_words = shape.clone();
         over_words[1] = in_words;
@@ -192,11 +222,7 @@ impl Lowering<'_> {
             Some((_, None)) => true,
         };
         let product = self.engine.byte_product(&problem, centred)?;
-        let known = match &weights.zero {
-            None => Some(vec![0]),
-            Some((_, zeros)) => zeros.as_ref().map(|zeros| zeros.to_i64()),
-        };
-        let own = match (&weights.constant, known) {
+        let own = match (&weights.constant, weights.known_zeros()) {
             (Some(value), Some(zeros)) => {
                 let (packed, sums) = of_weights.on_host(&value.to_i64());
                 let zeros = zeros.iter().map(|&zero| zero as i32 - weights.shift).cycle();
@@ -230,28 +256,5 @@ impl Lowering<'_> {
 
     pub(super) fn words_table(&mut self, words: &[i32]) -> DeviceId {
         self.table(&[words.len()], DType::I32, bytemuck::cast_slice(words).to_vec())
-    }
-
-    /// The sums of a convolution in f32, in which they are exact. A zero point that is known to be 0 is not taken off.
-    fn float_sums(&mut self, input: &Bytes, weights: &Bytes, desc: ConvDesc) -> Result<DeviceId> {
-        let mut centred = Vec::new();
-        for (bytes, per_filter) in [(input, false), (weights, true)] {
-            let none =
-                |zeros: &Option<Arc<Value>>| zeros.as_ref().is_some_and(|zeros| zeros.to_i64().iter().all(|&zero| zero == 0));
-            centred.push(match &bytes.zero {
-                None => bytes.device,
-                Some((_, zeros)) if none(zeros) => bytes.device,
-                &Some((zero, _)) => {
-                    let count = self.shape(zero).iter().product();
-                    let rank = self.shape(bytes.device).len();
-                    let shape = if per_filter && count > 1 { [&[count][..], &vec![1; rank - 1]].concat() } else { Vec::new() };
-                    let zero = self.view(zero, &shape);
-                    self.elementwise("centre", "a - b", &[bytes.device, zero], DType::F32)?
-                }
-            });
-        }
-        // Computed weights keep Winograd away, which is not exact.
-        let numbers = Numbers::Computed { from: centred[1], order: None, bias: None, slope: None };
-        self.convolution(Convolution { desc, input: centred[0], numbers, residual: None })
     }
 }

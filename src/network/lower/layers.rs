@@ -22,6 +22,8 @@ use crate::value::{ElementType, Value};
 pub(super) enum Numbers {
     /// All known.
     Constant { kernel: Arc<Value>, bias: Option<Arc<Value>>, slope: Option<Arc<Value>> },
+    /// Known whole numbers whose sums f32 holds exactly, in any order of their terms.
+    Whole { kernel: Arc<Value>, bias: Option<Arc<Value>>, slope: Option<Arc<Value>> },
     /// Some computed: the tensor that the weights are taken from, and which of its elements each weight is, in the layer's order.
     Computed { from: DeviceId, order: Option<Vec<i32>>, bias: Option<DeviceId>, slope: Option<DeviceId> },
 }
@@ -268,15 +270,19 @@ impl Lowering<'_> {
     /// A convolution.
     pub(super) fn convolution(&mut self, convolution: Convolution) -> Result<DeviceId> {
         let Convolution { desc, input, numbers, residual } = convolution;
+        // Winograd transforms its weights in f64 on the host, which computed ones do not pass; and it sums more than whole numbers.
+        let sums_products = |algorithm: &Algorithm| !matches!(algorithm, Algorithm::Winograd(_));
         match numbers {
+            Numbers::Whole { kernel, bias, slope } => {
+                let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), sums_products)?;
+                self.planned(plan, LayerWeights::Constant { kernel, bias, slope }, input, residual, None)
+            }
             Numbers::Constant { kernel, bias, slope } => {
                 let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), |_| true)?;
                 self.planned(plan, LayerWeights::Constant { kernel, bias, slope }, input, residual, None)
             }
             Numbers::Computed { from, order, bias, slope } => {
-                // Winograd transforms its weights in f64 on the host, which computed ones do not pass.
-                let takes = |algorithm: &Algorithm| !matches!(algorithm, Algorithm::Winograd(_));
-                let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), takes)?;
+                let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), sums_products)?;
                 let packed = self.packed(&plan, from, order)?;
                 let mut channels = |list: Option<DeviceId>| self.channels(&plan, list);
                 let (bias, slope) = (channels(bias)?, channels(slope)?);

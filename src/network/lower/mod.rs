@@ -14,6 +14,7 @@ mod pointwise;
 mod quant;
 mod rows;
 mod slices;
+mod whole;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

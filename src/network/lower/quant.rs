@@ -1,6 +1,7 @@
 //! Quantised layers: integers that stand for `(q - zero point) * scale`. Their products are in `bytes`, exact in 32-bit integers; what
 //! comes before and behind is computed in f32, in which integers of 24 bits are exact.
 
+use super::bytes::Ending;
 use super::{Done, Lowering};
 use crate::error::Result;
 use crate::graph::ops::{Fact, axis_of};
@@ -38,7 +39,7 @@ impl Lowering<'_> {
                 self.set(node, 0, output);
             }
             Op::ConvInteger(_) | Op::MatMulInteger => {
-                let mut sums = self.integer_sums(node, facts, [0, 1], [2, 3])?;
+                let mut sums = self.integer_sums(node, facts, [0, 1], [2, 3], None)?.device;
                 if self.dtype(sums) != DType::I32 {
                     sums = self.integer("sum", "a", &[sums])?;
                 }
@@ -49,8 +50,12 @@ impl Lowering<'_> {
                 if !scales(&[1, 4, 6]) {
                     return Ok(false);
                 }
-                let sums = self.integer_sums(node, facts, [0, 3], [2, 5])?;
-                let output = self.requantize(node, facts, sums, results[0].element)?;
+                let ending = known_ending(node, facts, results[0].element);
+                let sums = self.integer_sums(node, facts, [0, 3], [2, 5], ending)?;
+                let output = match sums.ended {
+                    true => sums.device,
+                    false => self.requantize(node, facts, sums.device, results[0].element)?,
+                };
                 let output = self.view(output, &results[0].shape);
                 self.set(node, 0, output);
             }
@@ -158,13 +163,7 @@ impl Lowering<'_> {
     /// What a step of the sums is in steps of the result: `a scale * b scale / y scale`, as a view that broadcasts to the sums.
     fn step_of_sums(&mut self, node: &Node, facts: &[Option<Fact>], conv: bool, rank: usize) -> Result<DeviceId> {
         let (a, b, y) = (self.input(node, 1)?, self.input(node, 4)?, self.input(node, 6)?);
-        let known = |index: usize| facts[index].as_ref().and_then(|fact| fact.constant.as_ref());
-        if let (Some(left), Some(right), Some(result)) = (known(1), known(4), known(6))
-            && left.len() == 1
-            && result.element() == ElementType::F32
-        {
-            let (left, result) = (left.as_f32()[0], result.as_f32()[0]);
-            let factors: Vec<f32> = right.as_f32().iter().map(|right| left * right / result).collect();
+        if let Some(factors) = known_factors(facts) {
             let shape = self.shape(b);
             let table = self.table(&shape, DType::F32, bytemuck::cast_slice(&factors).to_vec());
             return Ok(self.parameter(table, 1, conv, rank - 1));
@@ -177,4 +176,23 @@ impl Lowering<'_> {
         let both = self.elementwise("scales", "a * b", &[a, b], dtype)?;
         self.elementwise("scales", "a / b", &[both, y], dtype)
     }
+}
+
+/// `a scale * b scale / y scale`, where they are known and `a` has one.
+fn known_factors(facts: &[Option<Fact>]) -> Option<Vec<f32>> {
+    let [left, right, result] = [1, 4, 6].map(|index| facts[index].as_ref().and_then(|fact| fact.constant.as_ref()));
+    let (left, right, result) = (left?, right?, result?);
+    let known = left.len() == 1 && result.element() == ElementType::F32;
+    let (left, result) = (left.as_f32(), result.as_f32());
+    known.then(|| right.as_f32().iter().map(|right| left[0] * right / result[0]).collect())
+}
+
+/// What becomes of a node's sums, where all of it is known.
+fn known_ending(node: &Node, facts: &[Option<Fact>], element: ElementType) -> Option<Ending> {
+    let known = |index: usize| facts.get(index).and_then(Option::as_ref).and_then(|fact| fact.constant.as_ref());
+    let bias = match (&node.op, node.input(8)) {
+        (Op::QLinearConv(_), Some(_)) => Some(known(8)?.to_i64()),
+        _ => None,
+    };
+    Some(Ending { bias, factors: known_factors(facts)?, zero: *known(7)?.to_i64().first()?, element })
 }
