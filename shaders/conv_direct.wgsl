@@ -7,9 +7,9 @@
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
+    @builtin(local_invocation_id) local_id: vec3<u32>,
 ) {
-    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
+    let index = workgroup_index(id, count) * WORKGROUP + i32(local_id.x);
     // The grid may end past the last output, and 32 bits past that.
     if (index >= g.outputs || index < 0) {
         return;

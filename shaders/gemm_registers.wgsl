@@ -15,12 +15,12 @@ const_assert WORKGROUP == BANDS * THREADS_N;
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local_index: u32,
+    @builtin(local_invocation_id) local_id: vec3<u32>,
 ) {
     let index = workgroup_index(id, count);
     let row_of_blocks = quotient(index, blocks_n());
-    let band = i32(local_index) / THREADS_N;
-    let thread_n = i32(local_index) - band * THREADS_N;
+    let band = i32(local_id.x) / THREADS_N;
+    let thread_n = i32(local_id.x) - band * THREADS_N;
     if (!locate((row_of_blocks * BANDS + band) * blocks_n() + index - row_of_blocks * blocks_n())) {
         return;
     }

@@ -66,12 +66,12 @@ fn put(buffer: i32, local: i32, loader_row: i32, loader_column: i32) {
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local_index: u32,
+    @builtin(local_invocation_id) local_id: vec3<u32>,
 ) {
     if (!locate(workgroup_index(id, count))) {
         return;
     }
-    let local = i32(local_index);
+    let local = i32(local_id.x);
     let loader_row = local / LOADERS;
     let loader_column = local - loader_row * LOADERS;
     let thread_m = local / THREADS_N;

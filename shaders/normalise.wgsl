@@ -1,5 +1,5 @@
 // Softmax and normalisation of rows: LANES invocations, 1 or a whole workgroup, for each row.
-// Expects KIND, EPSILON, LANES, KEPT, ROW, Elem, place_of(), numbers.wgsl, WORKGROUP, workgroup_index().
+// Sums are formed in blocks of BLOCK elements of a lane. Expects KIND, EPSILON, LANES, BLOCK, KEPT, ROW, Elem, place_of(), numbers.wgsl, WORKGROUP, workgroup_index().
 // p[0]: rows, elements of each; then size and stride of each axis that is kept, and of each axis of a row.
 
 const SOFTMAX: i32 = 0;      // exp(x - max) / sum(exp(x - max))
@@ -64,13 +64,13 @@ fn term(x: f32, first: f32) -> f32 {
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
+    @builtin(local_invocation_id) local_id: vec3<u32>,
 ) {
     let group = workgroup_index(id, count);
     var index = group;
-    var lane = i32(local);
+    var lane = i32(local_id.x);
     if (LANES == 1) {
-        index = group * WORKGROUP + i32(local);
+        index = group * WORKGROUP + i32(local_id.x);
         lane = 0;
     }
     // With LANES > 1 the whole workgroup returns or none of it.
@@ -83,8 +83,12 @@ fn main(
     var first = Partial(0.0, -1);
     let extreme = KIND <= HARDMAX;
     if (KIND <= DEVIATION) {
-        for (var number = lane; number < length; number += LANES) {
-            first = combine(first, Partial(f32(input[start + place_of(number, 1 + KEPT, ROW)]), number), extreme);
+        for (var block = lane; block < length; block += LANES * BLOCK) {
+            var part = Partial(0.0, -1);
+            for (var number = block; number < min(block + LANES * BLOCK, length); number += LANES) {
+                part = combine(part, Partial(f32(input[start + place_of(number, 1 + KEPT, ROW)]), number), extreme);
+            }
+            first = combine(first, part, extreme);
         }
         first = together(first, lane, extreme);
     }
@@ -94,8 +98,12 @@ fn main(
     }
     var second = Partial(0.0, 0);
     if (KIND != HARDMAX) {
-        for (var number = lane; number < length; number += LANES) {
-            second.value += term(f32(input[start + place_of(number, 1 + KEPT, ROW)]), centre);
+        for (var block = lane; block < length; block += LANES * BLOCK) {
+            var part = 0.0;
+            for (var number = block; number < min(block + LANES * BLOCK, length); number += LANES) {
+                part += term(f32(input[start + place_of(number, 1 + KEPT, ROW)]), centre);
+            }
+            second.value += part;
         }
         second = together(second, lane, false);
     }

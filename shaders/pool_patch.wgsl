@@ -88,9 +88,9 @@ fn positions(start: i32, kernel: i32, axis: i32) -> i32 {
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
+    @builtin(local_invocation_id) local_id: vec3<u32>,
 ) {
-    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
+    let index = workgroup_index(id, count) * WORKGROUP + i32(local_id.x);
     let place = patch_of(index);
     if (index < 0 || place.item >= g.batch) {
         return;

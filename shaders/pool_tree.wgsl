@@ -23,13 +23,13 @@ fn numbered(number: i32, elements: i32, w: Window, start: i32) -> Partial {
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local_index: u32,
+    @builtin(local_invocation_id) local_id: vec3<u32>,
 ) {
     let index = workgroup_index(id, count);
     if (index >= g.outputs || index < 0) {
         return;
     }
-    let local = i32(local_index);
+    let local = i32(local_id.x);
     let place = output_place(index);
     let start = input_start(place.item, place.channel);
     let w = window(place.at);

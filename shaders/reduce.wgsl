@@ -1,5 +1,5 @@
 // A reduction over some axes: LANES invocations, 1 or a whole workgroup, for each output.
-// Expects KIND, LAST, LANES, KEPT, REDUCED, Result, place_of(), numbers.wgsl, WORKGROUP, workgroup_index().
+// Sums are formed in blocks of BLOCK elements of a lane. Expects KIND, LAST, LANES, BLOCK, KEPT, REDUCED, Result, place_of(), numbers.wgsl, WORKGROUP, workgroup_index().
 // p[0]: outputs, elements of each; then size and stride of each kept axis, and of each reduced one.
 
 const SUM: i32 = 0;
@@ -74,13 +74,13 @@ fn finish(sum: Partial) -> Result {
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
+    @builtin(local_invocation_id) local_id: vec3<u32>,
 ) {
     let group = workgroup_index(id, count);
     var index = group;
-    var lane = i32(local);
+    var lane = i32(local_id.x);
     if (LANES == 1) {
-        index = group * WORKGROUP + i32(local);
+        index = group * WORKGROUP + i32(local_id.x);
         lane = 0;
     }
     // With LANES > 1 the whole workgroup returns or none of it.
@@ -88,13 +88,19 @@ fn main(
         return;
     }
     let first = place_of(index, 1, KEPT);
-    var sum = Partial(select(0.0, 1.0, KIND == PROD), -1);
-    for (var number = lane; number < p[0].y; number += LANES) {
-        let x = f32(input[first + place_of(number, 1 + KEPT, REDUCED)]);
-        sum = combine(sum, Partial(prepare(x), number));
+    let none = Partial(select(0.0, 1.0, KIND == PROD), -1);
+    var sum = none;
+    for (var block = lane; block < p[0].y; block += LANES * BLOCK) {
+        var part = none;
+        let end = min(block + LANES * BLOCK, p[0].y);
+        for (var number = block; number < end; number += LANES) {
+            let x = f32(input[first + place_of(number, 1 + KEPT, REDUCED)]);
+            part = combine(part, Partial(prepare(x), number));
+        }
+        sum = combine(sum, part);
     }
     if (LANES > 1) {
-        partials[local] = sum;
+        partials[local_id.x] = sum;
         for (var half = WORKGROUP / 2; half > 0; half /= 2) {
             workgroupBarrier();
             if (lane < half) {

@@ -1,20 +1,17 @@
-// each() computes one output as a weighted sum along one axis. Expects Elem.
+// A weighted sum along one axis. Expects Item, what is computed of at once, TAPS (0: p[1].x of them).
 // p[0]: count, input size, output size, elements behind the axis; p[1]: taps, the bits of the value outside.
 // indices, weights: [output, taps].
 
-fn each(index: i32) {
-    let inner = p[0].w;
-    let row = quotient(index, inner);
-    let outer = quotient(row, p[0].z);
-    let first = (row - outer * p[0].z) * p[1].x;
+// The output at `at` of the axis whose inputs begin at `start`, `inner` apart.
+fn resampled(start: i32, at: i32, inner: i32) -> Item {
+    let taps = select(TAPS, p[1].x, TAPS == 0);
+    let first = at * taps;
     if (indices[first] < 0) {
-        output[index] = Elem(bitcast<f32>(p[1].y));
-        return;
+        return Item(bitcast<f32>(p[1].y));
     }
-    let start = outer * p[0].y * inner + index - row * inner;
-    var sum = 0.0;
-    for (var tap = 0; tap < p[1].x; tap += 1) {
-        sum = fma(weights[first + tap], f32(input[start + indices[first + tap] * inner]), sum);
+    var sum = Item();
+    for (var tap = 0; tap < taps; tap += 1) {
+        sum = fma(Item(weights[first + tap]), Item(input[start + indices[first + tap] * inner]), sum);
     }
-    output[index] = Elem(sum);
+    return sum;
 }

@@ -9,9 +9,9 @@
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
+    @builtin(local_invocation_id) local_id: vec3<u32>,
 ) {
-    let index = workgroup_index(id, count) * WORKGROUP + i32(local);
+    let index = workgroup_index(id, count) * WORKGROUP + i32(local_id.x);
     let tile = tile_of(index, g.input, g.in_channels);
     if (index < 0 || tile.item >= g.batch) {
         return;

@@ -171,6 +171,12 @@ impl Kernel {
         self
     }
 
+    /// Adds the entry point that calls the kernel's `each()` for so many elements of each invocation.
+    pub(crate) fn for_each(self, elements: u64) -> Self {
+        let iterations = elements * (1 + self.iterations);
+        self.constant("ELEMENTS", elements as i64).iterations(iterations).fragment(include_str!("../shaders/lib/each.wgsl"))
+    }
+
     pub(crate) fn iterations(mut self, iterations: u64) -> Self {
         self.iterations = iterations;
         self

@@ -125,9 +125,14 @@ const WRITERS: [(&str, &[&str]); 8] = [
 
 /// The arguments of a writer.
 fn arguments(list: &[&str]) -> Vec<PathBuf> {
+    // Written once: a program of another test may be reading it.
+    static PROBLEMS: OnceLock<PathBuf> = OnceLock::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let problems = scratch("problems.txt");
-    std::fs::write(&problems, "conv 1x3x8x8 o4 k3x3 f32\n").expect("a file for the tests");
+    let problems = PROBLEMS.get_or_init(|| {
+        let file = scratch("problems.txt");
+        std::fs::write(&file, "conv 1x3x8x8 o4 k3x3 f32\n").expect("a file for the tests");
+        file
+    });
     let argument = |&argument: &&str| match argument {
         "PROBLEMS" => problems.clone(),
         "DIGIT" => data("png/digit_00_label9.png"),

@@ -175,13 +175,13 @@ fn main_function(tile: &CoopTile) -> String {
          fn main(\n\
          \x20   @builtin(workgroup_id) id: vec3<u32>,\n\
          \x20   @builtin(num_workgroups) count: vec3<u32>,\n\
-         \x20   @builtin(local_invocation_index) local_index: u32,\n\
+         \x20   @builtin(local_invocation_id) local_id: vec3<u32>,\n\
          \x20   @builtin(subgroup_id) subgroup_index: u32,\n\
          \x20   @builtin(subgroup_invocation_id) lane: u32,\n\
          ) {\n\
          \x20   // Matrices must be in control flow that is seen to be uniform, so a workgroup past the grid's end takes no step and stores nothing.\n\
          \x20   let exists = locate(workgroup_index(id, count));\n\
-         \x20   set_columns(i32(local_index));\n\
+         \x20   set_columns(i32(local_id.x));\n\
          \x20   let subgroup = i32(subgroup_index);\n",
     );
     let mut line = |text_line: String| {
@@ -196,7 +196,7 @@ fn main_function(tile: &CoopTile) -> String {
     line("    for (var tile = 0; tile < tiles; tile += 1) {".into());
     line("        begin_k_tile(tile);".into());
     line("        let panel_at = panel_start() * 4 + first_m;".into());
-    line("        load_tile(i32(local_index));".into());
+    line("        load_tile(i32(local_id.x));".into());
     line("        workgroupBarrier();".into());
     line("        for (var k = 0; k < BLOCK_K; k += SIZE) {".into());
     for i in 0..fragments_m {

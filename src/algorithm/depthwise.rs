@@ -209,9 +209,9 @@ fn main_function(geometry: &Geometry, tile: DepthwiseTile) -> String {
     line("fn main(".into());
     line("    @builtin(workgroup_id) id: vec3<u32>,".into());
     line("    @builtin(num_workgroups) count: vec3<u32>,".into());
-    line("    @builtin(local_invocation_index) local: u32,".into());
+    line("    @builtin(local_invocation_id) local_id: vec3<u32>,".into());
     line(") {".into());
-    line("    let index = workgroup_index(id, count) * WORKGROUP + i32(local);".into());
+    line("    let index = workgroup_index(id, count) * WORKGROUP + i32(local_id.x);".into());
     line("    let place = patch_of(index);".into());
     line("    if (index < 0 || place.item >= g.batch) {".into());
     line("        return;".into());

@@ -304,7 +304,7 @@ fn mover(dtype: DType, positions: bool, from: Slot, to: Slot) -> Kernel {
         .binding("input", ty, from)
         .written("output", ty, to)
         .with_parameters(rows)
-        .fragment(include_str!("../../shaders/lib/each.wgsl"))
+        .for_each(1)
         .fragment(include_str!("../../shaders/move.wgsl"))
         .fragment(number)
 }

@@ -1,7 +1,7 @@
 //! Whole numbers of eight bits as packed words, and the terms that their zero points add to sums: what surrounds
 //! [`ByteProduct`](crate::algorithm::ByteProduct).
 
-use super::{EACH, Operation, WORKGROUP, array, word};
+use super::{Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
@@ -47,9 +47,8 @@ impl PackBytes {
             .binding("input", array(dtype), Slot::Operand(0))
             .binding("fill", array(DType::I32), Slot::Operand(1))
             .written("output", array(DType::I32), Slot::Output)
-            .fragment(EACH)
             .fragment(include_str!("../../shaders/pack_bytes.wgsl"));
-        Operation::new(kernel, (self.count() as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
+        Operation::each(kernel, self.count() as u64, parameters, limits)
     }
 
     /// The same on the host, with zeros for channels that do not exist; and the sum of each outer item's bytes.
@@ -83,9 +82,8 @@ pub(crate) fn byte_terms(filters: usize, words: usize, zeros: usize, limits: &De
         .binding("zeros", array(DType::I32), Slot::Operand(1))
         .written("output", array(DType::I32), Slot::Output)
         .iterations(words as u64)
-        .fragment(EACH)
         .fragment(include_str!("../../shaders/byte_terms.wgsl"));
-    Operation::new(kernel, (filters as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
+    Operation::each(kernel, filters as u64, parameters, limits)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! [`Deform`]: what the taps of a deformed convolution meet (Dai et al., "Deformable Convolutional Networks", 2017).
 
-use super::{EACH, Operation, WORKGROUP, array, word};
+use super::{Operation, WORKGROUP, array, word};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
@@ -44,7 +44,6 @@ impl Deform<'_> {
             .binding("input", array(self.dtype), Slot::Operand(0))
             .binding("offsets", array(self.dtype), Slot::Operand(1))
             .written("output", array(self.dtype), Slot::Output)
-            .fragment(EACH)
             .fragment(include_str!("../../shaders/deform.wgsl"));
         shader = if self.mask {
             shader
@@ -55,6 +54,6 @@ impl Deform<'_> {
         };
         // Four neighbours of each place.
         let bytes = 4 * count * self.dtype.bytes() as u64;
-        Ok(Operation::new(shader, count.div_ceil(u64::from(WORKGROUP)), parameters, limits)?.reading_again(bytes, limits))
+        Ok(Operation::each(shader, count, parameters, limits)?.reading_again(bytes, limits))
     }
 }

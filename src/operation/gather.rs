@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{EACH, Operation, WORKGROUP, array, word};
+use super::{Operation, WORKGROUP, array, word};
 use crate::error::Result;
 use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
@@ -66,9 +66,8 @@ impl Gather {
             .binding("input", array(self.dtype), Slot::Operand(0))
             .binding("indices", array(DType::I32), Slot::Operand(1))
             .written("output", array(self.dtype), Slot::Output)
-            .fragment(EACH)
             .fragment(include_str!("../../shaders/gather.wgsl"));
-        Operation::new(kernel, (elements.len() as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
+        Operation::each(kernel, elements.len() as u64, parameters, limits)
     }
 }
 
@@ -97,8 +96,7 @@ impl Scatter {
             .binding("input", array(*dtype), Slot::Operand(0))
             .binding("indices", array(DType::I32), Slot::Operand(1))
             .written("output", array(*dtype), Slot::Output)
-            .fragment(EACH)
             .fragment(include_str!("../../shaders/scatter.wgsl"));
-        Operation::new(kernel, (elements.len() as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
+        Operation::each(kernel, elements.len() as u64, parameters, limits)
     }
 }

@@ -1,6 +1,6 @@
 //! Pictures to tensors and back, one dispatch each: for networks whose first layer cannot read the texture itself, and for results.
 
-use super::{EACH, Operation, WORKGROUP, array, word};
+use super::{Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
 use crate::image::ImageDesc;
 use crate::kernel::{Kernel, Slot, TargetShape};
@@ -51,9 +51,8 @@ impl Image<'_> {
         let kernel = Kernel::new(format!("image_load {} {}", self.desc.format, self.dtype), self.dtype, WORKGROUP)
             .image("input", Slot::Operand(0), self.desc)
             .written("output", array(self.dtype), Slot::Output)
-            .fragment(EACH)
             .fragment(include_str!("../../shaders/image_load.wgsl"));
-        Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
+        Operation::each(kernel, count as u64, parameters, limits)
     }
 
     /// From the tensor, which is operand 0, to the texture.
@@ -72,8 +71,7 @@ impl Image<'_> {
                     format!("of {format} cannot be written to by a shader: Rgba8Unorm, Rgba16Float and R32Float can"),
                 )
             })?
-            .fragment(EACH)
             .fragment(include_str!("../../shaders/image_store.wgsl"));
-        Operation::new(kernel, (self.texels() as u64).div_ceil(u64::from(WORKGROUP)), vec![[texels, 0, 0, 0]], limits)
+        Operation::each(kernel, self.texels() as u64, vec![[texels, 0, 0, 0]], limits)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Axes, EACH, Operation, WORKGROUP, array, word};
+use super::{Axes, Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Slot, vectors};
 use crate::layout::Layout;
@@ -102,16 +102,12 @@ impl Map<'_> {
         let types: Vec<&str> = self.operands.iter().map(|operand| operand.dtype.name()).collect();
         let by = if fours { " by 4" } else { "" };
         let label = format!("map {} {}->{} r{}{by}", self.name, types.join(","), self.output.dtype, axes.rank());
-        let kernel = Kernel::new(label, self.output.dtype, WORKGROUP)
-            .constant("RANK", axes.rank() as i64)
-            .constant("ROWS", self.rows() as i64)
-            .iterations((axes.rank() * (1 + self.rows()) + 4) as u64)
-            .fragment(EACH)
-            .fragment(include_str!("../../shaders/map.wgsl"));
-        let kernel = self.with_function(kernel, &loads.collect::<Vec<_>>(), fours);
+        let loads: Vec<Loads> = loads.collect();
+        let kernel = Kernel::new(label, self.output.dtype, WORKGROUP);
+        let kernel = self.with_function(kernel, &loads, fours, axes.rank());
         let count = if fours { axes.count() / 4 } else { axes.count() };
-        let parameters = self.parameters(&axes, count, fours)?;
-        Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
+        let parameters = self.parameters(&axes, count, &loads, fours)?;
+        Operation::each(kernel, count as u64, parameters, limits)
     }
 
     /// Rows of parameters of the header and of each axis: a number, what belongs to the output, what belongs to each operand.
@@ -119,13 +115,32 @@ impl Map<'_> {
         (2 + self.operands.len()).div_ceil(4)
     }
 
-    fn parameters(&self, axes: &Axes, count: usize, fours: bool) -> Result<Vec<[i32; 4]>> {
+    /// The parameters: a header and one for each axis, outermost first. Header: the count, and where the output and each operand begin.
+    /// Axis: its size, and the stride of the output and of each operand.
+    fn parameters(&self, axes: &Axes, count: usize, loads: &[Loads], fours: bool) -> Result<Vec<[i32; 4]>> {
+        // What is loaded or stored four at a time is counted in fours.
+        let unit = |number: usize| match number {
+            0 => {
+                if fours {
+                    4
+                } else {
+                    1
+                }
+            }
+            _ => {
+                if loads[number - 1] == Loads::Four {
+                    4
+                } else {
+                    1
+                }
+            }
+        };
         let mut parameters = Vec::new();
         let mut add = |first: i64, rest: &dyn Fn(usize) -> i64| -> Result<()> {
             let mut words = vec![0; 4 * self.rows()];
             words[0] = word(first)?;
             for number in 0..=self.operands.len() {
-                words[1 + number] = word(rest(number))?;
+                words[1 + number] = word(rest(number) / unit(number))?;
             }
             parameters.extend(words.chunks_exact(4).map(|row| [row[0], row[1], row[2], row[3]]));
             Ok(())
@@ -138,8 +153,26 @@ impl Map<'_> {
         Ok(parameters)
     }
 
+    /// The statements that find an element's place on each axis: a line for each, which no compiler has to unroll.
+    fn coordinates(&self, rank: usize) -> String {
+        let mut text = "    let rest_0 = index;\n".to_string();
+        for (done, axis) in (1..rank).rev().enumerate() {
+            let (next, size) = (done + 1, format!("p[{}].x", (axis + 1) * self.rows()));
+            let _ = writeln!(text, "    let rest_{next} = quotient(rest_{done}, {size});"); // writing to a String cannot fail
+            let _ = writeln!(text, "    let at_{axis} = rest_{done} - rest_{next} * {size};");
+        }
+        text + &format!("    let at_0 = rest_{};\n", rank - 1)
+    }
+
+    /// Where an element of a tensor stands; the output is the first one.
+    fn place(&self, number: usize, rank: usize) -> String {
+        let (row, column) = ((number + 1) / 4, (number + 1) % 4);
+        let steps = (0..rank).map(|axis| format!(" + at_{axis} * p[{}][{column}]", (axis + 1) * self.rows() + row));
+        format!("p[{row}][{column}]") + &steps.collect::<String>()
+    }
+
     /// The kernel with its tensors, and what is done with an element of each.
-    fn with_function(&self, mut kernel: Kernel, loads: &[Loads], fours: bool) -> Kernel {
+    fn with_function(&self, mut kernel: Kernel, loads: &[Loads], fours: bool, rank: usize) -> Kernel {
         let of_operand = |dtype: DType| match self.arithmetic {
             Arithmetic::Mixed if dtype == DType::I32 => "i32",
             Arithmetic::Float | Arithmetic::Mixed => "f32",
@@ -153,42 +186,35 @@ impl Map<'_> {
         let (mut values, mut arguments, mut parameters) = (String::new(), Vec::new(), Vec::new());
         for ((number, operand), loads) in self.operands.iter().enumerate().zip(loads) {
             let arithmetic = of_operand(operand.dtype);
-            let (row, column) = ((number + 2) / 4, (number + 2) % 4);
-            let (name, input, at) = (NAMES[number], BINDINGS[number], format!("at[{row}][{column}]"));
+            let (name, input, at) = (NAMES[number], BINDINGS[number], format!("at_{}", NAMES[number]));
             let (elements, value, argument) = match loads {
                 Loads::One => (array(operand.dtype), format!("{arithmetic}({input}[{at}])"), name.to_string()),
-                Loads::Four => {
-                    (vectors(operand.dtype), format!("vec4<{arithmetic}>({input}[{at} / 4])"), format!("{name}[part]"))
-                }
+                Loads::Four => (vectors(operand.dtype), format!("vec4<{arithmetic}>({input}[{at}])"), format!("{name}.PART")),
                 Loads::Apart => {
-                    let step = format!("(p[RANK * ROWS + {row}][{column}] / 4)");
+                    let (row, column) = ((number + 2) / 4, (number + 2) % 4);
+                    let step = format!("(p[{}][{column}] / 4)", rank * self.rows() + row);
                     let four = [0, 1, 2, 3].map(|part| format!("{arithmetic}({input}[{at} + {part} * {step}])"));
-                    (array(operand.dtype), format!("vec4<{arithmetic}>({})", four.join(", ")), format!("{name}[part]"))
+                    (array(operand.dtype), format!("vec4<{arithmetic}>({})", four.join(", ")), format!("{name}.PART"))
                 }
             };
             kernel = kernel.binding(input, elements, Slot::Operand(number));
-            let _ = writeln!(values, "    let {name} = {value};"); // writing to a String cannot fail
+            let place = self.place(number + 1, rank);
+            let _ = writeln!(values, "    let {at} = {place};\n    let {name} = {value};"); // writing to a String cannot fail
             arguments.push(argument);
             parameters.push(format!("{name}: {arithmetic}"));
         }
         let result = format!("Elem(compute({}))", arguments.join(", "));
         let (elements, set) = match fours {
-            false => (array(self.output.dtype), format!("    output[at[0].y] = {result};\n")),
-            true => (
-                vectors(self.output.dtype),
-                format!(
-                    "    var results: vec4<Elem>;\n\
-                     \x20   for (var part = 0; part < 4; part += 1) {{\n\
-                     \x20       results[part] = {result};\n\
-                     \x20   }}\n\
-                     \x20   output[at[0].y / 4] = results;\n"
-                ),
-            ),
+            false => (array(self.output.dtype), result),
+            true => {
+                let four = ["x", "y", "z", "w"].map(|part| result.replace("PART", part));
+                (vectors(self.output.dtype), format!("vec4<Elem>({})", four.join(", ")))
+            }
         };
+        let (coordinates, place) = (self.coordinates(rank), self.place(0, rank));
         kernel = kernel.written("output", elements, Slot::Output).fragment(format!(
             "fn compute({}) -> {result_type} {{\n    return {};\n}}\n\n\
-             // `at`: of the output in its second number, of the operands behind it.\n\
-             fn set_output(at: array<vec4<i32>, ROWS>) {{\n{values}{set}}}",
+             fn each(index: i32) {{\n{coordinates}{values}    output[{place}] = {set};\n}}",
             parameters.join(", "),
             self.function,
         ));

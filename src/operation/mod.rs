@@ -30,14 +30,27 @@ pub(crate) use resample::Resample;
 use crate::algorithm::{Operations, Step, View, fold};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
-use crate::limits::DeviceLimits;
+use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::DType;
 
 /// Invocations of a workgroup.
 const WORKGROUP: u32 = 64;
 
-/// The entry point of kernels with an invocation for each element.
-const EACH: &str = include_str!("../../shaders/lib/each.wgsl");
+/// Elements of an invocation on software adapters: these find out the number of an invocation by divisions, lane by lane, which take as
+/// long as a few elements do.
+const SOFTWARE_ELEMENTS: u64 = 8;
+
+/// Elements of one invocation, of so many in all: one on GPUs, which hide a load behind other invocations; on software adapters as many
+/// as leave work for all of its threads.
+fn elements_of_invocation(count: u64, limits: &DeviceLimits) -> u64 {
+    match limits.class {
+        DeviceClass::Software => {
+            let workgroups = count.div_ceil(u64::from(WORKGROUP));
+            (workgroups / (4 * u64::from(limits.parallelism)).max(1)).clamp(1, SOFTWARE_ELEMENTS)
+        }
+        DeviceClass::Integrated | DeviceClass::Discrete => 1,
+    }
+}
 
 /// A kernel with its grid and its numbers, ready to be bound.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +82,12 @@ impl Operation {
     fn reading_again(mut self, bytes: u64, limits: &DeviceLimits) -> Self {
         self.ns += Operations::moving(limits, bytes) as u64;
         self
+    }
+
+    /// A kernel with `each()`, which is called for each of so many elements.
+    fn each(kernel: Kernel, count: u64, parameters: Vec<[i32; 4]>, limits: &DeviceLimits) -> Result<Self> {
+        let elements = elements_of_invocation(count, limits);
+        Self::new(kernel.for_each(elements), count.div_ceil(u64::from(WORKGROUP) * elements), parameters, limits)
     }
 
     /// A kernel over so many workgroups.

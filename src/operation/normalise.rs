@@ -1,14 +1,11 @@
 //! [`Normalise`]: what needs the whole row before it can write its first element: softmax and normalisation over axes.
 
-use super::reduce::{parts, rows};
-use super::{Operation, WORKGROUP, array, word};
+use super::reduce::{BLOCK, iterations, lanes, parts, rows};
+use super::{Operation, array, word};
 use crate::error::Result;
 use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
-
-/// From this many elements on a whole workgroup works on a row.
-const TREE: usize = 64;
 
 /// What is computed of each row.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,13 +54,14 @@ impl Normalise<'_> {
     pub fn operation(&self, limits: &DeviceLimits) -> Result<Operation> {
         let (kept, row) = parts(self.shape, self.axes);
         let (outputs, length) = (kept.count(), row.count());
-        let lanes = if length >= TREE { WORKGROUP } else { 1 };
+        let (invocations, lanes) = lanes(outputs, length, limits);
         let (code, epsilon) = self.kind.code();
         let label = format!("normalise {} {} k{} r{} l{lanes}", code, self.dtype, kept.rank(), row.rank());
-        let mut kernel = Kernel::new(label, self.dtype, WORKGROUP)
+        let mut kernel = Kernel::new(label, self.dtype, invocations)
             .constant("KIND", code)
             .float("EPSILON", epsilon)
             .constant("LANES", lanes)
+            .constant("BLOCK", BLOCK as i64)
             .constant("KEPT", kept.rank() as i64)
             .constant("ROW", row.rank() as i64)
             .binding("input", array(self.dtype), Slot::Operand(0))
@@ -72,9 +70,9 @@ impl Normalise<'_> {
             .fragment(include_str!("../../shaders/lib/activations.wgsl"))
             .fragment(include_str!("../../shaders/lib/numbers.wgsl"))
             .fragment(include_str!("../../shaders/normalise.wgsl"));
-        kernel.workgroup_bytes = 8 * WORKGROUP;
-        kernel.iterations = 3 * (length as u64).div_ceil(u64::from(lanes)) * (1 + row.rank() as u64) + 32;
-        let workgroups = if lanes == 1 { (outputs as u64).div_ceil(u64::from(WORKGROUP)) } else { outputs as u64 };
+        kernel.workgroup_bytes = 8 * invocations;
+        kernel.iterations = 3 * iterations(length, lanes, row.rank()) + 32;
+        let workgroups = (outputs as u64 * u64::from(lanes)).div_ceil(u64::from(invocations));
         let parameters = rows([word(outputs as i64)?, word(length as i64)?, 0, 0], [&kept, &row])?;
         // Rows are read three times.
         let bytes = (outputs * length * self.dtype.bytes()) as u64;

@@ -1,6 +1,6 @@
 //! [`Pad`]: elements added around a tensor, or cut off it.
 
-use super::{EACH, Operation, WORKGROUP, array, dense, word};
+use super::{Operation, WORKGROUP, array, dense, word};
 use crate::error::Result;
 use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
@@ -43,9 +43,8 @@ impl Pad<'_> {
             .binding("input", array(self.dtype), Slot::Operand(0))
             .written("output", array(self.dtype), Slot::Output)
             .fragment(format!("fn fill() -> Elem {{\n    return {fill};\n}}"))
-            .fragment(EACH)
             .fragment(include_str!("../../shaders/pad.wgsl"));
         kernel.iterations = self.shape.len() as u64;
-        Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)
+        Operation::each(kernel, count as u64, parameters, limits)
     }
 }

@@ -144,6 +144,12 @@ mod tests {
             let p = &operation.parameters;
             assert!(operation.views.iter().all(|view| Ranges::of(limits).hold(view.offset, view.bytes)));
             let base: Vec<i64> = operation.views.iter().map(|view| (view.offset / 4) as i64).collect();
+            // What is loaded or stored four at a time is counted in fours.
+            let bindings = &operation.step.kernel.bindings;
+            let unit = [Slot::Output, Slot::Operand(0)].map(|slot| {
+                let binding = bindings.iter().find(|binding| binding.slot == slot).unwrap();
+                if binding.ty.starts_with("array<vec4") { 4 } else { 1 }
+            });
             for index in 0..p[0][0] {
                 let (mut rest, mut at) = (index, [i64::from(p[0][1]), i64::from(p[0][2])]);
                 for axis in (1..p.len()).rev() {
@@ -154,7 +160,7 @@ mod tests {
                 // Four neighbours of the last axis, or one element.
                 let (parts, last) = if operation.step.kernel.label.ends_with("by 4") { (4, p.len() - 1) } else { (1, 0) };
                 for part in 0..parts {
-                    let at = [0, 1].map(|tensor| at[tensor] + part * i64::from(p[last][1 + tensor] / 4));
+                    let at = [0, 1].map(|tensor| (at[tensor] * 4 + part * i64::from(p[last][1 + tensor])) * unit[tensor] / 4);
                     for (at, view) in at.iter().zip(&operation.views) {
                         assert!((0..(view.bytes / 4) as i64).contains(at), "{at} of {view:?}");
                     }

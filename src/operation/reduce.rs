@@ -3,11 +3,39 @@
 use super::{Axes, Operation, WORKGROUP, array, dense, word};
 use crate::error::Result;
 use crate::kernel::{Kernel, Slot};
-use crate::limits::DeviceLimits;
+use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::DType;
 
-/// From this many elements on a whole workgroup reduces them.
+/// From this many elements on a whole workgroup works on a row.
 const TREE: usize = 64;
+
+/// The same of software adapters, whose barriers take as long as hundreds of elements do.
+const SOFTWARE_TREE: usize = 8192;
+
+/// The invocations of a workgroup where each has a row of its own, on a software adapter: two of its vectors.
+const SOFTWARE_ROWS: u32 = 16;
+
+/// Elements that are summed before they are added to the rest of their sum, which keeps its rounding that of a short one.
+pub(super) const BLOCK: usize = 64;
+
+/// The invocations of a workgroup, and how many of them, one or all, work on each of so many rows of this length.
+pub(super) fn lanes(rows: usize, length: usize, limits: &DeviceLimits) -> (u32, u32) {
+    let software = limits.class == DeviceClass::Software;
+    let enough = rows >= (SOFTWARE_ROWS * limits.parallelism) as usize;
+    if length < TREE {
+        (WORKGROUP, 1)
+    } else if software && enough && length < SOFTWARE_TREE {
+        (SOFTWARE_ROWS, 1)
+    } else {
+        (WORKGROUP, WORKGROUP)
+    }
+}
+
+/// The iterations of a loop over a row in blocks, with `each` of its own for an element.
+pub(super) fn iterations(length: usize, lanes: u32, each: usize) -> u64 {
+    let turns = (length as u64).div_ceil(u64::from(lanes));
+    turns * (1 + each as u64) + turns.div_ceil(BLOCK as u64)
+}
 
 /// What a reduction computes; all in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,14 +121,15 @@ impl Reduction<'_> {
     pub fn operation(&self, limits: &DeviceLimits) -> Result<Operation> {
         let (kept, reduced) = parts(self.shape, self.axes);
         let (outputs, length) = (kept.count(), reduced.count());
-        let lanes = if length >= TREE { WORKGROUP } else { 1 };
+        let (invocations, lanes) = lanes(outputs, length, limits);
         let (code, last) = self.kind.code();
         let output = self.result;
         let label = format!("reduce {:?} {} to {output} k{} r{} l{lanes}", self.kind, self.dtype, kept.rank(), reduced.rank());
-        let mut kernel = Kernel::new(label, self.dtype, WORKGROUP)
+        let mut kernel = Kernel::new(label, self.dtype, invocations)
             .constant("KIND", code)
             .flag("LAST", last)
             .constant("LANES", lanes)
+            .constant("BLOCK", BLOCK as i64)
             .constant("KEPT", kept.rank() as i64)
             .constant("REDUCED", reduced.rank() as i64)
             .binding("input", array(self.dtype), Slot::Operand(0))
@@ -110,9 +139,9 @@ impl Reduction<'_> {
             .fragment(include_str!("../../shaders/lib/activations.wgsl"))
             .fragment(include_str!("../../shaders/lib/numbers.wgsl"))
             .fragment(include_str!("../../shaders/reduce.wgsl"));
-        kernel.workgroup_bytes = 8 * WORKGROUP;
-        kernel.iterations = (length as u64).div_ceil(u64::from(lanes)) * (1 + reduced.rank() as u64) + 16;
-        let workgroups = if lanes == 1 { (outputs as u64).div_ceil(u64::from(WORKGROUP)) } else { outputs as u64 };
+        kernel.workgroup_bytes = 8 * invocations;
+        kernel.iterations = iterations(length, lanes, reduced.rank()) + 16;
+        let workgroups = (outputs as u64 * u64::from(lanes)).div_ceil(u64::from(invocations));
         let parameters = rows([word(outputs as i64)?, word(length as i64)?, 0, 0], [&kept, &reduced])?;
         Operation::new(kernel, workgroups, parameters, limits)
     }

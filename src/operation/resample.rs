@@ -1,8 +1,8 @@
 //! [`Resample`]: one axis of a resampling: each output is a weighted sum of a few inputs of its axis, which tables list.
 
-use super::{EACH, Operation, WORKGROUP, array, word};
+use super::{Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::{Kernel, Slot, vectors};
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
 
@@ -21,27 +21,72 @@ pub(crate) struct Resample<'a> {
     pub outside: f32,
 }
 
+/// Up to so many taps are known to the kernel, which needs no loop then.
+const KNOWN_TAPS: usize = 4;
+
+/// Which four outputs are computed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fours {
+    None,
+    /// Neighbours on the axis, the last one.
+    Along,
+    /// Neighbours behind the axis.
+    Across,
+}
+
 impl Resample<'_> {
+    fn fours(&self) -> Fours {
+        match self.inner {
+            1 if self.output.is_multiple_of(4) => Fours::Along,
+            inner if inner.is_multiple_of(4) => Fours::Across,
+            _ => Fours::None,
+        }
+    }
+
     /// The kernel.
     pub fn operation(&self, limits: &DeviceLimits) -> Result<Operation> {
-        let count = self.outer.saturating_mul(self.output).saturating_mul(self.inner);
         let taps = self.indices.len().checked_div(self.output).unwrap_or(0);
         if self.indices.len() != self.weights.len() || taps == 0 {
             return Err(Error::invalid("scales", "give an axis without elements"));
         }
+        let count = self.outer.saturating_mul(self.output).saturating_mul(self.inner);
+        let fours = self.fours();
+        let (along, across) = (fours == Fours::Along, fours == Fours::Across);
+        let at_once = |yes: bool| if yes { 4 } else { 1 };
         let parameters = vec![
-            [word(count as i64)?, word(self.input as i64)?, word(self.output as i64)?, word(self.inner as i64)?],
+            [
+                word((count / at_once(along || across)) as i64)?,
+                word(self.input as i64)?,
+                word((self.output / at_once(along)) as i64)?,
+                word((self.inner / at_once(across)) as i64)?,
+            ],
             [word(taps as i64)?, self.outside.to_bits() as i32, 0, 0],
         ];
-        let mut kernel = Kernel::new(format!("resample {}", self.dtype), self.dtype, WORKGROUP)
-            .binding("input", array(self.dtype), Slot::Operand(0))
+        let (one, four) = (array(self.dtype), vectors(self.dtype));
+        let (loaded, stored, types, each) = match fours {
+            Fours::None => {
+                (one, one, "alias Item = f32;\nalias Stored = Elem;", include_str!("../../shaders/lib/resample_across.wgsl"))
+            }
+            Fours::Across => (
+                four,
+                four,
+                "alias Item = vec4<f32>;\nalias Stored = vec4<Elem>;",
+                include_str!("../../shaders/lib/resample_across.wgsl"),
+            ),
+            Fours::Along => (one, four, "alias Item = f32;", include_str!("../../shaders/lib/resample_along.wgsl")),
+        };
+        let known = if taps <= KNOWN_TAPS { taps } else { 0 };
+        let mut kernel = Kernel::new(format!("resample {} t{known} {fours:?}", self.dtype), self.dtype, WORKGROUP)
+            .constant("TAPS", known as i64)
+            .binding("input", loaded, Slot::Operand(0))
             .binding("indices", array(DType::I32), Slot::Table(0))
             .binding("weights", array(DType::F32), Slot::Table(1))
-            .written("output", array(self.dtype), Slot::Output)
-            .fragment(EACH)
-            .fragment(include_str!("../../shaders/resample.wgsl"));
-        kernel.iterations = taps as u64;
-        let mut operation = Operation::new(kernel, (count as u64).div_ceil(u64::from(WORKGROUP)), parameters, limits)?;
+            .written("output", stored, Slot::Output)
+            .fragment(types)
+            .fragment(include_str!("../../shaders/resample.wgsl"))
+            .fragment(each);
+        kernel.iterations = 4 * taps as u64;
+        let mut operation = Operation::each(kernel, parameters[0][0] as u64, parameters, limits)?;
         operation.tables = vec![bytemuck::cast_slice(self.indices).to_vec(), bytemuck::cast_slice(self.weights).to_vec()];
         // Each output reads as many inputs as it has taps.
         Ok(operation.reading_again((count * taps * self.dtype.bytes()) as u64, limits))

@@ -41,7 +41,9 @@ pub(crate) fn tables(resize: &Resize, shape: &[usize], inputs: &Inputs) -> Resul
     let changed = scalings.into_iter().enumerate().filter(|(_, scaling)| !scaling.is_identity());
     let mut list: Vec<AxisTable> = changed.map(|(axis, scaling)| scaling.table(axis, resize)).collect();
     list.retain(|table| !table.is_identity());
-    list.sort_by(|a, b| (a.output as u128 * b.input as u128).cmp(&(b.output as u128 * a.input as u128)));
+    // First what shrinks most; of equals the last axis, whose neighbours share nothing, while there are few of them.
+    let growth = |a: &AxisTable, b: &AxisTable| (a.output as u128 * b.input as u128).cmp(&(b.output as u128 * a.input as u128));
+    list.sort_by(|a, b| growth(a, b).then(b.axis.cmp(&a.axis)));
     Ok(list)
 }
 
