@@ -9,8 +9,9 @@ const WRAP: i32 = 3;
 
 // The remainder that is never negative.
 fn modulo(x: i32, n: i32) -> i32 {
-    let rest = x % n;
-    return select(rest, rest + n, rest < 0);
+    let size = select(x, -1 - x, x < 0);
+    let rest = size - quotient(size, n) * n;
+    return select(rest, n - 1 - rest, x < 0);
 }
 
 // The coordinate that stands at `at`, which may be far outside; -1 for the fill value.
@@ -18,7 +19,7 @@ fn found(at: i32, size: i32) -> i32 {
     if (MODE == REFLECT) {
         let period = max(2 * (size - 1), 1);
         let within = modulo(at, period);
-        return min(within, period - within) % size;
+        return min(within, period - within);
     }
     if (MODE == EDGE) {
         return clamp(at, 0, size - 1);
