@@ -1,12 +1,16 @@
 // each() copies one element: output[o, j, i] = input[o, indices[j], i]. Negative indices count from the end, or are zeros.
 // Ranges of the tensors may be bound: what lies in another range of the input is left to the dispatch that has that.
-// Expects ZEROS, Elem. p[0]: count, size of the axis, elements behind it, indices; p[1]: the first element, and the first that is
+// Expects ZEROS, Elem, and FLAT, whether there is one outer item of single elements. p[0]: count, size of the axis, elements behind it, indices; p[1]: the first element, and the first that is
 // bound of the output, of the indices and of the input; p[2].x: how many are bound of the input.
 
 fn each(number: i32) {
     let index = number + p[1].x;
-    let row = quotient(index, p[0].z);
-    let outer = quotient(row, p[0].w);
+    var row = index;
+    var outer = 0;
+    if (!FLAT) {
+        row = quotient(index, p[0].z);
+        outer = quotient(row, p[0].w);
+    }
     var at = indices[row - outer * p[0].w - p[1].z];
     if (ZEROS && at < 0) {
         output[index - p[1].y] = Elem(0);

@@ -61,8 +61,11 @@ impl Gather {
             [size(elements.start)?, size(output.start)?, size(indices.start)?, size(input.start)?],
             [size(input.len())?, 0, 0, 0],
         ];
-        let kernel = Kernel::new(format!("gather {}", self.dtype), self.dtype, WORKGROUP)
+        let flat = self.outer == 1 && self.inner == 1;
+        let name = if flat { "gather flat" } else { "gather" };
+        let kernel = Kernel::new(format!("{name} {}", self.dtype), self.dtype, WORKGROUP)
             .flag("ZEROS", self.zeros)
+            .flag("FLAT", flat)
             .binding("input", array(self.dtype), Slot::Operand(0))
             .binding("indices", array(DType::I32), Slot::Operand(1))
             .written("output", array(self.dtype), Slot::Output)
