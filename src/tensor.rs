@@ -233,6 +233,7 @@ impl Tensor {
             output: operand(&output.desc),
             arithmetic: Arithmetic::Move,
             function: "a",
+            scalars: &[],
         };
         let (from, to) = (self.bounds(), output.bounds());
         for operation in copy.operations(&[to.bytes(), from.bytes()], &self.gpu.limits)? {

@@ -4,8 +4,8 @@ mod support;
 
 use support::{Random, by_reference};
 use wgconv::{
-    Activation, Bindings, ConvOp, Data, Dim, ElementType, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, Pads, Value,
-    passes,
+    Activation, Binary, Bindings, ConvOp, Data, Dim, ElementType, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, Pads,
+    Value, passes,
 };
 
 /// Random bytes of a type.
@@ -253,4 +253,38 @@ fn layers_between_quantisations_are_exact_too() {
         let apart = found.to_f64().iter().zip(in_floats.to_f64()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(apart <= 2.0, "{apart} steps from the layers in floats");
     }
+}
+
+/// What exporters write around a sum of two quantised numbers: one map, with all six of its scales and zero points as parameters.
+#[test]
+fn sums_between_quantisations_are_one_step() {
+    let mut random = Random::new(4);
+    let shape = [2, 5, 7, 6];
+    let mut graph = Graph::new("residual");
+    let mut constants = |value: Value| graph.constant("", value);
+    let scales = [0.02f32, 0.03, 0.025].map(|scale| constants(Value::scalar(scale)));
+    let zeros = [constants(Value::scalar(119u8)), constants(Value::scalar(-7i8)), constants(Value::scalar(3u8))];
+    let inputs = [("a", ElementType::U8), ("b", ElementType::I8)]
+        .map(|(name, element)| graph.input_of(name, element, &shape.map(Dim::from)));
+    let [a, b] = [0, 1].map(|at| graph.apply(Op::DequantizeLinear { axis: 1, block: 0 }, &[inputs[at], scales[at], zeros[at]]));
+    let sum = graph.apply(Op::Binary(Binary::Add), &[a, b]);
+    let sum = graph.apply(Op::Activation(Activation::Relu), &[sum]);
+    let y = graph.apply(Op::QuantizeLinear { axis: 1, block: 0, output: ElementType::U8 }, &[sum, scales[2], zeros[2]]);
+    let half = graph.constant("", Value::scalar(0.5f32));
+    let back = graph.apply(Op::DequantizeLinear { axis: 1, block: 0 }, &[y, scales[2], zeros[2]]);
+    let scaled = graph.apply(Op::Binary(Binary::Mul), &[back, half]);
+    graph.output("y", y);
+    graph.output("scaled", scaled);
+    let values = [bytes(ElementType::U8, &shape, &mut random), bytes(ElementType::I8, &shape, &mut random)];
+    let engine = Engine::new(&EngineDesc::default()).unwrap_or_else(|error| panic!("{error}"));
+    let network = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap();
+    assert!(network.host_nodes().is_empty() && network.explain().matches(" map ").count() == 2, "{}", network.explain());
+    let (found, expected) = (network.run_values(&values).unwrap(), network.run_reference(&values).unwrap());
+    let largest =
+        |at: usize| found[at].to_f64().iter().zip(expected[at].to_f64()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(largest(0) <= 1.0 && largest(1) <= 0.5 * 0.025 + 1e-6, "{} {}", largest(0), largest(1));
+    let distinct: std::collections::HashSet<u64> = expected[0].to_f64().iter().map(|number| number.to_bits()).collect();
+    assert!(distinct.len() > 20, "the numbers tell nothing: {} of them", distinct.len());
+    let verified = network.verify(&values).unwrap();
+    assert!(verified.passed(), "{verified}");
 }

@@ -73,8 +73,10 @@ pub(crate) struct Map<'a> {
     pub operands: Vec<Operand>,
     pub output: Operand,
     pub arithmetic: Arithmetic,
-    /// An expression of the operands, by their [`NAMES`].
+    /// An expression of the operands, by their [`NAMES`], and of the scalars, `s0` and so on.
     pub function: &'a str,
+    /// Numbers that the kernel gets as parameters: functions that differ only in them are one kernel.
+    pub scalars: &'a [f32],
 }
 
 impl Map<'_> {
@@ -116,7 +118,7 @@ impl Map<'_> {
     }
 
     /// The parameters: a header and one for each axis, outermost first. Header: the count, and where the output and each operand begin.
-    /// Axis: its size, and the stride of the output and of each operand.
+    /// Axis: its size, and the stride of the output and of each operand. Then the scalars' bits.
     fn parameters(&self, axes: &Axes, count: usize, loads: &[Loads], fours: bool) -> Result<Vec<[i32; 4]>> {
         // What is loaded or stored four at a time is counted in fours.
         let unit = |number: usize| match number {
@@ -150,6 +152,8 @@ impl Map<'_> {
             let step = if fours && axis + 1 == axes.rank() { 4 } else { 1 };
             add(axes.sizes[axis] as i64 / step, &|number| axes.strides[number][axis] * step)?;
         }
+        parameters
+            .extend(self.scalars.chunks(4).map(|four| std::array::from_fn(|at| four.get(at).map_or(0, |s| s.to_bits() as i32))));
         Ok(parameters)
     }
 
@@ -202,6 +206,12 @@ impl Map<'_> {
             let _ = writeln!(values, "    let {at} = {place};\n    let {name} = {value};"); // writing to a String cannot fail
             arguments.push(argument);
             parameters.push(format!("{name}: {arithmetic}"));
+        }
+        for number in 0..self.scalars.len() {
+            let row = (rank + 1) * self.rows() + number / 4;
+            let _ = writeln!(values, "    let s{number} = bitcast<f32>(p[{row}][{}]);", number % 4); // writing to a String cannot fail
+            arguments.push(format!("s{number}"));
+            parameters.push(format!("s{number}: f32"));
         }
         let result = format!("Elem(compute({}))", arguments.join(", "));
         let (elements, set) = match fours {

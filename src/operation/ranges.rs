@@ -188,6 +188,7 @@ mod tests {
                 output: operand(0, &dense(&shape)),
                 arithmetic: Arithmetic::Move,
                 function: "a",
+                scalars: &[],
             };
             let parts = map.operations(&[u64::MAX; 2], &small);
             // Neighbours that are 21 elements apart need many blocks, but never too many.

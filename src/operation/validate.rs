@@ -32,7 +32,7 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
             ] {
                 let operands = (0..count).map(operand).collect();
                 let output = Operand { dtype, offset: 5, strides: strides.clone() };
-                let map = Map { name: "test", shape: &shape, operands, output, arithmetic, function };
+                let map = Map { name: "test", shape: &shape, operands, output, arithmetic, function, scalars: &[] };
                 operations.push(map.operation(&limits).unwrap());
             }
         }

@@ -117,10 +117,10 @@ pub fn fuse_pointwise(graph: &Graph) -> Graph {
 }
 
 /// Stages and inputs of a node, be it one function or several.
-fn stages(node: &Node) -> Option<(Vec<Stage>, Vec<ValueId>)> {
+fn stages(graph: &Graph, node: &Node) -> Option<(Vec<Stage>, Vec<ValueId>)> {
     match &node.op {
         Op::Fused(stages) => Some((stages.clone(), node.inputs.iter().copied().collect::<Option<_>>()?)),
-        Op::Activation(_) | Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Clip | Op::Cast(_) => {
+        op if is_function(op) && computes_floats(graph, node) || quantises(graph, node) => {
             let mut ids: Vec<ValueId> = Vec::new();
             let mut inputs = Vec::new();
             for id in &node.inputs {
@@ -138,26 +138,49 @@ fn stages(node: &Node) -> Option<(Vec<Stage>, Vec<ValueId>)> {
     }
 }
 
-fn computes(graph: &Graph, id: ValueId) -> bool {
-    matches!(graph.fact(id).element, ElementType::F32 | ElementType::Bool)
+fn is_function(op: &Op) -> bool {
+    matches!(op, Op::Activation(_) | Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Clip | Op::Cast(_))
+}
+
+/// Whether a node's operands and result are floats or truth values, and known operands floats.
+fn computes_floats(graph: &Graph, node: &Node) -> bool {
+    let computes = |id: ValueId| matches!(graph.fact(id).element, ElementType::F32 | ElementType::Bool);
+    let known = |id: ValueId| graph.constant_of(id).is_none_or(|value| value.element() == ElementType::F32);
+    node.inputs.iter().flatten().all(|&id| computes(id) && known(id)) && node.outputs.iter().all(|&id| computes(id))
+}
+
+/// Whether a node quantises or dequantises bytes by one known scale in f32 and one zero point.
+fn quantises(graph: &Graph, node: &Node) -> bool {
+    let (Op::QuantizeLinear { block: 0, .. } | Op::DequantizeLinear { block: 0, .. }) = node.op else { return false };
+    let bytes = |id: ValueId| matches!(graph.fact(id).element, ElementType::U8 | ElementType::I8);
+    let floats = |id: ValueId| graph.fact(id).element == ElementType::F32;
+    let types = match (node.input(0), &node.op) {
+        (Some(x), Op::QuantizeLinear { .. }) => floats(x) && bytes(node.outputs[0]),
+        (Some(x), _) => bytes(x) && floats(node.outputs[0]),
+        _ => false,
+    };
+    types && node.inputs.iter().skip(1).flatten().all(|&id| is_scalar(graph, id)) && node.input(1).is_some_and(floats)
+}
+
+/// Whether a value is one known number, which takes no operand of a map.
+fn is_scalar(graph: &Graph, id: ValueId) -> bool {
+    graph.constant_of(id).is_some_and(|value| value.len() == 1 && value.shape().len() <= 1)
 }
 
 /// The node with one of the functions before it as a part.
 fn fused(graph: &Graph, links: &Links, number: usize) -> Option<Node> {
     let node = &graph.nodes[number];
-    let (own, ids) = stages(node)?;
+    let (own, ids) = stages(graph, node)?;
     let output = graph.fact(node.outputs[0]);
-    let fits = |id: ValueId| computes(graph, id) && graph.constant_of(id).is_none_or(|value| value.element() == ElementType::F32);
-    if !computes(graph, node.outputs[0]) || !ids.iter().all(|&id| fits(id)) {
-        return None;
-    }
     ids.iter().enumerate().find_map(|(at, &id)| {
         let uses = node.inputs.iter().filter(|input| **input == Some(id)).count();
         // Used twice by this node it would stand twice in the text, and be computed twice.
         let reads = own.iter().flat_map(|stage| &stage.inputs).filter(|input| **input == StageInput::Input(at)).count();
         let before = links.node(graph, id).filter(|_| links.uses[id.0] == 1 && uses == 1 && reads == 1)?;
-        let (first, first_ids) = stages(before)?;
-        if before.outputs.len() != 1 || graph.fact(id).shape != output.shape || !first_ids.iter().all(|&id| fits(id)) {
+        let (first, first_ids) = stages(graph, before)?;
+        // What is quantised ends a node: a step of it is all that the result may be off by.
+        let ends = matches!(first.last(), Some(Stage { op: Op::QuantizeLinear { .. }, .. }));
+        if before.outputs.len() != 1 || graph.fact(id).shape != output.shape || ends {
             return None;
         }
         let mut all = first_ids;
@@ -174,7 +197,7 @@ fn fused(graph: &Graph, links: &Links, number: usize) -> Option<Node> {
                 }))
             })
             .collect();
-        if all.len() > MAX_OPERANDS {
+        if all.iter().filter(|&&id| !is_scalar(graph, id)).count() > MAX_OPERANDS {
             return None;
         }
         let moved = own.iter().map(|stage| Stage {

@@ -129,6 +129,7 @@ impl Lowering<'_> {
             output: Operand { dtype, offset: 0, strides: dense(result) },
             arithmetic: Arithmetic::Float,
             function: "0.0",
+            scalars: &[],
         };
         self.mapped(&fill, &[], output)?;
         let [inputs, indices, outputs] = [from, at, output].map(|id| self.pieces(id));

@@ -300,19 +300,20 @@ impl Lowering<'_> {
 
     /// A function of broadcast operands as a new tensor.
     fn elementwise(&mut self, name: &str, function: &str, operands: &[DeviceId], dtype: DType) -> Result<DeviceId> {
-        self.map(name, Arithmetic::Float, function, operands, dtype)
+        self.map(name, Arithmetic::Float, (function, &[]), operands, dtype)
     }
 
     /// A function of broadcast operands in 32-bit integers.
     fn integer(&mut self, name: &str, function: &str, operands: &[DeviceId]) -> Result<DeviceId> {
-        self.map(name, Arithmetic::Integer, function, operands, DType::I32)
+        self.map(name, Arithmetic::Integer, (function, &[]), operands, DType::I32)
     }
 
+    /// A function of broadcast operands and of scalars as a new tensor.
     fn map(
         &mut self,
         name: &str,
         arithmetic: Arithmetic,
-        function: &str,
+        (function, scalars): (&str, &[f32]),
         operands: &[DeviceId],
         dtype: DType,
     ) -> Result<DeviceId> {
@@ -330,6 +331,7 @@ impl Lowering<'_> {
             output: Operand { dtype, offset: 0, strides: dense(&shape) },
             arithmetic,
             function,
+            scalars,
         };
         self.mapped(&map, operands, output)?;
         Ok(output)
@@ -355,7 +357,8 @@ impl Lowering<'_> {
 
     /// Copies elements over a loop of this shape.
     fn copy(&mut self, name: &str, from: DeviceId, read: Operand, to: DeviceId, write: Operand, shape: &[usize]) -> Result<()> {
-        let map = Map { name, shape, operands: vec![read], output: write, arithmetic: Arithmetic::Move, function: "a" };
+        let map =
+            Map { name, shape, operands: vec![read], output: write, arithmetic: Arithmetic::Move, function: "a", scalars: &[] };
         self.mapped(&map, &[from], to)
     }
 

@@ -208,6 +208,7 @@ impl Lowering<'_> {
             output: output_operand,
             arithmetic: Arithmetic::Float,
             function: &function,
+            scalars: &[],
         };
         self.mapped(&fill, &[], output)?;
         let inside: Vec<usize> = shape

@@ -6,7 +6,7 @@ use crate::graph::ops::{Fact, Inputs, stage_facts};
 use crate::graph::{Binary, Node, Op, Stage, StageInput, Unary, Variadic};
 use crate::kernel::activation_text;
 use crate::network::program::DeviceId;
-use crate::operation::NAMES;
+use crate::operation::{Arithmetic, NAMES};
 use crate::tensor_desc::DType;
 use crate::value::ElementType;
 
@@ -17,7 +17,8 @@ fn computes(element: ElementType) -> bool {
 
 impl Lowering<'_> {
     pub(super) fn pointwise(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
-        if !facts.iter().flatten().chain(results).all(|fact| computes(fact.element)) {
+        let fused = matches!(node.op, Op::Fused(_));
+        if !fused && !facts.iter().flatten().chain(results).all(|fact| computes(fact.element)) {
             return Ok(false);
         }
         // A function of a shape is the host's, as long as the host has it.
@@ -32,9 +33,10 @@ impl Lowering<'_> {
                 self.elementwise("cast", function, &[x], dtype)?
             }
             Op::Fused(stages) => {
-                let operands = (0..node.inputs.len()).map(|index| self.input(node, index)).collect::<Result<Vec<_>>>()?;
-                let Some(function) = fused_function(stages, facts) else { return Ok(false) };
-                self.elementwise(&name, &function, &operands, dtype)?
+                let Some(fused) = FusedFunction::new(stages, facts) else { return Ok(false) };
+                let operands = fused.operands.iter().map(|&index| self.input(node, index)).collect::<Result<Vec<_>>>()?;
+                let output = self.map(&name, Arithmetic::Float, (&fused.text, &fused.scalars), &operands, dtype)?;
+                self.view(output, &results[0].shape)
             }
             op => {
                 let Some(function) = function(op, &["a", "b", "c"].map(String::from)) else { return Ok(false) };
@@ -83,37 +85,76 @@ impl Lowering<'_> {
     }
 }
 
-/// The expression of stages; `None` where one of them has none.
-///
-/// Each stage stands where it is used: passes fuse only what is used once.
-fn fused_function(stages: &[Stage], facts: &[Option<Fact>]) -> Option<String> {
-    let types = stage_facts(stages, &Inputs::new(facts, 1)).ok()?;
-    if !types.iter().all(|fact| computes(fact.element)) {
-        return None;
-    }
-    let mut texts: Vec<String> = Vec::new();
-    for (stage, fact) in stages.iter().zip(&types) {
-        let operand = |input: &StageInput| match *input {
-            StageInput::Input(number) => NAMES.get(number).map(|name| name.to_string()),
-            StageInput::Stage(number) => texts.get(number).map(|text| format!("({text})")),
-            StageInput::Absent => Some(String::new()),
-        };
-        let operands = stage.inputs.iter().map(operand).collect::<Option<Vec<String>>>()?;
-        let text = match &stage.op {
-            Op::Cast(_) if fact.element == ElementType::Bool => format!("truth({} != 0.0)", operands[0]),
-            Op::Cast(_) => operands[0].clone(),
-            Op::Clip => {
-                let bound = |text: String, name: &str, index: usize| match operands.get(index).filter(|bound| !bound.is_empty()) {
-                    Some(bound) => format!("{name}({text}, {bound})"),
-                    None => text,
-                };
-                bound(bound(operands[0].clone(), "greatest", 1), "least", 2)
+/// The expression of stages.
+struct FusedFunction {
+    text: String,
+    /// The inputs that are operands, in the order of their names.
+    operands: Vec<usize>,
+    /// The known numbers among the inputs.
+    scalars: Vec<f32>,
+}
+
+impl FusedFunction {
+    /// `None` where a stage has no expression.
+    ///
+    /// Each stage stands where it is used: passes fuse only what is used once.
+    fn new(stages: &[Stage], facts: &[Option<Fact>]) -> Option<Self> {
+        let types = stage_facts(stages, &Inputs::new(facts, 1)).ok()?;
+        let rank = types.last()?.rank();
+        let (mut operands, mut scalars, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, fact) in facts.iter().enumerate() {
+            // One number of a higher rank than the rest shows in the result's.
+            let known = fact.as_ref().and_then(|fact| fact.constant.as_ref()).filter(|value| value.len() == 1);
+            match known.filter(|value| value.shape().len() <= rank) {
+                Some(value) => {
+                    names.push(format!("s{}", scalars.len()));
+                    scalars.push(value.to_f32()[0]);
+                }
+                None => {
+                    names.push(NAMES.get(operands.len())?.to_string());
+                    operands.push(index);
+                }
             }
-            op => function(op, &operands)?,
-        };
-        texts.push(text);
+        }
+        let mut texts: Vec<String> = Vec::new();
+        for (stage, fact) in stages.iter().zip(&types) {
+            let operand = |input: &StageInput| match *input {
+                StageInput::Input(number) => names.get(number).cloned(),
+                StageInput::Stage(number) => texts.get(number).map(|text| format!("({text})")),
+                StageInput::Absent => Some(String::new()),
+            };
+            let list = stage.inputs.iter().map(operand).collect::<Option<Vec<String>>>()?;
+            texts.push(stage_text(&stage.op, &list, fact.element)?);
+        }
+        Some(Self { text: texts.pop()?, operands, scalars })
     }
-    texts.pop()
+}
+
+/// The expression of one stage with a result of this type.
+fn stage_text(op: &Op, operands: &[String], element: ElementType) -> Option<String> {
+    let optional = |index: usize| operands.get(index).filter(|operand| !operand.is_empty());
+    Some(match op {
+        Op::DequantizeLinear { .. } => match optional(2) {
+            Some(zero) => format!("({} - {zero}) * {}", operands[0], operands[1]),
+            None => format!("{} * {}", operands[0], operands[1]),
+        },
+        Op::QuantizeLinear { .. } => {
+            let (least, most) = element.range()?;
+            let zero = optional(2).map_or(String::new(), |zero| format!(" + {zero}"));
+            format!("clamp(nearest({} / {}){zero}, {least}.0, {most}.0)", operands[0], operands[1])
+        }
+        _ if !computes(element) => return None,
+        Op::Cast(_) if element == ElementType::Bool => format!("truth({} != 0.0)", operands[0]),
+        Op::Cast(_) => operands[0].clone(),
+        Op::Clip => {
+            let bound = |text: String, name: &str, index: usize| match optional(index) {
+                Some(bound) => format!("{name}({text}, {bound})"),
+                None => text,
+            };
+            bound(bound(operands[0].clone(), "greatest", 1), "least", 2)
+        }
+        op => function(op, operands)?,
+    })
 }
 
 /// The expression of a function of one, two or three numbers; `None` where it is no such function.

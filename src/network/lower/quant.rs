@@ -87,7 +87,7 @@ impl Lowering<'_> {
         let (least, most) = element.range().unwrap_or((0, 0));
         // The sum of a rounded number below 2^24 and a zero point is exact; beyond, the range holds it.
         let function = format!("clamp({number}, {least}.0, {most}.0)");
-        self.map("saturate", Arithmetic::Mixed, &function, operands, DType::F32)
+        self.map("saturate", Arithmetic::Mixed, (&function, &[]), operands, DType::F32)
     }
 
     fn dequantize(&mut self, node: &Node, x: &Fact, axis: i64, block: usize) -> Result<DeviceId> {
