@@ -4,12 +4,12 @@
 //! With `x = (q - zero) scale`, a sum of products is the sum of integers times both scales: one of the quantised operators, `QLinearConv` or
 //! `QLinearMatMul`, whose sums are exact. It differs from the sum in floats by that sum's rounding, which moves a result by a step of its
 //! quantisation where it lies at a half, and no further (Jacob et al., "Quantization and training of neural networks for efficient
-//! integer-arithmetic-only inference", 2018).
+//! integer-arithmetic-only inference", 2018). What only moves numbers or finds the greatest, between quantisations that are the same, does so with the integers.
 
 use super::edit::{Links, clip_bounds, per_channel};
 use super::tidy::remove_unused;
 use crate::activation::Activation;
-use crate::desc::{Epilogue, PaddingMode};
+use crate::desc::{Epilogue, PaddingMode, PoolKind};
 use crate::graph::ops::axis_of;
 use crate::graph::{ConvOp, Dim, Graph, Node, Op, ValueId};
 use crate::value::{ElementType, Value};
@@ -51,7 +51,8 @@ impl Quantised {
     }
 }
 
-/// Makes quantised operators of layers in floats between numbers that are dequantised and quantised again, where all scales are known.
+/// Makes quantised operators of layers in floats between numbers that are dequantised and quantised again, where all scales are known, and
+/// movements and max poolings of quantised numbers of those that stand between the same quantisation.
 pub fn fuse_quantised(graph: &Graph) -> Graph {
     let links = Links::new(graph);
     let mut result = graph.clone();
@@ -72,6 +73,9 @@ fn fused(original: &Graph, links: &Links, graph: &mut Graph, end: &Node) -> Opti
     let before = |id: ValueId| links.node(original, id).filter(|_| links.uses[id.0] == 1);
     let y = Quantised::new(graph, end, end.outputs[0], None)?;
     let mut layer = before(x)?;
+    if let Some(node) = moved(original, links, graph, layer, &y) {
+        return Some(vec![node]);
+    }
     if let Some(bounds) = bounds(graph, layer) {
         if !saturates(graph, &y, bounds) {
             return None;
@@ -134,6 +138,28 @@ fn fused(original: &Graph, links: &Links, graph: &mut Graph, end: &Node) -> Opti
             ]
         }
     })
+}
+
+/// What only moves or compares numbers, between quantisations that are the same: it does so with the quantised ones.
+fn moved(original: &Graph, links: &Links, graph: &mut Graph, node: &Node, y: &Quantised) -> Option<Node> {
+    let moves = match &node.op {
+        Op::Pool(desc) => matches!(desc.kind, PoolKind::Max { .. }),
+        Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } | Op::Squeeze | Op::Unsqueeze | Op::Slice => true,
+        _ => false,
+    };
+    let opened = links.node(original, node.input(0)?)?;
+    if !moves || node.outputs.len() != 1 || !matches!(opened.op, Op::DequantizeLinear { .. }) {
+        return None;
+    }
+    let x = Quantised::new(graph, opened, opened.input(0)?, None)?;
+    // An input of integers the host would move.
+    links.node(original, x.numbers)?;
+    let same = x.scales == y.scales
+        && graph.scalar_of(x.zero) == graph.scalar_of(y.zero)
+        && graph.fact(x.numbers).element == graph.fact(y.numbers).element;
+    let mut inputs = node.inputs.clone();
+    inputs[0] = Some(x.numbers);
+    same.then(|| Node { inputs, outputs: vec![y.numbers], ..node.clone() })
 }
 
 /// Whether quantised convolutions have it all.

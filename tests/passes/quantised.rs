@@ -2,7 +2,7 @@
 
 use crate::build::Build;
 use crate::{case, check};
-use wgconv::{Activation, ConvOp, ElementType, Op, Pads, Value, ValueId};
+use wgconv::{Activation, ConvOp, ElementType, Op, Pads, PoolDesc, Value, ValueId};
 
 fn scalar(b: &mut Build, value: impl Into<wgconv::Data>) -> ValueId {
     b.graph.constant("", Value::new(&[], value).unwrap())
@@ -95,6 +95,19 @@ fn products_between_quantisations_are_products_of_integers() {
                 },
                 &["QuantizeLinear", "QLinearMatMul", "Reshape", "QLinearConv", "Reshape", "DequantizeLinear"],
             ),
+            case(
+                "what only moves numbers or finds the greatest, in one quantisation",
+                |b| {
+                    let x = b.input(&[1, 3, 6, 6]);
+                    let y = closed(b, x, 7);
+                    let y = b.graph.pool(&PoolDesc { padding: [1, 1].into(), ..PoolDesc::max([3, 3]) }, y);
+                    let y = closed(b, y, 7);
+                    let y = b.apply(Op::Transpose { permutation: vec![0, 2, 3, 1] }, &[y]);
+                    let y = closed(b, y, 7);
+                    b.output(y);
+                },
+                &["QuantizeLinear", "MaxPool", "Transpose", "DequantizeLinear"],
+            ),
         ],
     );
 }
@@ -146,6 +159,28 @@ fn products_that_are_used_or_bounded_otherwise_stay() {
                     b.output(y);
                 },
                 &["QuantizeLinear", "DequantizeLinear", "Conv", "QuantizeLinear", "DequantizeLinear"],
+            ),
+            case(
+                "a pooling between two quantisations, and a mean",
+                |b| {
+                    let x = b.input(&[1, 3, 6, 6]);
+                    let y = closed(b, x, 7);
+                    let y = b.graph.pool(&PoolDesc::max([2, 2]), y);
+                    let y = closed(b, y, 8);
+                    let y = b.graph.pool(&PoolDesc::average([2, 2]), y);
+                    let y = closed(b, y, 8);
+                    b.output(y);
+                },
+                &[
+                    "QuantizeLinear",
+                    "DequantizeLinear",
+                    "MaxPool",
+                    "QuantizeLinear",
+                    "DequantizeLinear",
+                    "AveragePool",
+                    "QuantizeLinear",
+                    "DequantizeLinear",
+                ],
             ),
             case(
                 "weights of floats",

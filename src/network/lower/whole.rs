@@ -90,14 +90,14 @@ impl Lowering<'_> {
         let bytes = [least, least + 255];
         let zero = input.known_zeros().map(|zeros| zeros[0]);
         let none = || vec![0; weights.filters.len()];
-        let (x, range, mut bias) = match zero {
-            Some(0) => (input.device, bytes, none()),
+        let (as_it_is, range, mut bias) = match zero {
+            Some(0) => (true, bytes, none()),
             // No window reaches beyond the input: what the zero point adds to each sum is the same everywhere.
             Some(zero) if unpadded(convolution)? && weights.exact(bytes, &weights.bias(zero)) => {
-                (input.device, bytes, weights.bias(zero))
+                (true, bytes, weights.bias(zero))
             }
-            Some(zero) => (self.centred(input)?, bytes.map(|end| end - zero), none()),
-            None => (self.centred(input)?, [-255, 255], none()),
+            Some(zero) => (false, bytes.map(|end| end - zero), none()),
+            None => (false, [-SPREAD, SPREAD], none()),
         };
         if !weights.exact(range, &bias) {
             return Ok(None);
@@ -122,6 +122,7 @@ impl Lowering<'_> {
             list.map(|list| Value::new(&[list.len()], list).map(Arc::new)).transpose()
         };
         let numbers = Numbers::Whole { kernel: weights.kernel(&desc)?, bias: of_filters(bias)?, slope: of_filters(slope)? };
+        let x = if as_it_is { input.device } else { self.centred(input)? };
         let x = self.view(x, &convolution.input);
         let device = self.convolution(Convolution { desc, input: x, numbers, residual: None })?;
         Ok(Some(Sums { device, ended }))
