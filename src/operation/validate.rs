@@ -25,14 +25,14 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
             let strides = dense(&shape);
             let operand = |number: usize| Operand { dtype, offset: 0, strides: vec![0, number as i64, 0, 1] };
             for (arithmetic, function) in [
-                (Arithmetic::Float, if count > 0 { "gelu(error_function(a))" } else { "0.0" }),
+                (Arithmetic::Float, if count > 0 { "gelu(error_function(a)) * s4" } else { "s0" }),
                 (Arithmetic::Mixed, if count > 0 { "f32(i32(a) + 1)" } else { "0.0" }),
                 (Arithmetic::Integer, if count > 0 { "a * 2" } else { "0" }),
                 (Arithmetic::Move, if count > 0 { "a" } else { "Elem(0)" }),
             ] {
                 let operands = (0..count).map(operand).collect();
                 let output = Operand { dtype, offset: 5, strides: strides.clone() };
-                let map = Map { name: "test", shape: &shape, operands, output, arithmetic, function, scalars: &[] };
+                let map = Map { name: "test", shape: &shape, operands, output, arithmetic, function, scalars: &[0.5; 5] };
                 operations.push(map.operation(&limits).unwrap());
             }
         }
@@ -81,10 +81,13 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
                 operations.push(Normalise { kind, dtype, shape: &shape, axes }.operation(&limits).unwrap());
             }
         }
-        let (indices, weights) = ([0, 1, -1, 0], [0.5, 0.5, 0.0, 0.0]);
-        let (indices, weights) = (&indices, &weights);
-        let resample = Resample { dtype, outer: 2, input: 2, inner: 3, output: 2, indices, weights, outside: 0.0 };
-        operations.push(resample.operation(&limits).unwrap());
+        // One output or four at once, along the axis or behind it; of taps that the kernel knows, and of too many for that.
+        for (inner, output, taps) in [(3, 2, 2), (1, 4, 1), (8, 3, 2), (1, 8, 7), (4, 4, 5)] {
+            let (indices, weights) = (vec![0; output * taps], vec![0.5; output * taps]);
+            let resample =
+                Resample { dtype, outer: 2, input: 2, inner, output, indices: &indices, weights: &weights, outside: 0.0 };
+            operations.push(resample.operation(&limits).unwrap());
+        }
         for format in [ImageFormat::Rgba8Unorm, ImageFormat::Rgba8UnormSrgb, ImageFormat::Rgba16Float, ImageFormat::R32Float] {
             let desc = ImageDesc { mean: [0.5; 4], std: [0.25; 4], ..ImageDesc::new(format) };
             for channels in 1..=format.components() {
