@@ -1,7 +1,8 @@
 // each() copies one element: output[o, j, i] = input[o, indices[j], i]. Negative indices count from the end, or are zeros.
 // Ranges of the tensors may be bound: what lies in another range of the input is left to the dispatch that has that.
-// Expects ZEROS, Elem, and FLAT, whether there is one outer item of single elements. p[0]: count, size of the axis, elements behind it, indices; p[1]: the first element, and the first that is
-// bound of the output, of the indices and of the input; p[2].x: how many are bound of the input.
+// Expects ZEROS, Elem, and FLAT, whether there is one outer item of single elements.
+// p[0]: count, size of the axis, elements behind it, indices; p[1]: the first element, and the first that is bound of the output, of the
+// indices and of the input; p[2].x: how many are bound of the input.
 
 fn each(number: i32) {
     let index = number + p[1].x;

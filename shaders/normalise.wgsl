@@ -1,5 +1,6 @@
 // Softmax and normalisation of rows: LANES invocations, 1 or a whole workgroup, for each row.
-// Sums are formed in blocks of BLOCK elements of a lane. Expects KIND, EPSILON, LANES, BLOCK, KEPT, ROW, Elem, place_of(), numbers.wgsl, WORKGROUP, workgroup_index().
+// Sums are formed in blocks of BLOCK elements of a lane.
+// Expects KIND, EPSILON, LANES, BLOCK, KEPT, ROW, Elem, place_of(), numbers.wgsl, WORKGROUP, workgroup_index().
 // p[0]: rows, elements of each; then size and stride of each axis that is kept, and of each axis of a row.
 
 const SOFTMAX: i32 = 0;      // exp(x - max) / sum(exp(x - max))

@@ -1,5 +1,6 @@
 // A reduction over some axes: LANES invocations, 1 or a whole workgroup, for each output.
-// Sums are formed in blocks of BLOCK elements of a lane. Expects KIND, LAST, LANES, BLOCK, KEPT, REDUCED, Result, place_of(), numbers.wgsl, WORKGROUP, workgroup_index().
+// Sums are formed in blocks of BLOCK elements of a lane.
+// Expects KIND, LAST, LANES, BLOCK, KEPT, REDUCED, Result, place_of(), numbers.wgsl, WORKGROUP, workgroup_index().
 // p[0]: outputs, elements of each; then size and stride of each kept axis, and of each reduced one.
 
 const SUM: i32 = 0;

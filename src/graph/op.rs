@@ -310,3 +310,14 @@ pub enum Op {
         activation: Activation,
     },
 }
+
+impl Op {
+    /// Whether what it gives are floats rounded to the steps of a quantisation.
+    pub(crate) fn rounds_to_steps(&self) -> bool {
+        match self {
+            Op::QuantizeLinear { .. } => true,
+            Op::Fused(stages) => stages.last().is_some_and(|stage| stage.op.rounds_to_steps()),
+            _ => false,
+        }
+    }
+}

@@ -13,7 +13,7 @@ use crate::algorithm::Algorithm;
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::graph::ops::{conv_desc, conv_operands, evaluate, linear_problem};
-use crate::graph::{Node, Op, Stage, ValueId};
+use crate::graph::{Node, Op, ValueId};
 use crate::problem::Problem;
 use crate::reference as definition;
 use crate::tensor_desc::{DType, TensorDesc};
@@ -182,11 +182,7 @@ fn judge(
             let step = if expected.element() == ElementType::F16 { 1e-3 } else { 0.0 };
             let exact = !expected.element().is_float();
             // A float that is rounded to steps may lie on the other side of a half.
-            let steps = match &node.op {
-                Op::QuantizeLinear { .. } => 1.0,
-                Op::Fused(stages) if matches!(stages.last(), Some(Stage { op: Op::QuantizeLinear { .. }, .. })) => 1.0,
-                _ => 0.0,
-            };
+            let steps = if node.op.rounds_to_steps() { 1.0 } else { 0.0 };
             wanted
                 .iter()
                 .zip(&found)

@@ -51,14 +51,17 @@ impl Resample<'_> {
         }
         let count = self.outer.saturating_mul(self.output).saturating_mul(self.inner);
         let fours = self.fours();
-        let (along, across) = (fours == Fours::Along, fours == Fours::Across);
-        let at_once = |yes: bool| if yes { 4 } else { 1 };
+        let [along, across] = match fours {
+            Fours::None => [1, 1],
+            Fours::Along => [4, 1],
+            Fours::Across => [1, 4],
+        };
         let parameters = vec![
             [
-                word((count / at_once(along || across)) as i64)?,
+                word((count / (along * across)) as i64)?,
                 word(self.input as i64)?,
-                word((self.output / at_once(along)) as i64)?,
-                word((self.inner / at_once(across)) as i64)?,
+                word((self.output / along) as i64)?,
+                word((self.inner / across) as i64)?,
             ],
             [word(taps as i64)?, self.outside.to_bits() as i32, 0, 0],
         ];

@@ -179,8 +179,7 @@ fn fused(graph: &Graph, links: &Links, number: usize) -> Option<Node> {
         let before = links.node(graph, id).filter(|_| links.uses[id.0] == 1 && uses == 1 && reads == 1)?;
         let (first, first_ids) = stages(graph, before)?;
         // What is quantised ends a node: a step of it is all that the result may be off by.
-        let ends = matches!(first.last(), Some(Stage { op: Op::QuantizeLinear { .. }, .. }));
-        if before.outputs.len() != 1 || graph.fact(id).shape != output.shape || ends {
+        if before.outputs.len() != 1 || graph.fact(id).shape != output.shape || before.op.rounds_to_steps() {
             return None;
         }
         let mut all = first_ids;

@@ -271,18 +271,14 @@ impl Lowering<'_> {
     pub(super) fn convolution(&mut self, convolution: Convolution) -> Result<DeviceId> {
         let Convolution { desc, input, numbers, residual } = convolution;
         // Winograd transforms its weights in f64 on the host, which computed ones do not pass; and it sums more than whole numbers.
-        let sums_products = |algorithm: &Algorithm| !matches!(algorithm, Algorithm::Winograd(_));
+        let any = matches!(numbers, Numbers::Constant { .. });
+        let takes = |algorithm: &Algorithm| any || !matches!(algorithm, Algorithm::Winograd(_));
+        let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), takes)?;
         match numbers {
-            Numbers::Whole { kernel, bias, slope } => {
-                let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), sums_products)?;
-                self.planned(plan, LayerWeights::Constant { kernel, bias, slope }, input, residual, None)
-            }
-            Numbers::Constant { kernel, bias, slope } => {
-                let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), |_| true)?;
+            Numbers::Constant { kernel, bias, slope } | Numbers::Whole { kernel, bias, slope } => {
                 self.planned(plan, LayerWeights::Constant { kernel, bias, slope }, input, residual, None)
             }
             Numbers::Computed { from, order, bias, slope } => {
-                let plan = self.engine.best_plan(&Problem::conv(&desc, self.desc(input)), sums_products)?;
                 let packed = self.packed(&plan, from, order)?;
                 let mut channels = |list: Option<DeviceId>| self.channels(&plan, list);
                 let (bias, slope) = (channels(bias)?, channels(slope)?);

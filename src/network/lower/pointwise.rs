@@ -1,5 +1,6 @@
 //! Functions of elements as maps.
 
+use super::quant::{dequantize_text, quantize_text};
 use super::{Done, Lowering};
 use crate::error::Result;
 use crate::graph::ops::{Fact, Inputs, stage_facts};
@@ -132,17 +133,10 @@ impl FusedFunction {
 
 /// The expression of one stage with a result of this type.
 fn stage_text(op: &Op, operands: &[String], element: ElementType) -> Option<String> {
-    let optional = |index: usize| operands.get(index).filter(|operand| !operand.is_empty());
+    let optional = |index: usize| operands.get(index).map(String::as_str).filter(|operand| !operand.is_empty());
     Some(match op {
-        Op::DequantizeLinear { .. } => match optional(2) {
-            Some(zero) => format!("({} - {zero}) * {}", operands[0], operands[1]),
-            None => format!("{} * {}", operands[0], operands[1]),
-        },
-        Op::QuantizeLinear { .. } => {
-            let (least, most) = element.range()?;
-            let zero = optional(2).map_or(String::new(), |zero| format!(" + {zero}"));
-            format!("clamp(nearest({} / {}){zero}, {least}.0, {most}.0)", operands[0], operands[1])
-        }
+        Op::DequantizeLinear { .. } => dequantize_text(&operands[0], &operands[1], optional(2)),
+        Op::QuantizeLinear { .. } => quantize_text(&format!("{} / {}", operands[0], operands[1]), optional(2), element),
         _ if !computes(element) => return None,
         Op::Cast(_) if element == ElementType::Bool => format!("truth({} != 0.0)", operands[0]),
         Op::Cast(_) => operands[0].clone(),

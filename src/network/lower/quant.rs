@@ -73,21 +73,17 @@ impl Lowering<'_> {
             DType::F32 => (vec![input, scale], "a / b", "c"),
             dtype => (vec![self.elementwise("quotient", "a / b", &[input, scale], dtype)?], "a", "b"),
         };
-        let mut number = format!("nearest({quotient})");
-        if self.optional_input(node, 2)?.is_some() {
+        let has_zero = self.optional_input(node, 2)?.is_some();
+        if has_zero {
             operands.push(self.granules(node, input, x, 2, axis, block)?.1);
-            number += &format!(" + f32({zero})");
         }
-        let output = self.saturated(&number, &operands, element)?;
+        let output = self.saturated(&quantize_text(quotient, has_zero.then_some(zero), element), &operands)?;
         Ok(self.view(output, &x.shape))
     }
 
-    /// A rounded number plus a zero point, held in an integer type's range.
-    fn saturated(&mut self, number: &str, operands: &[DeviceId], element: ElementType) -> Result<DeviceId> {
-        let (least, most) = element.range().unwrap_or((0, 0));
-        // The sum of a rounded number below 2^24 and a zero point is exact; beyond, the range holds it.
-        let function = format!("clamp({number}, {least}.0, {most}.0)");
-        self.map("saturate", Arithmetic::Mixed, (&function, &[]), operands, DType::F32)
+    /// What [`quantize_text`] computes of operands.
+    fn saturated(&mut self, function: &str, operands: &[DeviceId]) -> Result<DeviceId> {
+        self.map("saturate", Arithmetic::Mixed, (function, &[]), operands, DType::F32)
     }
 
     fn dequantize(&mut self, node: &Node, x: &Fact, axis: i64, block: usize) -> Result<DeviceId> {
@@ -98,8 +94,8 @@ impl Lowering<'_> {
         if self.optional_input(node, 2)?.is_some() {
             operands.push(self.granules(node, input, x, 2, axis, block)?.1);
         }
-        let function = if operands.len() == 3 { "(a - c) * b" } else { "a * b" };
-        let output = self.elementwise("dequantize", function, &operands, dtype)?;
+        let function = dequantize_text("a", "b", (operands.len() == 3).then_some("c"));
+        let output = self.elementwise("dequantize", &function, &operands, dtype)?;
         Ok(self.view(output, &x.shape))
     }
 
@@ -157,7 +153,7 @@ impl Lowering<'_> {
         }
         // Sums are whole, also where they come as floats: with the bias they may have more than the 24 bits that floats have.
         let sum = if operands.len() == 4 { "f32(i32(a) + d)" } else { "f32(a)" };
-        self.saturated(&format!("nearest({sum} * b) + f32(c)"), &operands, element)
+        self.saturated(&quantize_text(&format!("{sum} * b"), Some("c"), element), &operands)
     }
 
     /// What a step of the sums is in steps of the result: `a scale * b scale / y scale`, as a view that broadcasts to the sums.
@@ -175,6 +171,22 @@ impl Lowering<'_> {
         let dtype = self.dtype(y);
         let both = self.elementwise("scales", "a * b", &[a, b], dtype)?;
         self.elementwise("scales", "a / b", &[both, y], dtype)
+    }
+}
+
+/// The expression of a number in steps of a quantisation as one of its integers: rounded, plus the zero point, held in the type's range.
+pub(super) fn quantize_text(steps: &str, zero: Option<&str>, element: ElementType) -> String {
+    let (least, most) = element.range().unwrap_or((0, 0));
+    // The sum of a rounded number below 2^24 and a zero point is exact; beyond, the range holds it.
+    let zero = zero.map_or(String::new(), |zero| format!(" + f32({zero})"));
+    format!("clamp(nearest({steps}){zero}, {least}.0, {most}.0)")
+}
+
+/// The expression of what a quantised number stands for.
+pub(super) fn dequantize_text(number: &str, scale: &str, zero: Option<&str>) -> String {
+    match zero {
+        Some(zero) => format!("({number} - {zero}) * {scale}"),
+        None => format!("{number} * {scale}"),
     }
 }
 

@@ -30,38 +30,38 @@ const SPREAD: i64 = 255;
 
 /// The weights of a convolution less their zero points, filter by filter in the layer's order.
 struct Centred {
-    filters: Vec<Vec<i64>>,
+    kernel: Vec<f32>,
+    /// Of each filter the sum of its positive weights, and that of its negative ones without their sign.
+    sums: Vec<[i64; 2]>,
 }
 
 impl Centred {
     fn new(pack: &PackBytes, numbers: &[i64], zeros: &[i64]) -> Self {
         let [outer, channel, inner] = pack.strides;
-        let filter = |(filter, zero): (usize, &i64)| -> Vec<i64> {
-            let places = (0..pack.channels).flat_map(|c| (0..pack.inner).map(move |k| c * channel + k * inner));
-            places.map(|place| numbers[filter * outer + place] - zero).collect()
-        };
-        Self { filters: (0..pack.outer).zip(zeros.iter().cycle()).map(filter).collect() }
+        let (mut kernel, mut sums) = (Vec::with_capacity(pack.outer * pack.channels * pack.inner), Vec::new());
+        for (filter, zero) in (0..pack.outer).zip(zeros.iter().cycle()) {
+            let [mut above, mut below] = [0; 2];
+            for place in (0..pack.channels).flat_map(|c| (0..pack.inner).map(move |k| c * channel + k * inner)) {
+                let weight = numbers[filter * outer + place] - zero;
+                above += weight.max(0);
+                below += (-weight).max(0);
+                kernel.push(weight as f32);
+            }
+            sums.push([above, below]);
+        }
+        Self { kernel, sums }
     }
 
     /// The bias of each filter that makes up for an input's zero point.
     fn bias(&self, zero: i64) -> Vec<i64> {
-        self.filters.iter().map(|filter| -zero * filter.iter().sum::<i64>()).collect()
+        self.sums.iter().map(|[above, below]| zero * (below - above)).collect()
     }
 
     /// Whether all sums with inputs in this range, and all parts of such sums, are exact, with a bias for each filter added last.
     fn exact(&self, [low, high]: [i64; 2], bias: &[i64]) -> bool {
-        let most = |filter: &[i64]| {
-            let sum = |sign: i64| filter.iter().map(|weight| (sign * weight).max(0)).sum::<i64>();
-            let (above, below) = (sum(1), sum(-1));
-            let (low, high) = (low.min(0).abs(), high.max(0));
-            (above * high + below * low).max(above * low + below * high)
-        };
-        self.filters.iter().zip(bias).all(|(filter, bias)| most(filter).saturating_add(bias.abs()) <= LARGEST)
-    }
-
-    fn kernel(&self, desc: &ConvDesc) -> Result<Arc<Value>> {
-        let numbers: Vec<f32> = self.filters.iter().flatten().map(|&weight| weight as f32).collect();
-        Ok(Arc::new(Value::new(&desc.weight_shape()?, numbers)?))
+        let (low, high) = (low.min(0).abs(), high.max(0));
+        let most = |[above, below]: [i64; 2]| (above * high + below * low).max(above * low + below * high);
+        self.sums.iter().zip(bias).all(|(&sums, bias)| most(sums).saturating_add(bias.abs()) <= LARGEST)
     }
 }
 
@@ -78,18 +78,18 @@ impl Lowering<'_> {
         let few = of_weights.channels <= 2;
         match (&weights.constant, weights.known_zeros()) {
             (Some(value), Some(zeros)) if few || prefers_floats(self.engine.limits()) => {
-                self.known_sums(convolution, input, &Centred::new(of_weights, &value.to_i64(), &zeros))
+                self.known_sums(convolution, input, Centred::new(of_weights, &value.to_i64(), &zeros))
             }
             _ if few => self.computed_sums(convolution, input, weights),
             _ => Ok(None),
         }
     }
 
-    fn known_sums(&mut self, convolution: &ByteConvolution, input: &Bytes, weights: &Centred) -> Result<Option<Sums>> {
+    fn known_sums(&mut self, convolution: &ByteConvolution, input: &Bytes, weights: Centred) -> Result<Option<Sums>> {
         let least = i64::from(input.shift) - 128;
         let bytes = [least, least + 255];
         let zero = input.known_zeros().map(|zeros| zeros[0]);
-        let none = || vec![0; weights.filters.len()];
+        let none = || vec![0; weights.sums.len()];
         let (as_it_is, range, mut bias) = match zero {
             Some(0) => (true, bytes, none()),
             // No window reaches beyond the input: what the zero point adds to each sum is the same everywhere.
@@ -121,7 +121,8 @@ impl Lowering<'_> {
         let of_filters = |list: Option<Vec<f32>>| -> Result<Option<Arc<Value>>> {
             list.map(|list| Value::new(&[list.len()], list).map(Arc::new)).transpose()
         };
-        let numbers = Numbers::Whole { kernel: weights.kernel(&desc)?, bias: of_filters(bias)?, slope: of_filters(slope)? };
+        let kernel = Arc::new(Value::new(&desc.weight_shape()?, weights.kernel)?);
+        let numbers = Numbers::Whole { kernel, bias: of_filters(bias)?, slope: of_filters(slope)? };
         let x = if as_it_is { input.device } else { self.centred(input)? };
         let x = self.view(x, &convolution.input);
         let device = self.convolution(Convolution { desc, input: x, numbers, residual: None })?;
@@ -177,7 +178,7 @@ mod tests {
         // Two filters of two channels and one tap, as columns: 1 2 and 3 -4 with zero points 0 and 1.
         let pack = PackBytes { outer: 2, channels: 2, inner: 1, strides: [1, 2, 1], shift: 0 };
         let weights = Centred::new(&pack, &[1, 3, 2, -4], &[0, 1]);
-        assert_eq!(weights.filters, [vec![1, 2], vec![2, -5]]);
+        assert_eq!((&weights.kernel[..], &weights.sums[..]), (&[1.0, 2.0, 2.0, -5.0][..], &[[3, 0], [2, 5]][..]));
         assert_eq!(weights.bias(10), [-30, 30]);
         // The second filter is the larger one: 2 and -5.
         let (part, none) = (LARGEST / 5, [0, 0]);
