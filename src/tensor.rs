@@ -20,6 +20,8 @@ use crate::tensor_desc::{DType, TensorDesc};
 pub struct Tensor {
     gpu: Arc<Gpu>,
     storage: Arc<Storage>,
+    /// The byte of the storage at which the elements begin: 0 but in values of a network that lie inside others.
+    begin: u64,
     desc: TensorDesc,
     /// Bytes that kernels may touch; more than the elements only where a check puts a guard zone behind them.
     bound_bytes: u64,
@@ -77,7 +79,7 @@ impl Tensor {
         let bytes = desc.bytes()?.next_multiple_of(4);
         let bound_bytes = (bytes + guard).max(4);
         let storage = Arc::new(Storage::take(gpu, bound_bytes, gpu::tensor_usage(gpu))?);
-        Ok(Self { gpu: gpu.clone(), storage, desc, bound_bytes })
+        Ok(Self { gpu: gpu.clone(), storage, begin: 0, desc, bound_bytes })
     }
 
     /// A tensor of these numbers in row-major order, as many as it has elements; f16 gets them rounded.
@@ -104,10 +106,10 @@ impl Tensor {
         self.write(&word.repeat((self.bound_bytes / 4) as usize))
     }
 
-    /// A tensor over memory that others use too.
-    pub(crate) fn over(gpu: &Arc<Gpu>, storage: Arc<Storage>, desc: TensorDesc) -> Result<Self> {
+    /// A tensor over memory that others use too, from a byte of it on.
+    pub(crate) fn over(gpu: &Arc<Gpu>, storage: Arc<Storage>, begin: u64, desc: TensorDesc) -> Result<Self> {
         let bound_bytes = desc.bytes()?.next_multiple_of(4).max(4);
-        Ok(Self { gpu: gpu.clone(), storage, desc, bound_bytes })
+        Ok(Self { gpu: gpu.clone(), storage, begin, desc, bound_bytes })
     }
 
     /// A tensor over a range of a caller's buffer, which begins at a byte of it.
@@ -115,7 +117,7 @@ impl Tensor {
         let bound_bytes = desc.bytes()?.next_multiple_of(4).max(4);
         gpu::check_range(gpu, buffer, offset, bound_bytes)?;
         let storage = Arc::new(Storage::foreign(buffer, offset));
-        Ok(Self { gpu: gpu.clone(), storage, desc: desc.clone(), bound_bytes })
+        Ok(Self { gpu: gpu.clone(), storage, begin: 0, desc: desc.clone(), bound_bytes })
     }
 
     /// Checks that the elements can be copied: a caller's buffer may lack the usage.
@@ -127,9 +129,9 @@ impl Tensor {
         Err(Error::invalid(field, format!("is in a buffer with the usages {has:?}, but {usage:?} is needed")))
     }
 
-    /// The same memory under a description of as many elements.
-    pub(crate) fn with_desc(&self, desc: TensorDesc) -> Self {
-        Self { desc, ..self.clone() }
+    /// The tensor of this description whose elements begin at a byte of this one's memory.
+    pub(crate) fn inside(&self, begin: u64, desc: TensorDesc) -> Result<Self> {
+        Self::over(&self.gpu, self.storage.clone(), self.begin + begin, desc)
     }
 
     /// Overwrites everything that kernels may touch.
@@ -140,7 +142,7 @@ impl Tensor {
     /// Records a copy of the elements to the host; `None` where there are none.
     pub(crate) fn record_readback(&self, encoder: &mut CommandEncoder) -> Result<Option<Recorded>> {
         let bytes = self.desc.bytes()?.next_multiple_of(4);
-        let record = || Recorded::new(&self.gpu, encoder, &self.storage.first(bytes, bytes));
+        let record = || Recorded::new(&self.gpu, encoder, &self.storage.range(self.begin, bytes, bytes));
         (bytes > 0).then(record).transpose()
     }
 
@@ -162,13 +164,13 @@ impl Tensor {
 
     /// Everything that kernels may touch.
     fn all(&self) -> Bounds {
-        self.storage.first(self.bound_bytes, self.bound_bytes)
+        self.storage.range(self.begin, self.bound_bytes, self.bound_bytes)
     }
 
     /// What kernels are bound to: the buffers with elements, the last with the guard zone.
     pub(crate) fn bounds(&self) -> Bounds {
         // The bytes were counted when the tensor was made.
-        self.storage.first(self.desc.bytes().unwrap_or(u64::MAX), self.bound_bytes)
+        self.storage.range(self.begin, self.desc.bytes().unwrap_or(u64::MAX), self.bound_bytes)
     }
 
     /// Checks that this is what a layer was made for, on the layer's engine.
@@ -298,12 +300,13 @@ impl Tensor {
 
     fn into_readback(self) -> Result<(Arc<Gpu>, TensorDesc, Readback)> {
         let bytes = self.desc.bytes()?.next_multiple_of(4);
-        let Self { gpu, storage, desc, bound_bytes } = self;
+        let Self { gpu, storage, begin, desc, bound_bytes } = self;
+        let of = |storage| Self { gpu: gpu.clone(), storage, begin, desc: desc.clone(), bound_bytes };
         let readback = match Arc::try_unwrap(storage) {
             // A caller has handles of its own to its buffer.
-            Ok(storage) if bytes > 0 && storage.is_mappable() => Readback::in_place(&gpu, storage, bytes),
-            Ok(storage) => Self { gpu: gpu.clone(), storage: Arc::new(storage), desc: desc.clone(), bound_bytes }.readback(),
-            Err(storage) => Self { gpu: gpu.clone(), storage, desc: desc.clone(), bound_bytes }.readback(),
+            Ok(storage) if bytes > 0 && begin == 0 && storage.is_mappable() => Readback::in_place(&gpu, storage, bytes),
+            Ok(storage) => of(Arc::new(storage)).readback(),
+            Err(storage) => of(storage).readback(),
         };
         Ok((gpu, desc, readback?))
     }
@@ -311,7 +314,7 @@ impl Tensor {
     pub(crate) fn readback(&self) -> Result<Readback> {
         self.check_usage("tensor", gpu::Usage::COPY_SRC)?;
         let bytes = self.desc.bytes()?.next_multiple_of(4);
-        Readback::start(&self.gpu, &self.storage.first(bytes, bytes))
+        Readback::start(&self.gpu, &self.storage.range(self.begin, bytes, bytes))
     }
 
     fn elements<T: Element>(&self, bytes: &[u8]) -> Result<Vec<T>> {

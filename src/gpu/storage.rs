@@ -43,13 +43,22 @@ impl Storage {
 
     /// The first bytes, and as many behind them as the last buffer of those has room for, up to `with_guard` in all.
     pub fn first(&self, bytes: u64, with_guard: u64) -> Bounds {
-        let begins = (0..).zip(&self.buffers).map(|(number, buffer): (u64, _)| (number.saturating_mul(self.chunk), buffer));
-        let bound = |(begin, buffer): (u64, &PooledBuffer)| Bound {
-            buffer: buffer.raw().clone(),
-            offset: self.offset,
-            bytes: (with_guard - begin).min(self.chunk),
+        self.range(0, bytes, with_guard)
+    }
+
+    /// The bytes from one on, and as many behind them as the last buffer of those has room for, up to `with_guard` in all.
+    pub fn range(&self, begin: u64, bytes: u64, with_guard: u64) -> Bounds {
+        let ends = |start: u64| start.saturating_add(self.chunk);
+        let starts = (0..).zip(&self.buffers).map(|(number, buffer): (u64, _)| (number.saturating_mul(self.chunk), buffer));
+        let touched = starts
+            .skip_while(|(start, _)| ends(*start) <= begin)
+            .take_while(|(start, _)| *start <= begin || *start < begin.saturating_add(bytes));
+        let bound = |(start, buffer): (u64, &PooledBuffer)| {
+            let from = start.max(begin);
+            let bytes = begin.saturating_add(with_guard).min(ends(start)) - from;
+            Bound { buffer: buffer.raw().clone(), offset: self.offset + from - start, bytes }
         };
-        Bounds(begins.take_while(|(begin, _)| *begin == 0 || *begin < bytes).map(bound).collect())
+        Bounds(touched.map(bound).collect())
     }
 
     pub fn into_buffers(self) -> Vec<PooledBuffer> {

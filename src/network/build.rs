@@ -83,24 +83,20 @@ impl Executable {
             .chain(outcomes(&program))
             .map(|id| program.root(id))
             .collect();
-        for number in 0..program.devices.len() {
-            let device = &program.devices[number];
-            let id = DeviceId(number);
-            tensors[number] = if device.root != id {
-                match (&tensors[device.root.0], layout.buffer_of[device.root.0]) {
-                    (Some(root), _) => Some(root.with_desc(device.desc.clone())),
-                    (None, _) => None,
-                }
-            } else if let Source::Constant(content) = &device.source {
-                used.contains(&id).then(|| constant(gpu, content, &device.desc)).transpose()?
+        for (number, device) in program.devices.iter().enumerate().filter(|(number, device)| device.root.0 == *number) {
+            tensors[number] = if let Source::Constant(content) = &device.source {
+                used.contains(&device.root).then(|| constant(gpu, content, &device.desc)).transpose()?
             } else {
-                layout.buffer_of[number]
-                    .map(|buffer| Tensor::over(gpu, shared[buffer].clone(), device.desc.clone()))
-                    .transpose()?
+                let over = |buffer: usize| Tensor::over(gpu, shared[buffer].clone(), 0, device.desc.clone());
+                layout.buffer_of[number].map(over).transpose()?
             };
             if let (Some(tensor), Source::Constant(_)) = (&tensors[number], &device.source) {
                 builder.constant_bytes += tensor.bounds().bytes();
             }
+        }
+        for (number, device) in program.devices.iter().enumerate().filter(|(number, device)| device.root.0 != *number) {
+            let root = tensors[device.root.0].as_ref();
+            tensors[number] = root.map(|root| root.inside(device.begin, device.desc.clone())).transpose()?;
         }
         let mut executable = Self {
             gpu: gpu.clone(),

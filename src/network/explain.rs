@@ -67,6 +67,10 @@ impl Network {
             _ => writeln!(text, "layout     {last} values among layers keep channels last; {copies} conversions"),
         };
         let _ = writeln!(text, "weights    {} bytes", self.weight_bytes());
+        let _ = match program.left_out {
+            0 => Ok(()),
+            count => writeln!(text, "in place   {count} parts of tensors are written or read where they lie, without a copy"),
+        };
         let _ = write!(text, "values     {} bytes in {} buffers", self.peak_bytes(), executable.buffer_count());
         text
     }

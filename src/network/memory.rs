@@ -1,7 +1,7 @@
 //! Which values share a buffer: lifetimes to a few buffers, the largest first. Pure.
 //!
-//! wgpu forbids a buffer that one dispatch both reads and writes, so values share whole buffers one after the other and never lie
-//! in one beside each other.
+//! wgpu forbids a buffer that one dispatch both reads and writes, so values share whole buffers one after the other. Beside each other
+//! in one lie only those that [`in_place`](super::in_place) put there.
 
 use super::program::{DeviceId, Outcome, Program, Source};
 
@@ -58,7 +58,7 @@ fn lifetimes(program: &Program) -> Vec<Lifetime> {
         let root = program.root(id);
         let (first, last) = span[root.0].unwrap_or((step, step));
         span[root.0] = Some((first.min(step), last.max(step)));
-        bytes[root.0] = u64::max(bytes[root.0], program.bytes(id));
+        bytes[root.0] = u64::max(bytes[root.0], program.device(id).begin + program.bytes(id));
     };
     // Step 0 is the copy of the inputs, the last one that of the results.
     for (number, device) in program.devices.iter().enumerate() {
@@ -94,6 +94,7 @@ mod tests {
         let devices = sizes.iter().enumerate().map(|(number, &size)| Device {
             desc: TensorDesc::f32(&[size]),
             root: DeviceId(number),
+            begin: 0,
             source: Source::Steps,
         });
         let steps = touches.iter().flat_map(|list| {

@@ -6,6 +6,7 @@ mod execute;
 mod explain;
 mod frame;
 mod image;
+mod in_place;
 mod lower;
 mod memory;
 mod profile;

@@ -42,6 +42,8 @@ pub(super) struct Device {
     pub desc: TensorDesc,
     /// The value whose buffer this is a view of; itself where it has one of its own.
     pub root: DeviceId,
+    /// The byte of that buffer at which it begins.
+    pub begin: u64,
     pub source: Source,
 }
 
@@ -177,6 +179,8 @@ pub(super) struct Program {
     pub outcomes: Vec<Outcome>,
     /// Inputs of the graph that host steps read.
     pub host_inputs: Vec<ValueId>,
+    /// Copies that are left out, as what they copied lies where it belongs.
+    pub left_out: usize,
     pub image_inputs: Vec<ImageInput>,
     pub image_outputs: Vec<ImageOutput>,
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Axes, Operation, WORKGROUP, array, word};
+use super::{Axes, Copied, Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Slot, vectors};
 use crate::layout::Layout;
@@ -109,7 +109,16 @@ impl Map<'_> {
         let kernel = self.with_function(kernel, &loads, fours, axes.rank());
         let count = if fours { axes.count() / 4 } else { axes.count() };
         let parameters = self.parameters(&axes, count, &loads, fours)?;
-        Operation::each(kernel, count as u64, parameters, limits)
+        Ok(Operation { copied: self.copied(&axes), ..Operation::each(kernel, count as u64, parameters, limits)? })
+    }
+
+    /// What the map copies, where it does nothing else, and in one piece.
+    fn copied(&self, axes: &Axes) -> Option<Copied> {
+        let ([operand], Arithmetic::Move) = (self.operands.as_slice(), self.arithmetic) else { return None };
+        let in_one_piece = axes.count() == 1 || axes.rank() == 1 && axes.strides.iter().all(|strides| strides[0] == 1);
+        let bytes = |elements: i64| u64::try_from(elements).ok().map(|elements| elements * self.output.dtype.bytes() as u64);
+        let (from, to, bytes) = (bytes(operand.offset)?, bytes(self.output.offset)?, bytes(axes.count() as i64)?);
+        (in_one_piece && operand.dtype == self.output.dtype).then_some(Copied { from, to, bytes })
     }
 
     /// Rows of parameters of the header and of each axis: a number, what belongs to the output, what belongs to each operand.

@@ -65,12 +65,24 @@ pub(crate) struct Operation {
     pub views: Vec<View>,
     /// About how many nanoseconds it takes beyond those of reading and writing what it is bound to once.
     pub ns: u64,
+    /// The one thing that it does, where that is to copy bytes that lie one behind the other.
+    pub copied: Option<Copied>,
+}
+
+/// Bytes of the only operand that come to the output as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Copied {
+    /// The first one in the operand.
+    pub from: u64,
+    /// The first one in the output.
+    pub to: u64,
+    pub bytes: u64,
 }
 
 impl Operation {
     /// The dispatch of a layer that takes so long.
     pub fn of_layer(step: Step, ns: u64) -> Self {
-        Self { step, parameters: Vec::new(), tables: Vec::new(), views: Vec::new(), ns }
+        Self { step, parameters: Vec::new(), tables: Vec::new(), views: Vec::new(), ns, copied: None }
     }
 
     /// About how many nanoseconds it takes where it is bound to so many bytes.
@@ -94,7 +106,7 @@ impl Operation {
     fn new(kernel: Kernel, workgroups: u64, parameters: Vec<[i32; 4]>, limits: &DeviceLimits) -> Result<Self> {
         let step = Step { kernel: kernel.with_parameters(parameters.len()), grid: fold(workgroups, limits.workgroups)? };
         step.check(limits)?;
-        Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new(), ns: 0 })
+        Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new(), ns: 0, copied: None })
     }
 }
 

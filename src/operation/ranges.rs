@@ -65,7 +65,8 @@ impl Map<'_> {
             self.tensors().map(|(slot, operand)| view(operand, self.shape, slot)).unzip();
         let output = seen.remove(0);
         let mut operation = Map { output, operands: seen, ..self.clone() }.operation(limits)?;
-        operation.views = views;
+        // What is copied is told in bytes of the whole.
+        (operation.views, operation.copied) = (views, None);
         Ok(operation)
     }
 

@@ -19,6 +19,7 @@ mod whole;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::in_place;
 use super::program::{Content, Device, DeviceId, Outcome, Program, Source, Step, Work, storage};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -200,7 +201,7 @@ impl Lowering<'_> {
 
     fn add(&mut self, desc: TensorDesc, source: Source) -> DeviceId {
         let id = DeviceId(self.program.devices.len());
-        self.program.devices.push(Device { desc, root: id, source });
+        self.program.devices.push(Device { desc, root: id, begin: 0, source });
         id
     }
 
@@ -216,9 +217,9 @@ impl Lowering<'_> {
 
     /// The same elements under another shape.
     fn view(&mut self, id: DeviceId, shape: &[usize]) -> DeviceId {
-        let Device { desc, root, .. } = self.program.device(id);
-        let (desc, root) = (TensorDesc::new(shape, desc.dtype()), *root);
-        self.program.devices.push(Device { desc, root, source: Source::Steps });
+        let Device { desc, root, begin, .. } = self.program.device(id);
+        let (desc, root, begin) = (TensorDesc::new(shape, desc.dtype()), *root, *begin);
+        self.program.devices.push(Device { desc, root, begin, source: Source::Steps });
         DeviceId(self.program.devices.len() - 1)
     }
 
@@ -385,6 +386,7 @@ impl Lowering<'_> {
         let mut placed: Vec<_> = self.placed.into_iter().collect();
         placed.sort();
         self.program.placed = placed;
+        in_place::put_in_place(&mut self.program);
         Ok(self.program)
     }
 }
