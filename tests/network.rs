@@ -425,6 +425,87 @@ fn a_network_records_into_an_encoder_of_the_callers() {
     assert_eq!(network.encode(&mut encoder, &[&x], &[&wrong]).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
+/// Where functions of numbers end, and where formulas for them overflow on the way.
+#[test]
+fn functions_are_right_at_the_ends_of_their_numbers() {
+    let engine = engine();
+    let mut wrong = Vec::new();
+    let mut check = |op: Op, lists: &[Vec<f32>]| {
+        let mut graph = Graph::new("ends");
+        let inputs: Vec<Value> = lists.iter().map(|list| Value::new(&[list.len()], list.clone()).unwrap()).collect();
+        let ids: Vec<ValueId> =
+            (0..inputs.len()).map(|number| graph.input(&format!("x{number}"), &dims(inputs[0].shape()))).collect();
+        let y = graph.apply(op.clone(), &ids);
+        graph.output("y", y);
+        let network = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap();
+        let [got, wanted] = [network.run_values(&inputs), network.run_reference(&inputs)].map(|list| list.unwrap()[0].to_f32());
+        for (at, (got, wanted)) in got.into_iter().zip(wanted).enumerate() {
+            // Vulkan's exp(x) may be 2 |x| + 3 units off.
+            let bound = if wanted.abs() < 1e4 { 3e-6 * wanted.abs().max(0.05) } else { 3e-5 * wanted.abs() };
+            let same = got == wanted || got.is_nan() && wanted.is_nan() || (got - wanted).abs() <= bound;
+            if !same {
+                wrong.push(format!(
+                    "{op:?} of {:?}: {got} and not {wanted}",
+                    lists.iter().map(|list| list[at]).collect::<Vec<_>>()
+                ));
+            }
+        }
+    };
+    let both = |list: &[f32]| list.iter().flat_map(|&x| [x, -x]).collect::<Vec<f32>>();
+    let wide = both(&[0.0, 1e-30, 0.3, 1.0, 20.0, 87.0, 88.5, 89.0, 89.4, 89.5, 100.0, 1e8, 1e19, 3e38, f32::INFINITY, f32::NAN]);
+    for unary in [
+        Unary::Exp,
+        Unary::Sinh,
+        Unary::Cosh,
+        Unary::Asinh,
+        Unary::Erf,
+        Unary::Atan,
+        Unary::Reciprocal,
+        Unary::Sign,
+        Unary::Round,
+    ] {
+        check(Op::Unary(unary), std::slice::from_ref(&wide));
+    }
+    let from_one: Vec<f32> = wide.iter().copied().filter(|x| !(*x < 1.0)).collect();
+    check(Op::Unary(Unary::Acosh), &[from_one]);
+    check(Op::Unary(Unary::Log), &[vec![1e-30, 0.5, 1.0, 3e38, 0.0, f32::INFINITY, f32::NAN]]);
+    let to_one = both(&[0.0, 1e-30, 0.1, 0.2, 0.3, 0.7, 0.99, 0.999_999, 1.0]);
+    for unary in [Unary::Asin, Unary::Acos, Unary::Atanh] {
+        check(Op::Unary(unary), std::slice::from_ref(&to_one));
+    }
+    let turns = both(&[0.0, 1e-3, 3.0, 100.0, 1e4, 1e5]);
+    for unary in [Unary::Sin, Unary::Cos, Unary::Tan] {
+        check(Op::Unary(unary), std::slice::from_ref(&turns));
+    }
+    // Written for finite numbers.
+    let finite: Vec<f32> = wide.iter().copied().filter(|x| !x.is_infinite()).collect();
+    for activation in [
+        "relu",
+        "relu6",
+        "elu(0.5)",
+        "selu",
+        "celu(0.5)",
+        "sigmoid",
+        "hard_sigmoid(0.2,0.5)",
+        "tanh",
+        "silu",
+        "hard_swish",
+        "gelu",
+        "softplus",
+        "softsign",
+        "mish",
+    ] {
+        check(Op::Activation(activation.parse().unwrap()), std::slice::from_ref(&finite));
+    }
+    let dividends = both(&[0.0, 1.0, 6.0, 7.5, 9.0, 1e8, 16_777_216.0, 3e38, f32::INFINITY, f32::NAN]);
+    for divisor in both(&[0.1, 1.0, 3.0, 7.0, 1e8, f32::INFINITY, 0.0]) {
+        for binary in [Binary::Mod, Binary::Fmod] {
+            check(Op::Binary(binary), &[dividends.clone(), vec![divisor; dividends.len()]]);
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 #[test]
 fn what_the_host_computes_is_named_and_right() {
     let engine = engine();

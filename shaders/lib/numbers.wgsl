@@ -85,20 +85,55 @@ fn nearest(x: f32) -> f32 {
     return select(low, low + 1.0, up);
 }
 
-// The remainder with the sign of the divisor; by infinity it is the number itself, or infinity where the signs differ.
-fn floor_mod(a: f32, b: f32) -> f32 {
-    if (is_inf(b) && !is_inf(a)) {
-        return select(b, a, a == 0.0 || is_nan(a) || (a < 0.0) == (b < 0.0));
+// A NaN has no sign, and drivers give 0.
+fn safe_sign(x: f32) -> f32 {
+    return select(sign(x), x, is_nan(x));
+}
+
+// The remainder of 0 <= a by b > 0, both normal numbers. b times the greatest power of 2 that leaves something, again and again: each
+// difference is exact. Between the ends of f32 lie 277 powers.
+fn remainder(a: f32, b: f32) -> f32 {
+    var rest = a;
+    for (var step = 0; step < 280 && rest >= b; step += 1) {
+        // b with the exponent of the rest.
+        let part = bitcast<f32>((bitcast<u32>(rest) & 0x7f800000u) | (bitcast<u32>(b) & 0x007fffffu));
+        rest -= select(part, 0.5 * part, part > rest);
     }
-    return a - b * floor(a / b);
+    return rest;
 }
 
 // The remainder with the sign of the dividend; by infinity it is the number itself.
 fn trunc_mod(a: f32, b: f32) -> f32 {
-    if (is_inf(b) && !is_inf(a)) {
-        return a;
+    if (is_nan(a) || is_inf(a) || is_nan(b) || b == 0.0) {
+        return nan_of(a);
     }
-    return a - b * trunc(a / b);
+    let rest = remainder(abs(a), abs(b));
+    return select(rest, -rest, a < 0.0);
+}
+
+// The remainder with the sign of the divisor; by infinity it is the number itself, or infinity where the signs differ.
+fn floor_mod(a: f32, b: f32) -> f32 {
+    let rest = trunc_mod(a, b);
+    return select(rest, rest + b, rest != 0.0 && (rest < 0.0) != (b < 0.0));
+}
+
+// From here on exp(x)^2 is all that counts, and log(x^2 + 1) is 2 log(x).
+const FAR = 20.0;
+const VAST = 1e9;
+const LOG_2 = 0.69314718;
+
+fn safe_sinh(x: f32) -> f32 {
+    let size = abs(x);
+    let grown = expm1(size);
+    // In two steps, as exp(x) overflows before exp(x) / 2 does.
+    let root = exp(0.5 * size);
+    let result = select(0.5 * (grown + grown / (grown + 1.0)), 0.5 * root * root, size > FAR);
+    return select(result, -result, x < 0.0);
+}
+
+fn safe_cosh(x: f32) -> f32 {
+    let root = exp(0.5 * abs(x));
+    return 0.5 * root * root + 0.5 / root / root;
 }
 
 fn safe_asinh(x: f32) -> f32 {
@@ -106,11 +141,12 @@ fn safe_asinh(x: f32) -> f32 {
     let far = log(size + sqrt(size * size + 1.0));
     let s = x * x;
     let near = size * (1.0 - s * (1.0 / 6.0 - s * (3.0 / 40.0 - s * (15.0 / 336.0))));
-    return sign(x) * select(far, near, size < 0.3);
+    let result = select(select(far, near, size < 0.3), log(size) + LOG_2, size > VAST);
+    return select(result, -result, x < 0.0);
 }
 
 fn safe_acosh(x: f32) -> f32 {
-    return log(x + sqrt(x * x - 1.0));
+    return select(log(x + sqrt(x * x - 1.0)), log(x) + LOG_2, x > VAST);
 }
 
 fn safe_atanh(x: f32) -> f32 {
@@ -119,16 +155,24 @@ fn safe_atanh(x: f32) -> f32 {
     return select(0.5 * log((1.0 + x) / (1.0 - x)), near, abs(x) < 0.2);
 }
 
-fn safe_sinh(x: f32) -> f32 {
-    let grown = expm1(abs(x));
-    return sign(x) * 0.5 * (grown + grown / (grown + 1.0));
+// Drivers' arc functions are polynomials of four to six digits, and take a NaN for 0. The reduction to |y| < tan(pi / 8) and the
+// polynomial are those of Cephes' atanf (Moshier, 1992).
+fn safe_atan(x: f32) -> f32 {
+    let size = abs(x);
+    let middle = size > 0.41421356;
+    let far = size > 2.4142136;
+    let y = select(select(size, (size - 1.0) / (size + 1.0), middle), -1.0 / size, far);
+    let base = select(select(0.0, 0.78539816, middle), 1.5707963, far);
+    let z = y * y;
+    let series = (((0.0805374450 * z - 0.138776856) * z + 0.199777106) * z - 0.333329492) * z * y + y;
+    let result = base + series;
+    return select(result, -result, x < 0.0);
 }
 
-// Drivers' asin and acos are polynomials of four digits; their arc tangents are not.
 fn safe_asin(x: f32) -> f32 {
-    return atan2(x, sqrt((1.0 - x) * (1.0 + x)));
+    return safe_atan(x / sqrt((1.0 - x) * (1.0 + x)));
 }
 
 fn safe_acos(x: f32) -> f32 {
-    return atan2(sqrt((1.0 - x) * (1.0 + x)), x);
+    return 2.0 * safe_atan(sqrt((1.0 - x) / (1.0 + x)));
 }

@@ -192,7 +192,7 @@ fn function(op: &Op, operands: &[String]) -> Option<String> {
 fn unary_name(unary: Unary) -> &'static str {
     match unary {
         Unary::Abs => "abs",
-        Unary::Sign => "sign",
+        Unary::Sign => "safe_sign",
         Unary::Exp => "exp",
         Unary::Log => "log",
         Unary::Sqrt => "sqrt",
@@ -205,9 +205,9 @@ fn unary_name(unary: Unary) -> &'static str {
         Unary::Tan => "tan",
         Unary::Asin => "safe_asin",
         Unary::Acos => "safe_acos",
-        Unary::Atan => "atan",
+        Unary::Atan => "safe_atan",
         Unary::Sinh => "safe_sinh",
-        Unary::Cosh => "cosh",
+        Unary::Cosh => "safe_cosh",
         Unary::Asinh => "safe_asinh",
         Unary::Acosh => "safe_acosh",
         Unary::Atanh => "safe_atanh",
