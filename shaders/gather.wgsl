@@ -1,8 +1,9 @@
-// each() copies one element: output[o, j, i] = input[o, indices[j], i]. Negative indices count from the end, or are zeros.
+// each() copies one element: output[o, j, i] = input[o, indices[j], i]. Negative indices count from the end, or are zeros. What no index
+// names is missing(): a NaN, or 0 among integers.
 // Ranges of the tensors may be bound: what lies in another range of the input is left to the dispatch that has that.
-// Expects ZEROS, Elem, and FLAT, whether there is one outer item of single elements.
+// Expects ZEROS, Elem, missing(), and FLAT, whether there is one outer item of single elements.
 // p[0]: count, size of the axis, elements behind it, indices; p[1]: the first element, and the first that is bound of the output, of the
-// indices and of the input; p[2].x: how many are bound of the input.
+// indices and of the input; p[2].x: how many are bound of the input; p[2].y: the bits of a NaN.
 
 fn each(number: i32) {
     let index = number + p[1].x;
@@ -18,6 +19,10 @@ fn each(number: i32) {
         return;
     }
     at = select(at, at + p[0].y, at < 0);
+    if (at < 0 || at >= p[0].y) {
+        output[index - p[1].y] = missing();
+        return;
+    }
     let place = (outer * p[0].y + at) * p[0].z + index - row * p[0].z - p[1].w;
     if (place >= 0 && place < p[2].x) {
         output[index - p[1].y] = input[place];

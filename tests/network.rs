@@ -506,6 +506,44 @@ fn functions_are_right_at_the_ends_of_their_numbers() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// A table of words: indices that come from the host are checked there, and those that only the device has name nothing where they are
+/// outside.
+#[test]
+fn an_index_outside_of_its_axis_is_an_error_or_nothing() {
+    let engine = engine();
+    let mut graph = Graph::new("words");
+    let words = graph.input_of("words", ElementType::I64, &dims(&[4]));
+    let numbers = graph.input("numbers", &dims(&[1, 6]));
+    let table = graph.constant("table", Value::new(&[3, 2], vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap());
+    let rows = graph.apply(Op::Gather { axis: 0 }, &[table, words]);
+    let largest = graph.apply(Op::ArgReduce { min: false, axis: 1, keep_dims: false, last: false }, &[numbers]);
+    let row = graph.apply(Op::Gather { axis: 0 }, &[table, largest]);
+    let column = graph.apply(Op::Gather { axis: 1 }, &[table, largest]);
+    for (name, value) in [("rows", rows), ("row", row), ("column", column)] {
+        graph.output(name, value);
+    }
+    let network = Network::new(&engine, &graph, &NetworkDesc::default()).unwrap();
+    assert!(network.host_nodes().is_empty() && network.explain().contains("one submission"), "{}", network.explain());
+    let run = |words: &[i64], largest: usize| {
+        let numbers: Vec<f32> = (0..6).map(|at| if at == largest { 1.0 } else { 0.0 }).collect();
+        let results = network.run_values(&[Value::list(words), Value::new(&[1, 6], numbers).unwrap()])?;
+        Ok::<_, wgconv::Error>(results.iter().map(Value::to_f32).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        run(&[2, 0, -1, -3], 1).unwrap(),
+        [vec![5.0, 6.0, 1.0, 2.0, 5.0, 6.0, 1.0, 2.0], vec![3.0, 4.0], vec![2.0, 4.0, 6.0]]
+    );
+    for outside in [3, -4, 1 << 40] {
+        let error = run(&[0, outside, 0, 0], 0).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.field() == Some("indices"), "{error}");
+        assert!(error.message().contains(&outside.to_string()) && error.message().contains('3'), "{error}");
+    }
+    for outside in [3, 5] {
+        let results = run(&[0; 4], outside).unwrap();
+        assert!(results[1].iter().chain(&results[2]).all(|number| number.is_nan()), "{results:?}");
+    }
+}
+
 #[test]
 fn what_the_host_computes_is_named_and_right() {
     let engine = engine();

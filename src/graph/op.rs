@@ -196,7 +196,8 @@ pub enum Op {
     Expand,
     /// Repeats along each axis. `x, repeats`.
     Tile,
-    /// Slices of an axis by index. `x, indices`.
+    /// Slices of an axis by index. `x, indices`. An index outside of the axis is an error; where only the device has it, what it stands for is
+    /// NaN, or 0 among integers.
     Gather {
         /// The axis.
         axis: i64,

@@ -241,7 +241,8 @@ impl Executable {
                         return Err(wrong_input(graph, id, &value.to_string()));
                     }
                     if let Some(desc) = wanted {
-                        sources[number] = Some(value_to_tensor(&self.gpu, value, desc, None)?);
+                        let axes = self.program.indices.iter().filter(|(input, _)| *input == number).map(|(_, size)| *size);
+                        sources[number] = Some(value_to_tensor(&self.gpu, value, desc, axes.min())?);
                     }
                     if self.program.host_inputs.contains(&id) {
                         values.insert(id, Arc::new(Value::clone(value)));

@@ -177,6 +177,8 @@ pub(super) struct Program {
     pub placed: Vec<(ValueId, DeviceId)>,
     /// The graph's results, in order.
     pub outcomes: Vec<Outcome>,
+    /// Inputs of the graph that are indices into axes, by their numbers, with the sizes of these: checked where they come from the host.
+    pub indices: Vec<(usize, usize)>,
     /// Inputs of the graph that host steps read.
     pub host_inputs: Vec<ValueId>,
     /// Copies that are left out, as what they copied lies where it belongs.

@@ -8,7 +8,8 @@ use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
 
-/// `output[o, j, i] = input[o, indices[j], i]` over a dense `[outer, size, inner]`; operand 0 is the input, operand 1 the indices.
+/// `output[o, j, i] = input[o, indices[j], i]` over a dense `[outer, size, inner]`; operand 0 is the input, operand 1 the indices. An index
+/// outside of the axis gives a NaN, or 0 among integers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Gather {
     pub dtype: DType,
@@ -59,9 +60,10 @@ impl Gather {
         let parameters = vec![
             [size(elements.len())?, size(self.size)?, size(self.inner)?, size(self.indices)?],
             [size(elements.start)?, size(output.start)?, size(indices.start)?, size(input.start)?],
-            [size(input.len())?, 0, 0, 0],
+            [size(input.len())?, f32::NAN.to_bits() as i32, 0, 0],
         ];
         let flat = self.outer == 1 && self.inner == 1;
+        let missing = if self.dtype == DType::I32 { "0" } else { "Elem(bitcast<f32>(p[2].y))" };
         let name = if flat { "gather flat" } else { "gather" };
         let kernel = Kernel::new(format!("{name} {}", self.dtype), self.dtype, WORKGROUP)
             .flag("ZEROS", self.zeros)
@@ -69,6 +71,7 @@ impl Gather {
             .binding("input", array(self.dtype), Slot::Operand(0))
             .binding("indices", array(DType::I32), Slot::Operand(1))
             .written("output", array(self.dtype), Slot::Output)
+            .fragment(format!("fn missing() -> Elem {{\n    return {missing};\n}}"))
             .fragment(include_str!("../../shaders/gather.wgsl"));
         Operation::each(kernel, elements.len() as u64, parameters, limits)
     }

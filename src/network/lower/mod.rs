@@ -243,8 +243,13 @@ impl Lowering<'_> {
         self.device_indices(id, None)
     }
 
-    /// [`device`](Self::device) of indices into an axis of so many elements, which are checked where they come from the host.
+    /// [`device`](Self::device) of indices into an axis of so many elements, which are checked where they come from the host. Of those that
+    /// the device computed or a tensor brings, what is outside names no element.
     fn device_indices(&mut self, id: ValueId, indices_below: Option<usize>) -> Result<DeviceId> {
+        let input = self.graph.inputs.iter().position(|&input| input == id);
+        if let (Some(number), Some(size)) = (input, indices_below) {
+            self.program.indices.push((number, size));
+        }
         if let Some(&device) = self.placed.get(&id) {
             return self.channels_first(device);
         }
@@ -253,16 +258,8 @@ impl Lowering<'_> {
             Error::unsupported("input", format!("has elements of type {}, which no device buffer holds", fact.element))
         })?;
         let desc = TensorDesc::new(&fact.shape, dtype);
-        let input = self.graph.inputs.iter().position(|&input| input == id);
         let device = match (fact.constant, input) {
             (Some(value), _) => self.add(desc, Source::Constant(Content::Value(value))),
-            (None, Some(_)) if indices_below.is_some() => {
-                // By way of the host, which checks them.
-                self.bring_to_host(id);
-                let device = self.add(desc, Source::Steps);
-                self.step(Work::Upload { value: id, to: device, indices_below });
-                return Ok(device);
-            }
             (None, Some(number)) => self.add(desc, Source::Input(number)),
             (None, None) => {
                 let device = self.add(desc, Source::Steps);
