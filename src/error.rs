@@ -45,30 +45,40 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     field: Option<&'static str>,
+    /// Whether the message names the field itself, behind the place where it is.
+    told: bool,
     message: String,
 }
 
 impl Error {
     /// An error of any kind that is not about one field.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, field: None, message: message.into() }))
+        Self(Box::new(Inner { kind, field: None, told: false, message: message.into() }))
     }
 
     /// An [`ErrorKind::Invalid`] error about `field`.
     pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind: ErrorKind::Invalid, field: Some(field), message: message.into() }))
+        Self(Box::new(Inner { kind: ErrorKind::Invalid, field: Some(field), told: false, message: message.into() }))
     }
 
     /// An [`ErrorKind::Unsupported`] error about `field`.
     pub(crate) fn unsupported(field: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind: ErrorKind::Unsupported, field: Some(field), message: message.into() }))
+        Self(Box::new(Inner { kind: ErrorKind::Unsupported, field: Some(field), told: false, message: message.into() }))
     }
 
     /// The same error with the place where it arose before its message.
     pub(crate) fn within(mut self, place: &str) -> Self {
-        let field = self.0.field.take().map_or(String::new(), |field| format!("{field} "));
-        self.0.message = format!("{place}: {field}{}", self.0.message);
+        self.0.message = format!("{place}: {}", self.text());
+        self.0.told = true;
         self
+    }
+
+    /// The message with the field before it.
+    pub(crate) fn text(&self) -> String {
+        match self.0.field.filter(|_| !self.0.told) {
+            Some(field) => format!("{field} {}", self.0.message),
+            None => self.0.message.clone(),
+        }
     }
 
     /// What sort of problem this is.
@@ -81,7 +91,8 @@ impl Error {
         self.0.field
     }
 
-    /// The message without the kind and the field before it.
+    /// The message without the kind and the field before it. Where the error arose inside of something, as at a node of a graph, that and the
+    /// field are at its beginning.
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -97,7 +108,7 @@ impl fmt::Display for Error {
             ErrorKind::DeviceLost => "device lost",
             ErrorKind::Device => "device error",
         };
-        match self.0.field {
+        match self.0.field.filter(|_| !self.0.told) {
             Some(field) => write!(f, "{kind} {field}: {}", self.0.message),
             None => write!(f, "{kind}: {}", self.0.message),
         }
@@ -106,8 +117,22 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({self})")
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_stays_known_wherever_the_error_arose() {
+        let error = Error::invalid("stride", "is 0");
+        assert_eq!(error.to_string(), "invalid stride: is 0");
+        let error = error.within("node Conv").within("model");
+        assert_eq!((error.field(), error.to_string().as_str()), (Some("stride"), "invalid: model: node Conv: stride is 0"));
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+}

@@ -132,23 +132,46 @@ impl DeviceLimits {
     /// What of these limits a device with others does not reach, so that plans made within these may not run there; `None` where all
     /// of them do.
     pub(crate) fn exceeds(&self, other: &DeviceLimits) -> Option<String> {
+        // A field that comes later does not compile before it is thought of here. The last ones are wishes and estimates.
+        let &Self {
+            workgroup_invocations,
+            workgroup_bytes,
+            workgroups,
+            storage_buffers,
+            storage_binding_bytes,
+            buffer_bytes,
+            f16,
+            subgroup,
+            cooperative_matrix,
+            loop_iterations,
+            class: _,
+            submission_ns: _,
+            workspace_bytes: _,
+            precision: _,
+            indexed_arrays: _,
+            parallelism: _,
+        } = self;
         let numbers = [
-            ("workgroup_invocations", self.workgroup_invocations.into(), other.workgroup_invocations.into()),
-            ("workgroup_bytes", self.workgroup_bytes.into(), other.workgroup_bytes.into()),
-            ("workgroups", self.workgroups.into(), other.workgroups.into()),
-            ("storage_buffers", self.storage_buffers.into(), other.storage_buffers.into()),
-            ("storage_binding_bytes", self.storage_binding_bytes, other.storage_binding_bytes),
-            ("buffer_bytes", self.buffer_bytes, other.buffer_bytes),
-            ("loop_iterations", self.loop_iterations, other.loop_iterations),
-            ("f16", self.f16.into(), other.f16.into()),
+            ("workgroup_invocations", workgroup_invocations.into(), other.workgroup_invocations.into()),
+            ("workgroup_bytes", workgroup_bytes.into(), other.workgroup_bytes.into()),
+            ("workgroups", workgroups.into(), other.workgroups.into()),
+            ("storage_buffers", storage_buffers.into(), other.storage_buffers.into()),
+            ("storage_binding_bytes", storage_binding_bytes, other.storage_binding_bytes),
+            ("buffer_bytes", buffer_bytes, other.buffer_bytes),
+            ("loop_iterations", loop_iterations, other.loop_iterations),
+            ("f16", f16.into(), other.f16.into()),
         ];
         let less = numbers.iter().find(|(_, own, others): &&(_, u64, u64)| own > others);
         if let Some((name, own, others)) = less {
             return Some(format!("its {name} is {others}, but plans were made for {own}"));
         }
-        let size = |size: Option<u32>| size.map_or("none".to_string(), |size| size.to_string());
-        (self.subgroup.is_some() && self.subgroup != other.subgroup)
-            .then(|| format!("its subgroup size is {}, but plans were made for {}", size(other.subgroup), size(self.subgroup)))
+        let sizes = [
+            ("subgroup size", subgroup, other.subgroup),
+            ("cooperative matrix size", cooperative_matrix, other.cooperative_matrix),
+        ];
+        let text = |size: Option<u32>| size.map_or("none".to_string(), |size| size.to_string());
+        let another = sizes.iter().find(|(_, own, others)| own.is_some() && own != others);
+        another.map(|(name, own, others)| format!("its {name} is {}, but plans were made for {}", text(*others), text(*own)))
     }
 }
 

@@ -11,6 +11,8 @@ const MAX_NAME: usize = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     lines: Vec<String>,
+    /// The first, where it is an error with a field.
+    first: Option<Error>,
     more: usize,
     invalid: bool,
 }
@@ -32,12 +34,19 @@ impl Problems {
 
     /// Notes an error that says where it is.
     pub fn add_whole(&mut self, error: &Error) {
-        self.add_line(error.kind(), || format!("{}{}", field_of(error), error.message()));
+        self.note(error.clone());
     }
 
     /// Notes an error.
     pub fn add_error(&mut self, place: &str, error: &Error) {
-        self.add(error.kind(), place, &format!("{}{}", field_of(error), error.message()));
+        self.note(error.clone().within(place));
+    }
+
+    fn note(&mut self, error: Error) {
+        self.add_line(error.kind(), || error.text());
+        if self.lines.len() == 1 {
+            self.first = Some(error);
+        }
     }
 
     /// Whether one was noted.
@@ -48,10 +57,13 @@ impl Problems {
     /// Whether there are none.
     ///
     /// # Errors
-    /// One error with a line for each problem: [`ErrorKind::Unsupported`] where that is what all of them are.
+    /// The only one, or one with a line for each problem: [`ErrorKind::Unsupported`] where that is what all of them are.
     pub fn finish(mut self) -> Result<()> {
         if self.lines.is_empty() {
             return Ok(());
+        }
+        if let (Some(error), 1) = (self.first, self.lines.len()) {
+            return Err(error);
         }
         if self.more > 0 {
             self.lines.push(format!("and {} more", self.more));
@@ -59,11 +71,6 @@ impl Problems {
         let kind = if self.invalid { ErrorKind::Invalid } else { ErrorKind::Unsupported };
         Err(Error::new(kind, self.lines.join("\n")))
     }
-}
-
-/// The field of an error before its message.
-fn field_of(error: &Error) -> String {
-    error.field().map_or(String::new(), |field| format!("{field} "))
 }
 
 /// A name for a message, shortened.

@@ -56,7 +56,7 @@ impl PipelineFile {
 
 /// Magic, checksum, data.
 fn pack(data: &[u8]) -> Vec<u8> {
-    [MAGIC.as_slice(), &checksum(data).to_le_bytes(), data].concat()
+    [MAGIC.as_slice(), &files::checksum(files::EMPTY, data).to_le_bytes(), data].concat()
 }
 
 /// The data of a file; none where there is no file.
@@ -65,15 +65,10 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let at = |message: &str| format!("{}: {message}", path.display());
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| at("is no pipeline cache of this version"))?;
     let (sum, data) = rest.split_first_chunk().ok_or_else(|| at("is cut short"))?;
-    if u64::from_le_bytes(*sum) != checksum(data) {
+    if u64::from_le_bytes(*sum) != files::checksum(files::EMPTY, data) {
         return Err(at("is damaged: its checksum differs"));
     }
     Ok(Some(data.to_vec()))
-}
-
-/// FNV-1a (Fowler, Noll, Vo, 1991), 64 bits: against damage, not against malice.
-fn checksum(data: &[u8]) -> u64 {
-    data.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -82,7 +77,6 @@ mod tests {
 
     #[test]
     fn what_is_damaged_is_not_handed_to_a_driver() {
-        assert_eq!(checksum(b"a"), 0xaf63_dc4c_8601_ec8c);
         let path = std::env::temp_dir().join(format!("wgconv-pipelines-{}-damaged", std::process::id()));
         assert_eq!(read(&path), Ok(None));
         let whole = pack(b"what a driver gave");

@@ -40,8 +40,7 @@ impl<'a> Node<'a> {
     }
 
     fn note(&mut self, place: &str, error: &Error) {
-        let field = error.field().map_or(String::new(), |field| format!(": {field}"));
-        self.problems.push((error.kind(), format!("{place}{field} {}", error.message())));
+        self.problems.push((error.kind(), format!("{place}: {}", error.text())));
     }
 
     fn take(&mut self, name: &str, kind: usize) -> Option<&'a super::proto::Attribute> {
