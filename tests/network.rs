@@ -592,6 +592,46 @@ fn what_cannot_be_planned_or_run_is_an_error_with_its_numbers() {
     assert_eq!(error.message().lines().count(), 2, "{error}");
 }
 
+#[test]
+fn what_fits_no_graph_is_an_error_and_no_panic() {
+    let (mut small, mut large) = (Graph::new("small"), Graph::new("large"));
+    let x = small.input("x", &["N".into(), 4.into(), 8.into(), 8.into()]);
+    let mut far = large.input("x", &dims(&[1, 4]));
+    for _ in 0..5 {
+        far = large.apply(Op::Unary(Unary::Neg), &[far]);
+    }
+    // A value of another graph.
+    let mut foreign = small.clone();
+    let y = foreign.apply(Op::Unary(Unary::Neg), &[far]);
+    foreign.set_name(far, "far");
+    foreign.output("y", y);
+    assert!(foreign.to_string().contains("Neg") && foreign.constant_output("y").is_none());
+    // Channels that the weights have not, two inputs of one name, symbols that there are none of, or twice.
+    let conv = |from: usize, to: usize| {
+        let mut graph = small.clone();
+        let weights = graph.constant("w", random(&[4, 4, 3, 3], 1));
+        let y = graph.conv(&ConvDesc::new(from, to, [3, 3]), x, weights, None);
+        graph.output("y", y);
+        graph
+    };
+    let mut twice = conv(4, 4);
+    twice.input("x", &dims(&[1]));
+    let n = |size: usize| ("N".to_string(), size);
+    let cases: [(&Graph, Vec<(String, usize)>, &str, &str); 6] = [
+        (&foreign, vec![n(1)], "graph", "another graph"),
+        (&conv(3, 4), vec![n(1)], "in_channels", "is 3, but"),
+        (&conv(4, 5), vec![n(1)], "out_channels", "is 5, but"),
+        (&twice, vec![n(1)], "graph", "`x`"),
+        (&conv(4, 4), vec![n(1), ("M".into(), 1)], "dims", "`M`"),
+        (&conv(4, 4), vec![n(1), n(3)], "dims", "more than once"),
+    ];
+    for (graph, dims, field, word) in cases {
+        let error = graph.bind(&Bindings { dims, ..Default::default() }).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.field() == Some(field) && error.message().contains(word), "{error}");
+    }
+    assert!(conv(4, 4).bind(&Bindings { dims: vec![n(2)], ..Default::default() }).is_ok());
+}
+
 /// 136 MB of floats, where lavapipe and WebGPU bind 128 MiB.
 #[test]
 fn what_no_binding_holds_is_computed_in_parts_or_on_the_host_or_refused_with_the_numbers() {

@@ -26,6 +26,8 @@ pub enum StageInput {
 /// A convolution before the shapes are known: empty lists are 1, or 0 for padding, on each axis of the input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConvOp {
+    /// Channels of the input and of the output; `None`: those of the weights.
+    pub channels: Option<[usize; 2]>,
     /// Size of the kernel; empty is that of the weights.
     pub kernel: Vec<usize>,
     /// Step of the kernel, or of the input where transposed.
@@ -64,6 +66,7 @@ pub enum Pads {
 impl Default for ConvOp {
     fn default() -> Self {
         Self {
+            channels: None,
             kernel: Vec::new(),
             stride: Vec::new(),
             dilation: Vec::new(),
@@ -81,6 +84,7 @@ impl Default for ConvOp {
 impl From<&ConvDesc> for ConvOp {
     fn from(desc: &ConvDesc) -> Self {
         Self {
+            channels: Some([desc.in_channels, desc.out_channels]),
             kernel: desc.kernel.as_slice().to_vec(),
             stride: desc.stride.as_slice().to_vec(),
             dilation: desc.dilation.as_slice().to_vec(),

@@ -82,6 +82,23 @@ fn terms(op: &Op, inputs: &[Option<Fact>]) -> usize {
     .max(1)
 }
 
+/// A node whose weights are known to be what its description says, and may become others by the passes.
+fn without_channels(mut node: Node) -> Node {
+    if let Op::Conv(conv) = &mut node.op {
+        conv.channels = None;
+    }
+    node
+}
+
+/// The names of a list of pairs.
+fn keys<T>(pairs: &[(String, T)]) -> Vec<&String> {
+    pairs.iter().map(|(name, _)| name).collect()
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
 impl Graph {
     /// The same graph with all types and shapes known, and with everything computed that depends on constants only.
     ///
@@ -129,7 +146,7 @@ impl Graph {
                 facts[id.0] = Some(fact);
             }
             match node.op {
-                _ if !all_constant => nodes.push(node),
+                _ if !all_constant => nodes.push(without_channels(node)),
                 Op::DequantizeLinear { .. } => {
                     let output = node.outputs[0];
                     graph.values[output.0].dequantised = Some(Arc::new(node));
@@ -162,17 +179,21 @@ impl Graph {
     fn bind_inputs(&mut self, bindings: &Bindings) -> Result<()> {
         let names: Vec<String> = self.input_names().into_iter().map(String::from).collect();
         let unknown = |name: &String, what: &'static str| {
-            Error::invalid(what, format!("names `{name}`, but the inputs are {}", names.join(", ")))
+            Error::invalid(what, format!("names `{name}`, but the inputs are {}", listed(&names)))
         };
-        for (name, _) in &bindings.shapes {
-            if !names.contains(name) {
-                return Err(unknown(name, "shapes"));
+        for (what, given) in
+            [("shapes", keys(&bindings.shapes)), ("fixed", keys(&bindings.fixed)), ("dims", keys(&bindings.dims))]
+        {
+            if let Some((_, name)) = given.iter().enumerate().find(|(number, name)| given[..*number].contains(name)) {
+                return Err(Error::invalid(what, format!("names `{name}` more than once")));
+            }
+            if let Some(name) = given.iter().find(|name| what != "dims" && !names.contains(name)) {
+                return Err(unknown(name, what));
             }
         }
-        for (name, _) in &bindings.fixed {
-            if !names.contains(name) {
-                return Err(unknown(name, "fixed"));
-            }
+        let symbols = self.symbols();
+        if let Some((name, _)) = bindings.dims.iter().find(|(name, _)| !symbols.contains(name)) {
+            return Err(Error::invalid("dims", format!("names `{name}`, but the symbols are {}", listed(&symbols))));
         }
         for id in self.inputs.clone() {
             let name = self.info(id).name.clone();

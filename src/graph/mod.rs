@@ -171,7 +171,8 @@ impl Graph {
         outputs
     }
 
-    /// A convolution; whether `bias` is given decides over the description's own word.
+    /// A convolution; whether `bias` is given decides over the description's own word. That the weights have the description's channels and
+    /// kernel is looked at by [`bind`](Self::bind).
     pub fn conv(&mut self, desc: &ConvDesc, x: ValueId, weight: ValueId, bias: Option<ValueId>) -> ValueId {
         self.apply_many("", Op::Conv(desc.into()), &[Some(x), Some(weight), bias], 1)[0]
     }
@@ -186,9 +187,11 @@ impl Graph {
         self.outputs.push((name.into(), value));
     }
 
-    /// Gives a value a name, for messages, profiles and pictures.
+    /// Gives a value a name, for messages, profiles and pictures; a value that this graph does not have gets none.
     pub fn set_name(&mut self, value: ValueId, name: &str) {
-        self.values[value.0].name = name.into();
+        if let Some(info) = self.values.get_mut(value.0) {
+            info.name = name.into();
+        }
     }
 
     /// The names of the inputs, in order.
@@ -236,8 +239,11 @@ impl Graph {
         list
     }
 
+    /// What is known of a value; nothing of another graph's, which [`check_order`](Self::check_order) refuses.
     pub(crate) fn info(&self, id: ValueId) -> &ValueInfo {
-        &self.values[id.0]
+        static NOTHING: ValueInfo =
+            ValueInfo { name: String::new(), element: None, dims: None, constant: None, dequantised: None };
+        self.values.get(id.0).unwrap_or(&NOTHING)
     }
 
     /// How often each value is used, by nodes and as a result.
@@ -266,7 +272,7 @@ impl Graph {
         error.within(&self.node_label(node))
     }
 
-    /// Whether every name and number refers to something that exists and stands before its use.
+    /// Whether every number refers to something that exists and stands before its use, and no name to two inputs or to two outputs.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with the node.
@@ -276,6 +282,12 @@ impl Graph {
         let all = self.nodes.iter().flat_map(|node| node.inputs.iter().flatten().chain(&node.outputs));
         if !all.chain(&self.inputs).chain(self.outputs.iter().map(|(_, id)| id)).all(valid) {
             return Err(Error::invalid("graph", "uses a value of another graph"));
+        }
+        for (what, names) in [("input", self.input_names()), ("output", self.output_names())] {
+            let again = names.iter().enumerate().find(|(number, name)| !name.is_empty() && names[..*number].contains(name));
+            if let Some((_, name)) = again {
+                return Err(Error::invalid("graph", format!("has more than one {what} of the name `{name}`")));
+            }
         }
         self.inputs.iter().for_each(|id| ready[id.0] = true);
         for node in &self.nodes {

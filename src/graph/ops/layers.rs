@@ -252,6 +252,13 @@ pub(crate) fn conv_desc(conv: &ConvOp, x: &[usize], weight: &[usize], bias: bool
     } else {
         (weight[1].checked_mul(conv.groups).unwrap_or(0), weight[0])
     };
+    if let Some([wanted_in, wanted_out]) = conv.channels {
+        for (field, wanted, found) in [("in_channels", wanted_in, in_channels), ("out_channels", wanted_out, out_channels)] {
+            if wanted != found {
+                return Err(Error::invalid(field, format!("is {wanted}, but weights of shape {weight:?} have {found}")));
+            }
+        }
+    }
     let mut desc = ConvDesc {
         in_channels,
         out_channels,
