@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 /// assert_eq!(activation.apply(-2.0, 0.0), -2.0 * f64::from(0.1f32));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub enum Activation {
     /// `x`
     #[default]

@@ -13,9 +13,10 @@ pub use layers::Explanation;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, Buffer, BufferStats, Current, Device, Gpu, Queue};
 use crate::limits::{DeviceClass, DeviceLimits, Precision, SUBMISSION};
-use crate::tensor::Tensor;
+use crate::tensor::{Element, Tensor, storage};
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::tune::{Tuner, Tuning};
+use crate::value::Value;
 
 /// What engine is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -238,9 +239,49 @@ impl Engine {
     pub fn upload(&self, data: &[f32], desc: &TensorDesc) -> Result<Tensor> {
         desc.check_len("input", data.len())?;
         if desc.dtype() == DType::I32 {
-            return Err(Error::unsupported("input", "has elements of type i32, but layers work on f32 and f16"));
+            return Err(Error::unsupported("input", "has elements of type i32: Engine::upload_elements takes those"));
         }
         Tensor::uploaded(&self.gpu(), data, desc)
+    }
+
+    /// [`upload`](Self::upload) of elements of any type that a tensor may have: f32, f16, i32.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the length is not the shape's or the type not the description's,
+    /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let engine = wgconv::Engine::new(&wgconv::EngineDesc::default())?;
+    /// use wgconv::{DType, TensorDesc};
+    /// let words = engine.upload_elements(&[101, 7592, 102], &TensorDesc::new(&[1, 3], DType::I32))?;
+    /// # Ok::<(), wgconv::Error>(())
+    /// ```
+    pub fn upload_elements<T: Element>(&self, data: &[T], desc: &TensorDesc) -> Result<Tensor> {
+        desc.check_len("input", data.len())?;
+        Tensor::uploaded(&self.gpu(), data, desc)
+    }
+
+    /// A value as the tensor that a [`Network`](crate::Network) takes for an input of its type: i64 and bool are stored as i32, small integers
+    /// as f32, f16 as f32 where the device has no 16-bit floats.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for types that no tensor has and for integers beyond 32 bits,
+    /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let engine = wgconv::Engine::new(&wgconv::EngineDesc::default())?;
+    /// use wgconv::Value;
+    /// let words = engine.upload_value(&Value::new(&[1, 3], vec![101i64, 7592, 102])?)?;
+    /// # Ok::<(), wgconv::Error>(())
+    /// ```
+    pub fn upload_value(&self, value: &Value) -> Result<Tensor> {
+        let gpu = self.gpu();
+        let dtype = storage(value.element(), gpu.limits.f16).ok_or_else(|| {
+            Error::unsupported("input", format!("has elements of type {}, which no device buffer holds", value.element()))
+        })?;
+        Tensor::of_value(&gpu, value, &TensorDesc::new(value.shape(), dtype), None)
     }
 
     /// A tensor of zeros, to run into.
@@ -248,6 +289,9 @@ impl Engine {
     /// # Errors
     /// As [`upload`](Self::upload).
     pub fn zeros(&self, desc: &TensorDesc) -> Result<Tensor> {
+        if desc.elements()? == 0 {
+            return Tensor::uninitialised(&self.gpu(), desc.clone(), 0);
+        }
         Tensor::filled(&self.gpu(), desc, 0, &[0; 4])
     }
 
@@ -260,8 +304,9 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the offset is not a multiple of the device's
     /// `min_storage_buffer_offset_alignment`, the range is beyond the buffer's end, or the buffer has not the usage `STORAGE`;
-    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where it belongs to another device of the same `wgpu::Instance`. Resources of another
-    /// instance must not be given: wgpu takes them for its own of the same number.
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where it belongs to another device of the same `wgpu::Instance`, which all engines
+    /// have that [`Engine::new`] made. Resources of another instance must not be given: wgpu takes them for its own of the same number, or
+    /// panics.
     ///
     /// # Examples
     /// ```no_run

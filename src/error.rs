@@ -66,6 +66,12 @@ impl Error {
         Self(Box::new(Inner { kind: ErrorKind::Unsupported, field: Some(field), told: false, message: message.into() }))
     }
 
+    /// The same error about another thing of the field: `part` stands before its message.
+    pub(crate) fn of(mut self, part: &str) -> Self {
+        self.0.message = format!("{part} {}", self.0.message);
+        self
+    }
+
     /// The same error with the place where it arose before its message.
     pub(crate) fn within(mut self, place: &str) -> Self {
         self.0.message = format!("{place}: {}", self.text());

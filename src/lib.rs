@@ -21,7 +21,8 @@
 //! ```
 //!
 //! Everything up to the plan is pure: it needs no GPU, and [`mod@reference`] computes every operation in f64 to judge the kernels by.
-//! [`mod@verify`] does so for one layer on one device. Whatever a caller passes ends in a result or in an [`Error`], never in a panic.
+//! [`mod@verify`] does so for one layer on one device. Whatever a caller passes ends in a result or in an [`Error`],
+//! never in a panic but that of [`Spatial::splat`], which says so.
 
 #![warn(missing_docs)]
 
@@ -93,7 +94,7 @@ pub use tiles::{Region, TileDesc, TileRunner};
 pub use tune::Tuning;
 pub use value::{Data, ElementType, Value};
 pub use weights::{BatchNorm, Folded, Weights};
-pub use wgpu;
+pub use {half, wgpu};
 
 /// The README's code is compiled with the documentation's.
 #[cfg(doctest)]

@@ -45,6 +45,7 @@ pub(crate) const SUBMISSION: Duration = Duration::from_millis(200);
 /// # Ok::<(), wgconv::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
 pub enum Precision {
     /// As exact as sums in f32 are; where cooperative matrices are asked for, as results in f16 are.
     #[default]

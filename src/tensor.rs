@@ -13,6 +13,7 @@ use crate::kernel::Slot;
 use crate::layout::Layout;
 use crate::operation::{Arithmetic, Map, Operand, Operation};
 use crate::tensor_desc::{DType, TensorDesc};
+use crate::value::{ElementType, Value};
 
 /// An array on the device. Cheap to clone: clones share the memory, which goes back to the engine's pool with the last of them. An array
 /// of more bytes than a buffer may have lies in several.
@@ -31,10 +32,12 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// A type that tensors can be read as: `f32` (of f32 and, widened, of f16), `half::f16` (of f16), `i32` (of i32).
+/// A type that tensors can be read and written as: `f32` (of f32 and, widened or rounded, of f16), `half::f16` (of f16), `i32` (of i32).
 pub trait Element: sealed::Sealed + Copy {
     #[doc(hidden)]
     fn read(dtype: DType, bytes: &[u8]) -> Option<Vec<Self>>;
+    #[doc(hidden)]
+    fn bytes(dtype: DType, data: &[Self]) -> Option<Cow<'_, [u8]>>;
     #[doc(hidden)]
     const NAME: &'static str;
 }
@@ -44,7 +47,7 @@ fn words<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
 }
 
 macro_rules! element {
-    ($type:ty, $name:literal, $($dtype:pat => $read:expr),+) => {
+    ($type:ty, $name:literal, $($dtype:pat => $read:expr, $bytes:expr);+) => {
         impl sealed::Sealed for $type {}
         impl Element for $type {
             const NAME: &'static str = $name;
@@ -54,22 +57,32 @@ macro_rules! element {
                     _ => None,
                 }
             }
+            fn bytes(dtype: DType, data: &[Self]) -> Option<Cow<'_, [u8]>> {
+                match dtype {
+                    $($dtype => Some($bytes(data)),)+
+                    _ => None,
+                }
+            }
         }
     };
 }
-element!(f32, "f32", DType::F32 => words, DType::F16 => |bytes| words::<f16>(bytes).into_iter().map(f16::to_f32).collect());
-element!(f16, "f16", DType::F16 => words);
-element!(i32, "i32", DType::I32 => words);
+element!(f32, "f32",
+    DType::F32 => words, |data| to_bytes(data, DType::F32);
+    DType::F16 => |bytes| words::<f16>(bytes).into_iter().map(f16::to_f32).collect(), |data| to_bytes(data, DType::F16));
+element!(f16, "f16", DType::F16 => words, |data: &[f16]| whole_words(data.to_vec()));
+element!(i32, "i32", DType::I32 => words, |data| Cow::Borrowed(bytemuck::cast_slice(data)));
+
+/// The bytes of 16-bit floats, and then zeros up to a multiple of 4.
+fn whole_words(mut halves: Vec<f16>) -> Cow<'static, [u8]> {
+    halves.resize(halves.len().next_multiple_of(2), f16::ZERO);
+    bytemuck::cast_slice(&halves).to_vec().into()
+}
 
 /// The bytes of numbers as elements of a type, and then zeros up to a multiple of 4.
 pub(crate) fn to_bytes(data: &[f32], dtype: DType) -> Cow<'_, [u8]> {
     match dtype {
         DType::F32 | DType::I32 => bytemuck::cast_slice(data).into(),
-        DType::F16 => {
-            let mut halves: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
-            halves.resize(halves.len().next_multiple_of(2), f16::ZERO);
-            bytemuck::cast_slice(&halves).to_vec().into()
-        }
+        DType::F16 => whole_words(data.iter().map(|&value| f16::from_f32(value)).collect()),
     }
 }
 
@@ -82,13 +95,28 @@ impl Tensor {
         Ok(Self { gpu: gpu.clone(), storage, begin: 0, desc, bound_bytes })
     }
 
-    /// A tensor of these numbers in row-major order, as many as it has elements; f16 gets them rounded.
-    pub(crate) fn uploaded(gpu: &Arc<Gpu>, data: &[f32], desc: &TensorDesc) -> Result<Self> {
+    /// A tensor of these numbers in row-major order, as many as it has elements; f16 gets those of f32 rounded.
+    pub(crate) fn uploaded<T: Element>(gpu: &Arc<Gpu>, data: &[T], desc: &TensorDesc) -> Result<Self> {
         let tensor = Self::uninitialised(gpu, desc.clone(), 0)?;
-        if !data.is_empty() {
-            tensor.write(&to_bytes(&desc.layout().to_memory(desc.shape(), data), desc.dtype()))?;
-        }
+        tensor.overwrite(data)?;
         Ok(tensor)
+    }
+
+    /// A tensor of a value of the host. Integers that 32 bits do not hold, and indices out of an axis of so many elements, are errors.
+    pub(crate) fn of_value(gpu: &Arc<Gpu>, value: &Value, desc: &TensorDesc, indices_below: Option<usize>) -> Result<Self> {
+        if desc.dtype() != DType::I32 {
+            return Self::uploaded(gpu, &value.as_f32(), desc);
+        }
+        let fit = |number: i64| {
+            let outside = |size: &usize| !(-(*size as i64)..*size as i64).contains(&number);
+            if let Some(size) = indices_below.filter(outside) {
+                return Err(Error::invalid("indices", format!("{number} is outside an axis of {size} elements")));
+            }
+            i32::try_from(number)
+                .map_err(|_| Error::unsupported("input", format!("has the number {number}, but a device holds 32 bits")))
+        };
+        let words = value.to_i64().into_iter().map(fit).collect::<Result<Vec<i32>>>()?;
+        Self::uploaded(gpu, &words, desc)
     }
 
     /// A tensor of a repeated word, and a guard zone of so many bytes behind it.
@@ -184,7 +212,7 @@ impl Tensor {
             return Err(Error::invalid(field, "is a tensor of another engine"));
         }
         if self.desc != *desc {
-            return Err(Error::invalid(field, format!("is {}, but the layer was made for {desc}", self.desc)));
+            return Err(Error::invalid(field, format!("is {}, but {desc} was planned for", self.desc)));
         }
         Ok(())
     }
@@ -261,6 +289,35 @@ impl Tensor {
         Ok(output)
     }
 
+    /// Overwrites all elements, in row-major order of the shape whatever the layout, after everything submitted before: an input that is
+    /// used again and again needs no new tensor. A tensor of f16 gets numbers of f32 rounded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the length is not the shape's, the elements are not of that type, or a
+    /// caller's buffer has not the usage `COPY_DST`; [`ErrorKind::DeviceLost`](crate::ErrorKind::DeviceLost).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let engine = wgconv::Engine::new(&wgconv::EngineDesc::default())?;
+    /// use wgconv::TensorDesc;
+    /// let x = engine.zeros(&TensorDesc::f32(&[1, 3, 8, 8]))?;
+    /// x.overwrite(&[0.5f32; 192])?;
+    /// # Ok::<(), wgconv::Error>(())
+    /// ```
+    pub fn overwrite<T: Element>(&self, data: &[T]) -> Result<()> {
+        self.desc.check_len("data", data.len())?;
+        self.check_usage("tensor", gpu::Usage::COPY_DST)?;
+        let data = self.desc.layout().to_memory(self.desc.shape(), data);
+        let bytes = T::bytes(self.desc.dtype(), &data);
+        let wrong = || Error::invalid("dtype", format!("elements of {} cannot be written as {}", self.desc, T::NAME));
+        let bytes = bytes.ok_or_else(wrong)?;
+        if bytes.is_empty() {
+            Ok(())
+        } else {
+            gpu::write(&self.gpu, &self.storage.range(self.begin, bytes.len() as u64, bytes.len() as u64), &bytes)
+        }
+    }
+
     /// Copies the elements to the host, in row-major order of the shape whatever the layout, and waits for them, and for everything
     /// submitted before.
     ///
@@ -319,6 +376,18 @@ impl Tensor {
 
     fn elements<T: Element>(&self, bytes: &[u8]) -> Result<Vec<T>> {
         elements(&self.desc, bytes)
+    }
+}
+
+/// How the device stores elements of a type, where it can: f16 as f32 where it has no 16-bit floats, small integers as f32, which
+/// holds them exactly, truth values and indices as i32.
+pub(crate) fn storage(element: ElementType, f16: bool) -> Option<DType> {
+    match element {
+        ElementType::F16 if f16 => Some(DType::F16),
+        ElementType::F32 | ElementType::F16 | ElementType::Bf16 => Some(DType::F32),
+        ElementType::I8 | ElementType::U8 | ElementType::I16 | ElementType::U16 => Some(DType::F32),
+        ElementType::Bool | ElementType::I32 | ElementType::I64 => Some(DType::I32),
+        ElementType::F64 | ElementType::U32 | ElementType::U64 => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use wgconv::{
     Activation, ConvDesc, DType, Engine, EngineDesc, Epilogue, ErrorKind, IndexOrder, PoolDesc, PoolKind, Problem, Residual,
-    Spatial, Specialise, TensorDesc, Weights, wgpu,
+    Spatial, Specialise, TensorDesc, Value, Weights, wgpu,
 };
 
 fn new_engine() -> Engine {
@@ -25,6 +25,51 @@ fn box_desc() -> (ConvDesc, TensorDesc) {
 
 fn weights(kernel: &[f32]) -> Weights<'_> {
     Weights { kernel, ..Default::default() }
+}
+
+#[test]
+fn elements_of_every_type_come_and_go() {
+    let halves: Vec<half::f16> = [1.0, -0.5, 3.0].map(half::f16::from_f32).to_vec();
+    let x = engine().upload_elements(&[7, -8, i32::MAX], &TensorDesc::new(&[3], DType::I32)).unwrap();
+    assert_eq!(x.to_vec::<i32>().unwrap(), [7, -8, i32::MAX]);
+    x.overwrite(&[1, 2, 3]).unwrap();
+    assert_eq!(x.to_vec::<i32>().unwrap(), [1, 2, 3]);
+    let x = engine().upload_elements(&halves, &TensorDesc::f16(&[3])).unwrap();
+    assert_eq!(x.to_vec::<half::f16>().unwrap(), halves);
+    x.overwrite(&[0.1f32, 0.25, 65504.0]).unwrap();
+    assert_eq!(x.to_vec::<f32>().unwrap(), [0.099_975_586, 0.25, 65504.0]);
+    // In another layout too.
+    let desc = TensorDesc::f32(&[1, 2, 1, 3]).with_layout(wgconv::Layout::ChannelsLast);
+    let x = engine().upload(&[0.0; 6], &desc).unwrap();
+    x.overwrite(&[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+    assert_eq!(x.to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    for error in [x.overwrite(&[1.0f32; 5]), x.overwrite(&[1; 6]), engine().upload_elements(&[1], &desc).map(drop)] {
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    for (value, words) in [
+        (Value::new(&[2], vec![5i64, -6]).unwrap(), vec![5, -6]),
+        (Value::new(&[2], vec![true, false]).unwrap(), vec![1, 0]),
+        (Value::new(&[0], Vec::<i32>::new()).unwrap(), vec![]),
+    ] {
+        assert_eq!(engine().upload_value(&value).unwrap().to_vec::<i32>().unwrap(), words);
+    }
+    assert_eq!(engine().upload_value(&Value::new(&[1], vec![200u8]).unwrap()).unwrap().to_vec::<f32>().unwrap(), [200.0]);
+    for value in [Value::scalar(1i64 << 40), Value::scalar(1.0f64)] {
+        assert_eq!(engine().upload_value(&value).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+    assert!(engine().zeros(&TensorDesc::f32(&[0, 3])).unwrap().to_vec::<f32>().unwrap().is_empty());
+}
+
+#[test]
+fn a_buffer_of_another_engine_is_an_error() {
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let descriptor = wgpu::BufferDescriptor { label: None, size: 256, usage, mapped_at_creation: false };
+    let other = new_engine();
+    for _ in 0..3 {
+        let buffer = other.device().create_buffer(&descriptor);
+        let error = engine().tensor_from_buffer(&buffer, 0, &TensorDesc::f32(&[8])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+    }
 }
 
 #[test]

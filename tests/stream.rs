@@ -117,6 +117,9 @@ fn lists_of_f32_are_frames_too() {
     for (number, result) in results.enumerate() {
         assert_eq!(result.unwrap(), single(&network, number));
     }
+    let lists: Vec<Vec<f32>> = (0..5).map(|number| frame(&network, number)[0].to_f32()).collect();
+    let results = network.stream(2).unwrap().run_all(lists.iter().map(|list| [list]));
+    assert_eq!(results.filter_map(Result::ok).count(), 5);
     let mut stream = network.stream(1).unwrap();
     for wrong in [188, 190] {
         let error = stream.send([&vec![0.0; wrong][..]]).unwrap_err();

@@ -1,6 +1,7 @@
 //! From what the machine has to an open device, and what its limits mean for plans.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::Gpu;
@@ -109,19 +110,37 @@ fn summary(info: &wgpu::AdapterInfo) -> AdapterSummary {
     }
 }
 
-fn backend_names(backends: wgpu::Backends) -> String {
+/// What to say where no adapter was found on the backends that were asked for.
+fn nothing_found(backends: wgpu::Backends) -> String {
     let names: Vec<_> = backends.iter_names().map(|(name, _)| name.to_lowercase()).collect();
-    if names.is_empty() { "any backend (WGPU_BACKEND leaves none)".into() } else { names.join(", ") }
+    match std::env::var("WGPU_BACKEND") {
+        Ok(wanted) if !wanted.is_empty() && !wanted.to_lowercase().split(',').any(|name| name.trim() == "vulkan") => {
+            format!(
+                "WGPU_BACKEND={wanted} leaves no GPU adapter: it may name vulkan, metal and dx12, of which a machine has those of its system"
+            )
+        }
+        _ => format!("found none on {}: {HINT}", names.join(", ")),
+    }
+}
+
+/// The one instance of all engines, as wgpu takes the resources of another instance for its own of the same number; and the backends that
+/// were asked for.
+fn instance() -> &'static (wgpu::Instance, wgpu::Backends) {
+    static INSTANCE: OnceLock<(wgpu::Instance, wgpu::Backends)> = OnceLock::new();
+    INSTANCE.get_or_init(|| {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+        // OpenGL is not built in; asking for it would only make the message that there is no adapter wrong.
+        descriptor.backends &= wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+        let backends = descriptor.backends;
+        (wgpu::Instance::new(descriptor), backends)
+    })
 }
 
 /// The adapters of this machine in the order in which they are tried: discrete, then integrated (the other way round under
 /// `WGPU_POWER_PREF=low`), then others, then software; and the backends that were asked.
 async fn enumerate() -> (Vec<wgpu::Adapter>, wgpu::Backends) {
-    let mut instance = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    // OpenGL is not built in; asking for it would only make the message below wrong.
-    instance.backends &= wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    let backends = instance.backends;
-    let mut adapters = wgpu::Instance::new(instance).enumerate_adapters(backends).await;
+    let (instance, backends) = instance();
+    let mut adapters = instance.enumerate_adapters(*backends).await;
     let low_power = wgpu::PowerPreference::from_env() == Some(wgpu::PowerPreference::LowPower);
     adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => u8::from(low_power),
@@ -130,7 +149,7 @@ async fn enumerate() -> (Vec<wgpu::Adapter>, wgpu::Backends) {
         wgpu::DeviceType::Other => 3,
         wgpu::DeviceType::Cpu => 4,
     });
-    (adapters, backends)
+    (adapters, *backends)
 }
 
 /// What there is to open.
@@ -153,7 +172,7 @@ pub(crate) async fn open(name: Option<&str>, limits: &Wanted) -> Result<Gpu> {
     let (mut adapters, backends) = enumerate().await;
     let wanted = name.map(str::to_string).or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok());
     if adapters.is_empty() {
-        return Err(Error::new(ErrorKind::NoAdapter, format!("no GPU adapter on {}: {HINT}", backend_names(backends))));
+        return Err(Error::new(ErrorKind::NoAdapter, nothing_found(backends)));
     }
     let names: Vec<_> = adapters.iter().map(|adapter| summary(&adapter.get_info())).collect();
     if let Some(wanted) = &wanted {
@@ -170,8 +189,7 @@ pub(crate) async fn open(name: Option<&str>, limits: &Wanted) -> Result<Gpu> {
     }
     Err(last.unwrap_or_else(|| {
         let list: Vec<_> = names.iter().enumerate().map(|(index, summary)| format!("{index}: {summary}")).collect();
-        let text =
-            format!("no adapter has the number or a name with `{}`; there is {}", wanted.unwrap_or_default(), list.join("; "));
+        let text = format!("none has the number or a name with `{}`; there is {}", wanted.unwrap_or_default(), list.join("; "));
         Error::new(ErrorKind::NoAdapter, text)
     }))
 }

@@ -44,7 +44,10 @@ impl Gpu {
         let lost = Arc::new(Lost::default());
         if owned {
             let seen = lost.clone();
-            device.set_device_lost_callback(move |reason, message| seen.set(format!("{reason:?}: {message}")));
+            device.set_device_lost_callback(move |reason, message| {
+                let text = if message.is_empty() { format!("{reason:?}") } else { format!("{reason:?}: {message}") };
+                seen.set(text.to_lowercase());
+            });
             device.on_uncaptured_error(Arc::new(|error| log::error!("outside every error scope: {error}")));
         }
         Self {

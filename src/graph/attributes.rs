@@ -107,6 +107,7 @@ impl From<&ConvDesc> for ConvOp {
 /// Functions of one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the functions")]
+#[non_exhaustive]
 pub enum Unary {
     Neg,
     Abs,
@@ -140,6 +141,7 @@ pub enum Unary {
 /// Functions of two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the functions")]
+#[non_exhaustive]
 pub enum Binary {
     Add,
     Sub,
@@ -167,6 +169,7 @@ pub enum Binary {
 /// Functions of any count of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the functions")]
+#[non_exhaustive]
 pub enum Variadic {
     Sum,
     Mean,
@@ -188,6 +191,7 @@ pub enum SoftmaxKind {
 /// What a reduction computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the functions")]
+#[non_exhaustive]
 pub enum Reduce {
     Sum,
     Mean,

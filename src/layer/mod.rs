@@ -107,6 +107,9 @@ impl Conv {
     /// Records the layer into a caller's pass, between whatever else the caller records there. Keep the tensors until the pass is
     /// submitted: a dropped tensor's buffer is used again.
     ///
+    /// What is recorded uses the layer's own workspace, as its runs do, one after the other. Where a run is more than one submission
+    /// ([`Explanation::submissions`](crate::Explanation::submissions)), do not submit it while another thread runs the same layer.
+    ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn encode<'a, 'b>(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::convert::{tensor_to_value, value_to_tensor};
+use super::convert::tensor_to_value;
 use super::frame::{Frame, Leaving};
 use super::image::{Store, Unbound, record_store};
 use super::memory::Layout;
@@ -17,7 +17,7 @@ use crate::graph::ops::evaluate;
 use crate::graph::{Graph, ValueId};
 use crate::layer::Place;
 use crate::limits::{Meter, Ranges, submissions};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, storage};
 use crate::tensor_desc::TensorDesc;
 use crate::value::{ElementType, Value};
 
@@ -242,7 +242,7 @@ impl Executable {
                     }
                     if let Some(desc) = wanted {
                         let axes = self.program.indices.iter().filter(|(input, _)| *input == number).map(|(_, size)| *size);
-                        sources[number] = Some(value_to_tensor(&self.gpu, value, desc, axes.min())?);
+                        sources[number] = Some(Tensor::of_value(&self.gpu, value, desc, axes.min())?);
                     }
                     if self.program.host_inputs.contains(&id) {
                         values.insert(id, Arc::new(Value::clone(value)));
@@ -261,10 +261,12 @@ impl Executable {
                     }
                 }
                 Operand::Tensor(tensor) => {
-                    let dtype = super::program::storage(fact.element, self.gpu.limits.f16).ok_or_else(|| {
+                    let dtype = storage(fact.element, self.gpu.limits.f16).ok_or_else(|| {
                         Error::unsupported("inputs", format!("of {} can only be given as values", fact.element))
                     })?;
-                    tensor.check("inputs", &self.gpu, &TensorDesc::new(&fact.shape, dtype))?;
+                    let name = &graph.info(id).name;
+                    let checked = tensor.check("inputs", &self.gpu, &TensorDesc::new(&fact.shape, dtype));
+                    checked.map_err(|error| error.of(&format!("`{name}`")))?;
                     sources[number] = wanted.map(|_| Tensor::clone(tensor));
                     if self.program.host_inputs.contains(&id) {
                         values.insert(id, Arc::new(tensor_to_value(tensor, fact.element)?));
@@ -331,7 +333,7 @@ impl Executable {
             Work::Upload { value, to, indices_below } => {
                 let host = find(graph, values, *value)?;
                 let target = self.tensor(*to);
-                let from = value_to_tensor(&self.gpu, &host, target.desc(), *indices_below)?;
+                let from = Tensor::of_value(&self.gpu, &host, target.desc(), *indices_below)?;
                 let mut encoder = self.begin();
                 copy(&mut encoder, &from, target)?;
                 self.flush(&mut encoder).map(drop)
@@ -383,9 +385,9 @@ impl Executable {
 
     /// A result that the host has as a tensor.
     fn host_result(&self, value: &Value) -> Result<Tensor> {
-        let dtype = super::program::storage(value.element(), self.gpu.limits.f16)
+        let dtype = storage(value.element(), self.gpu.limits.f16)
             .ok_or_else(|| Error::unsupported("outputs", format!("of {} can only be had by run_values", value.element())))?;
-        value_to_tensor(&self.gpu, value, &TensorDesc::new(value.shape(), dtype), None)
+        Tensor::of_value(&self.gpu, value, &TensorDesc::new(value.shape(), dtype), None)
     }
 }
 

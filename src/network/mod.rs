@@ -155,6 +155,42 @@ impl Network {
         executable.run(&self.0.graph, &inputs)
     }
 
+    /// [`run`](Self::run) with the inputs in any order, by their names; the results with theirs.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); [`ErrorKind::Invalid`] where a name is no input's, is given twice, or is missing.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use wgconv::{Engine, Graph, Network, NetworkDesc, Value};
+    /// # let engine = Engine::new(&Default::default())?;
+    /// # let network = Network::new(&engine, &Graph::new(""), &NetworkDesc::default())?;
+    /// let words = engine.upload_value(&Value::new(&[1, 3], vec![101i64, 7592, 102])?)?;
+    /// let mask = engine.upload_value(&Value::new(&[1, 3], vec![1i64; 3])?)?;
+    /// for (name, tensor) in network.run_named(&[("attention_mask", &mask), ("input_ids", &words)])? {
+    ///     println!("{name}: {:?}", tensor.desc());
+    /// }
+    /// # Ok::<(), wgconv::Error>(())
+    /// ```
+    pub fn run_named<'a>(&self, inputs: &[(&str, impl Into<Place<'a>> + Copy)]) -> Result<Vec<(String, Tensor)>> {
+        let graph = &self.0.graph;
+        let names = graph.input_names();
+        for (number, (name, _)) in inputs.iter().enumerate() {
+            if !names.contains(name) {
+                return Err(Error::invalid("inputs", format!("have `{name}`, but the network has {}", names.join(", "))));
+            }
+            if inputs[..number].iter().any(|(other, _)| other == name) {
+                return Err(Error::invalid("inputs", format!("have `{name}` more than once")));
+            }
+        }
+        let find = |name: &&str| {
+            let found = inputs.iter().find(|(given, _)| given == name).map(|(_, place)| *place);
+            found.ok_or_else(|| Error::invalid("inputs", format!("lack `{name}`")))
+        };
+        let inputs = names.iter().map(find).collect::<Result<Vec<_>>>()?;
+        Ok(graph.output_names().into_iter().map(String::from).zip(self.run(&inputs)?).collect())
+    }
+
     /// [`run`](Self::run) on values of the host, of any element type; waits for the results.
     ///
     /// # Errors
@@ -173,6 +209,9 @@ impl Network {
 
     /// Records the network into a caller's encoder, from and into the caller's tensors and textures. Keep them until it is submitted.
     /// A texture may be both the input and the output.
+    ///
+    /// What is recorded uses the network's own intermediate values, as all runs of it do, one after the other. Where a run is more than one
+    /// submission ([`explain`](Self::explain) says so), do not submit it while another thread runs the same network: it would come between.
     ///
     /// # Errors
     /// As [`run`](Self::run); [`ErrorKind::Unsupported`] where the host computes a part, which no encoder can hold.

@@ -7,8 +7,8 @@ use crate::graph::ValueId;
 use crate::image::ImageDesc;
 use crate::kernel::Kernel;
 use crate::operation::Operation;
-use crate::tensor_desc::{DType, TensorDesc};
-use crate::value::{ElementType, Value};
+use crate::tensor_desc::TensorDesc;
+use crate::value::Value;
 
 /// A tensor on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -216,17 +216,5 @@ impl Program {
     /// Bytes that a value takes in a buffer.
     pub fn bytes(&self, id: DeviceId) -> u64 {
         self.device(id).desc.bytes().expect("device values are of checked sizes").next_multiple_of(4).max(4)
-    }
-}
-
-/// How the device stores elements of a type, where it can: f16 as f32 where it has no 16-bit floats, small integers as f32, which
-/// holds them exactly, truth values and indices as i32.
-pub(super) fn storage(element: ElementType, f16: bool) -> Option<DType> {
-    match element {
-        ElementType::F16 if f16 => Some(DType::F16),
-        ElementType::F32 | ElementType::F16 | ElementType::Bf16 => Some(DType::F32),
-        ElementType::I8 | ElementType::U8 | ElementType::I16 | ElementType::U16 => Some(DType::F32),
-        ElementType::Bool | ElementType::I32 | ElementType::I64 => Some(DType::I32),
-        ElementType::F64 | ElementType::U32 | ElementType::U64 => None,
     }
 }

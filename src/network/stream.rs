@@ -47,6 +47,18 @@ impl<'a> From<&'a Value> for StreamInput<'a> {
     }
 }
 
+/// Of lists of references too, as of `frames.iter().map(|frame| [frame])`.
+macro_rules! by_reference {
+    ($($type:ty),*) => {
+        $(impl<'a, 'b> From<&'a &'b $type> for StreamInput<'a> {
+            fn from(input: &'a &'b $type) -> Self {
+                (*input).into()
+            }
+        })*
+    };
+}
+by_reference!([f32], Vec<f32>, Value);
+
 /// A frame in its place of the ring.
 struct InFlight {
     frame: Frame,

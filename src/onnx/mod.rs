@@ -28,6 +28,17 @@ use crate::graph::Graph;
 use crate::value::Value;
 use external::Folder;
 
+/// The operators of ONNX that can be imported, in alphabetical order, and the opset that each came with. Not every attribute of each is
+/// supported: what is not, an import names.
+///
+/// # Examples
+/// ```
+/// assert!(wgconv::onnx::supported().any(|(name, since)| name == "Conv" && since == 1));
+/// ```
+pub fn supported() -> impl Iterator<Item = (&'static str, i64)> {
+    operators::names()
+}
+
 /// The graph of the model in a file; tensor data may be in other files in its folder.
 ///
 /// # Errors

@@ -25,6 +25,11 @@ pub(super) fn operator(name: &str) -> Option<Operator> {
     Some(Operator { since, least, most, outputs })
 }
 
+/// The names of all operators with the first opset of each, by name.
+pub(super) fn names() -> impl Iterator<Item = (&'static str, i64)> {
+    OPERATORS.iter().map(|&(name, since, ..)| (name, since))
+}
+
 /// Why an operator is not supported, where there is more to say than that.
 pub(super) fn refusal(name: &str) -> &'static str {
     match name {

@@ -20,7 +20,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::in_place;
-use super::program::{Content, Device, DeviceId, Outcome, Program, Source, Step, Work, storage};
+use super::program::{Content, Device, DeviceId, Outcome, Program, Source, Step, Work};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::ops::{Fact, broadcast, broadcast_strides};
@@ -28,6 +28,7 @@ use crate::graph::{Graph, Node, Op, ValueId};
 use crate::layout::Layout;
 use crate::operation::{Arithmetic, Map, Operand, Operation, dense};
 use crate::problems::Problems;
+use crate::tensor::storage;
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::ElementType;
 
