@@ -1,4 +1,4 @@
-//! What passes share: who computes a value, who uses it, and how one value takes another's place.
+//! What passes share: who computes a value, who uses it, how one node or value takes another's place.
 
 use std::sync::Arc;
 
@@ -7,26 +7,80 @@ use half::f16;
 use crate::graph::{Graph, Node, Op, ValueId, ValueInfo};
 use crate::value::{ElementType, Value};
 
-/// A graph with its cross references.
+/// The cross references of a graph, which stay true while its nodes are replaced by way of them.
 pub(super) struct Links {
     /// The node that computes each value.
-    pub producer: Vec<Option<usize>>,
-    /// How often each value is used, by nodes and as a result.
-    pub uses: Vec<usize>,
+    producer: Vec<Option<usize>>,
+    /// The nodes that use each value, as often as they do.
+    users: Vec<Vec<usize>>,
+    /// How often each value is a result.
+    results: Vec<usize>,
 }
+
+/// What stands where a node was: it computes nothing, so that [`remove_unused`](super::remove_unused) takes it away.
+const NOTHING: Node = Node { name: String::new(), op: Op::Identity, inputs: Vec::new(), outputs: Vec::new() };
 
 impl Links {
     pub fn new(graph: &Graph) -> Self {
-        let mut producer = vec![None; graph.values.len()];
-        for (number, node) in graph.nodes.iter().enumerate() {
-            node.outputs.iter().for_each(|id| producer[id.0] = Some(number));
-        }
-        Self { producer, uses: graph.use_counts() }
+        let count = graph.values.len();
+        let mut links = Self { producer: vec![None; count], users: vec![Vec::new(); count], results: vec![0; count] };
+        graph.nodes.iter().enumerate().for_each(|(number, node)| links.enter(number, node));
+        graph.outputs.iter().for_each(|(_, id)| links.results[id.0] += 1);
+        links
+    }
+
+    /// Of a graph that is given an empty place behind each node.
+    pub fn with_room(graph: &mut Graph) -> Self {
+        graph.nodes = std::mem::take(&mut graph.nodes).into_iter().flat_map(|node| [node, NOTHING]).collect();
+        Self::new(graph)
+    }
+
+    fn enter(&mut self, number: usize, node: &Node) {
+        node.outputs.iter().for_each(|id| self.producer[id.0] = Some(number));
+        node.inputs.iter().flatten().for_each(|id| self.users[id.0].push(number));
+    }
+
+    /// The number of the node that computes a value, where there is one.
+    pub fn producer(&self, id: ValueId) -> Option<usize> {
+        self.producer.get(id.0).copied().flatten()
     }
 
     /// The node that computes a value, where there is one.
     pub fn node<'a>(&self, graph: &'a Graph, id: ValueId) -> Option<&'a Node> {
-        self.producer[id.0].map(|number| &graph.nodes[number])
+        self.producer(id).map(|number| &graph.nodes[number])
+    }
+
+    /// Whether a value is used once, by a node or as a result.
+    pub fn used_once(&self, id: ValueId) -> bool {
+        self.users[id.0].len() + self.results[id.0] == 1
+    }
+
+    /// One of the nodes that use a value.
+    pub fn user<'a>(&self, graph: &'a Graph, id: ValueId) -> Option<&'a Node> {
+        self.users[id.0].first().map(|&number| &graph.nodes[number])
+    }
+
+    /// Puts a node in another's place.
+    pub fn replace(&mut self, graph: &mut Graph, number: usize, node: Node) {
+        self.remove(graph, number);
+        let count = graph.values.len();
+        self.producer.resize(count, None);
+        self.users.resize(count, Vec::new());
+        self.results.resize(count, 0);
+        self.enter(number, &node);
+        graph.nodes[number] = node;
+    }
+
+    /// Leaves a node's place empty.
+    pub fn remove(&mut self, graph: &mut Graph, number: usize) {
+        let node = std::mem::replace(&mut graph.nodes[number], NOTHING);
+        for id in node.outputs.iter().filter(|id| self.producer[id.0] == Some(number)).collect::<Vec<_>>() {
+            self.producer[id.0] = None;
+        }
+        for id in node.inputs.iter().flatten() {
+            let at = self.users[id.0].iter().position(|&user| user == number);
+            at.map(|at| self.users[id.0].swap_remove(at));
+        }
     }
 }
 

@@ -85,33 +85,25 @@ fn linear(graph: &mut Graph, node: &Node) -> Option<Vec<Node>> {
 /// normalisation, and products and sums with constants. Computed in f64.
 pub fn fold_affine(graph: &Graph) -> Graph {
     let mut result = graph.clone();
-    let mut number = 0;
-    while number < result.nodes.len() {
-        let links = Links::new(&result);
-        if !try_fold(&mut result, &links, number) {
-            number += 1;
-        }
+    let mut links = Links::new(&result);
+    for number in 0..result.nodes.len() {
+        let node = result.nodes[number].clone();
+        let Some((layer_number, x)) = layer_before(&result, &links, &node) else { continue };
+        let layer = result.nodes[layer_number].clone();
+        let Some((kernel, bias)) = folded(&mut result, &layer, &node, x) else { continue };
+        // The layer takes the node's result, and the node goes.
+        let inputs = vec![layer.inputs[0], Some(kernel), Some(bias)];
+        links.remove(&mut result, number);
+        links.replace(&mut result, layer_number, Node { inputs, outputs: vec![node.outputs[0]], ..layer });
     }
     remove_unused(&result)
-}
-
-/// Folds this node into the layer before it; the layer takes its result, and this node goes.
-fn try_fold(graph: &mut Graph, links: &Links, number: usize) -> bool {
-    let node = graph.nodes[number].clone();
-    let Some((layer_number, x)) = layer_before(graph, links, &node) else { return false };
-    let layer = graph.nodes[layer_number].clone();
-    let Some((kernel, bias)) = folded(graph, &layer, &node, x) else { return false };
-    let inputs = vec![layer.inputs[0], Some(kernel), Some(bias)];
-    graph.nodes[layer_number] = Node { inputs, outputs: vec![node.outputs[0]], ..layer };
-    graph.nodes.remove(number);
-    true
 }
 
 /// The layer whose result only this node uses, and that result.
 fn layer_before(graph: &Graph, links: &Links, node: &Node) -> Option<(usize, ValueId)> {
     let candidates = if matches!(node.op, Op::BatchNorm { .. }) { &node.inputs[..1] } else { &node.inputs[..] };
     candidates.iter().flatten().find_map(|&id| {
-        let number = links.producer[id.0].filter(|_| links.uses[id.0] == 1)?;
+        let number = links.producer(id).filter(|_| links.used_once(id))?;
         let plain = match &graph.nodes[number].op {
             Op::Conv(conv) => conv.epilogue,
             Op::Linear(epilogue) => *epilogue,

@@ -12,13 +12,13 @@ use crate::value::Value;
 /// convolution has no other padding.
 pub fn absorb_pads(graph: &Graph) -> Graph {
     let mut result = graph.clone();
+    let mut links = Links::new(&result);
     for number in 0..result.nodes.len() {
-        let links = Links::new(&result);
-        let node = result.nodes[number].clone();
-        let Some(x) = node.inputs.first().copied().flatten().filter(|id| links.uses[id.0] == 1) else { continue };
-        let Some(pad) = links.node(&result, x).cloned() else { continue };
-        if let Some(merged) = absorbed(&result, &pad, &node) {
-            result.nodes[number] = merged;
+        let node = &result.nodes[number];
+        let Some(x) = node.inputs.first().copied().flatten().filter(|&id| links.used_once(id)) else { continue };
+        let Some(pad) = links.node(&result, x) else { continue };
+        if let Some(merged) = absorbed(&result, pad, node) {
+            links.replace(&mut result, number, merged);
         }
     }
     remove_unused(&result)
@@ -81,26 +81,22 @@ enum Step {
 /// [+ residual]`. The layer moves to where its last part stood, because its residual may be computed late.
 pub fn fuse_epilogues(graph: &Graph) -> Graph {
     let mut result = graph.clone();
-    let mut number = 0;
-    while number < result.nodes.len() {
-        let links = Links::new(&result);
+    let mut links = Links::new(&result);
+    for number in 0..result.nodes.len() {
         let node = result.nodes[number].clone();
         // Of two layers that are summed, the later one takes the sum: it needs not wait for the other.
         let mut layers: Vec<(usize, ValueId)> = node
             .inputs
             .iter()
             .flatten()
-            .filter(|id| links.uses[id.0] == 1)
-            .filter_map(|&id| links.producer[id.0].map(|layer| (layer, id)))
+            .filter(|&&id| links.used_once(id))
+            .filter_map(|&id| links.producer(id).map(|layer| (layer, id)))
             .collect();
         layers.sort();
         let fused = layers.into_iter().rev().find_map(|(layer, x)| Some((layer, fused(&mut result, &node, layer, x)?)));
-        match fused {
-            Some((layer, merged)) => {
-                result.nodes[number] = merged;
-                result.nodes.remove(layer);
-            }
-            None => number += 1,
+        if let Some((layer, merged)) = fused {
+            links.remove(&mut result, layer);
+            links.replace(&mut result, number, merged);
         }
     }
     remove_unused(&result)

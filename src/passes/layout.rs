@@ -9,13 +9,12 @@ use crate::value::Value;
 /// Moves transpositions behind functions of elements and concatenations whose inputs all have the same one, and merges those that meet.
 pub fn sink_transposes(graph: &Graph) -> Graph {
     let mut result = graph.clone();
-    let mut number = 0;
-    while number < result.nodes.len() {
-        let links = Links::new(&result);
-        if let Some(nodes) = sunk(&mut result, &links, number) {
-            result.nodes.splice(number..=number, nodes);
+    let mut links = Links::with_room(&mut result);
+    for number in (0..result.nodes.len()).step_by(2) {
+        if let Some([node, transposition]) = sunk(&mut result, &links, number) {
+            links.replace(&mut result, number, node);
+            links.replace(&mut result, number + 1, transposition);
         }
-        number += 1;
     }
     merge_movements(&remove_unused(&result))
 }
@@ -53,7 +52,7 @@ fn sunk(graph: &mut Graph, links: &Links, number: usize) -> Option<[Node; 2]> {
             continue;
         };
         if let Some((_, source)) = turned(id).filter(|(other, _)| *other == permutation) {
-            freed |= links.uses[id.0] == 1;
+            freed |= links.used_once(id);
             inputs.push(Some(source));
         } else if let Some(value) = graph.constant_of(id).filter(|_| axis.is_none()) {
             constants.push((place, back(value, rank, &inverse)?));

@@ -12,19 +12,14 @@ use crate::weights::BatchNorm;
 /// for a channel (axis 1). Computed in f64.
 pub fn merge_affine(graph: &Graph) -> Graph {
     let mut result = graph.clone();
-    let mut number = 0;
-    while number < result.nodes.len() {
-        let links = Links::new(&result);
+    let mut links = Links::with_room(&mut result);
+    for number in (0..result.nodes.len()).step_by(2) {
         // The last of a chain takes all before it.
-        let last = result.nodes[number].outputs[0];
-        let next = result.nodes.iter().find(|node| node.inputs.contains(&Some(last)));
-        let continues =
-            links.uses[last.0] == 1 && next.is_some_and(|node| affine(&result, node).is_some_and(|one| one.x == last));
+        let Some(&last) = result.nodes[number].outputs.first() else { continue };
+        let next = links.user(&result, last).filter(|_| links.used_once(last));
+        let continues = next.is_some_and(|node| affine(&result, node).is_some_and(|one| one.x == last));
         let merged = if continues { None } else { chain(&result, &links, number) };
-        let Some(Affine { x, factor, offset }) = merged else {
-            number += 1;
-            continue;
-        };
+        let Some(Affine { x, factor, offset }) = merged else { continue };
         let node = result.nodes[number].clone();
         let fact = result.fact(node.outputs[0]);
         let shape = [&[factor.len()][..], &vec![1; fact.rank() - 2]].concat();
@@ -37,10 +32,9 @@ pub fn merge_affine(graph: &Graph) -> Graph {
             inputs: vec![Some(a), Some(b)],
             outputs: vec![output],
         };
-        let nodes = [apply(Binary::Mul, x, factor, product), apply(Binary::Add, product, offset, node.outputs[0])];
-        result.nodes.splice(number..=number, nodes);
-        // The nodes before are unused now, and go at the end.
-        number += 2;
+        // The nodes before are unused then, and go at the end.
+        links.replace(&mut result, number, apply(Binary::Mul, x, factor, product));
+        links.replace(&mut result, number + 1, apply(Binary::Add, product, offset, node.outputs[0]));
     }
     remove_unused(&result)
 }
@@ -90,8 +84,7 @@ fn affine(graph: &Graph, node: &Node) -> Option<Affine> {
 fn chain(graph: &Graph, links: &Links, number: usize) -> Option<Affine> {
     let mut whole = affine(graph, &graph.nodes[number])?;
     let mut worth = matches!(graph.nodes[number].op, Op::BatchNorm { .. });
-    while let Some(before) =
-        links.node(graph, whole.x).filter(|_| links.uses[whole.x.0] == 1).and_then(|node| affine(graph, node))
+    while let Some(before) = links.node(graph, whole.x).filter(|_| links.used_once(whole.x)).and_then(|node| affine(graph, node))
     {
         for channel in 0..whole.factor.len() {
             whole.offset[channel] += whole.factor[channel] * before.offset[channel];
@@ -106,11 +99,12 @@ fn chain(graph: &Graph, links: &Links, number: usize) -> Option<Affine> {
 /// Makes one node of functions of elements of which each is used by the next alone and has its shape.
 pub fn fuse_pointwise(graph: &Graph) -> Graph {
     let mut result = graph.clone();
+    let mut links = Links::new(&result);
     for number in 0..result.nodes.len() {
-        let links = Links::new(&result);
         // One input after the other, as long as the operands are not too many.
-        while let Some(merged) = fused(&result, &links, number) {
-            result.nodes[number] = merged;
+        while let Some((before, merged)) = fused(&result, &links, number) {
+            links.remove(&mut result, before);
+            links.replace(&mut result, number, merged);
         }
     }
     remove_unused(&result)
@@ -167,16 +161,17 @@ fn is_scalar(graph: &Graph, id: ValueId) -> bool {
     graph.constant_of(id).is_some_and(|value| value.len() == 1 && value.shape().len() <= 1)
 }
 
-/// The node with one of the functions before it as a part.
-fn fused(graph: &Graph, links: &Links, number: usize) -> Option<Node> {
+/// The number of a function before this node, and the node with that as a part.
+fn fused(graph: &Graph, links: &Links, number: usize) -> Option<(usize, Node)> {
     let node = &graph.nodes[number];
+    let output = graph.fact(*node.outputs.first()?);
     let (own, ids) = stages(graph, node)?;
-    let output = graph.fact(node.outputs[0]);
     ids.iter().enumerate().find_map(|(at, &id)| {
         let uses = node.inputs.iter().filter(|input| **input == Some(id)).count();
         // Used twice by this node it would stand twice in the text, and be computed twice.
         let reads = own.iter().flat_map(|stage| &stage.inputs).filter(|input| **input == StageInput::Input(at)).count();
-        let before = links.node(graph, id).filter(|_| links.uses[id.0] == 1 && uses == 1 && reads == 1)?;
+        let before_number = links.producer(id).filter(|_| links.used_once(id) && uses == 1 && reads == 1)?;
+        let before = &graph.nodes[before_number];
         let (first, first_ids) = stages(graph, before)?;
         // What is quantised ends a node: a step of it is all that the result may be off by.
         if before.outputs.len() != 1 || graph.fact(id).shape != output.shape || before.op.rounds_to_steps() {
@@ -213,6 +208,7 @@ fn fused(graph: &Graph, links: &Links, number: usize) -> Option<Node> {
         });
         let stages = first.iter().cloned().chain(moved).collect();
         let inputs = all.into_iter().map(Some).collect();
-        Some(Node { name: node.name.clone(), op: Op::Fused(stages), inputs, outputs: node.outputs.clone() })
+        let merged = Node { name: node.name.clone(), op: Op::Fused(stages), inputs, outputs: node.outputs.clone() };
+        Some((before_number, merged))
     })
 }

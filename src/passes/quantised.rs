@@ -70,7 +70,7 @@ pub fn fuse_quantised(graph: &Graph) -> Graph {
 /// The nodes in place of a quantisation, with what values they need added to `graph`; the layer before it then is nobody's.
 fn fused(original: &Graph, links: &Links, graph: &mut Graph, end: &Node) -> Option<Vec<Node>> {
     let (Op::QuantizeLinear { .. }, Some(mut x)) = (&end.op, end.input(0)) else { return None };
-    let before = |id: ValueId| links.node(original, id).filter(|_| links.uses[id.0] == 1);
+    let before = |id: ValueId| links.node(original, id).filter(|_| links.used_once(id));
     let y = Quantised::new(graph, end, end.outputs[0], None)?;
     let mut layer = before(x)?;
     if let Some(node) = moved(original, links, graph, layer, &y) {

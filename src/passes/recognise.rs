@@ -8,14 +8,14 @@ use crate::graph::{Binary, Graph, Node, Op, Unary, ValueId};
 /// Makes one node of `x sigmoid(x)`, `x hard_sigmoid(x)`, `x tanh(softplus(x))` and `x/2 (1 + erf(x / sqrt 2))`.
 pub fn recognise_activations(graph: &Graph) -> Graph {
     let mut result = graph.clone();
+    let mut links = Links::new(&result);
     for number in 0..result.nodes.len() {
-        let links = Links::new(&result);
         let node = result.nodes[number].clone();
         if !graph.fact(node.outputs[0]).element.is_float() {
             continue;
         }
         if let Some((activation, x)) = product(&result, &links, &node).filter(|(_, x)| same_type(&result, *x, node.outputs[0])) {
-            result.nodes[number] = Node { op: Op::Activation(activation), inputs: vec![Some(x)], ..node };
+            links.replace(&mut result, number, Node { op: Op::Activation(activation), inputs: vec![Some(x)], ..node });
         }
     }
     remove_unused(&result)

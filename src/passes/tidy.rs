@@ -60,8 +60,8 @@ fn passes_on(graph: &Graph, node: &Node, uses: &[usize]) -> bool {
 /// Makes one movement of two that follow each other: transpositions, and changes of shape.
 pub fn merge_movements(graph: &Graph) -> Graph {
     let mut result = graph.clone();
+    let mut links = Links::new(&result);
     for number in 0..result.nodes.len() {
-        let links = Links::new(&result);
         let node = result.nodes[number].clone();
         let Some(input) = node.inputs.first().copied().flatten() else { continue };
         let Some(before) = links.node(&result, input).cloned() else { continue };
@@ -72,13 +72,14 @@ pub fn merge_movements(graph: &Graph) -> Graph {
             (Op::Transpose { permutation: first }, Op::Transpose { permutation: second }) => {
                 let (first, second) = (full(first), full(second));
                 let permutation = second.iter().map(|&axis| first[axis]).collect();
-                result.nodes[number] = Node { op: Op::Transpose { permutation }, inputs: vec![Some(source)], ..node };
+                let op = Op::Transpose { permutation };
+                links.replace(&mut result, number, Node { op, inputs: vec![Some(source)], ..node });
             }
             (before, after) if changes_shape(before) && changes_shape(after) => {
                 let shape: Vec<i64> = result.fact(node.outputs[0]).shape.iter().map(|&size| size as i64).collect();
                 let shape = result.constant("", Value::list(&shape));
                 let op = Op::Reshape { allow_zero: true };
-                result.nodes[number] = Node { op, inputs: vec![Some(source), Some(shape)], ..node };
+                links.replace(&mut result, number, Node { op, inputs: vec![Some(source), Some(shape)], ..node });
             }
             _ => {}
         }
