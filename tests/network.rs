@@ -618,6 +618,44 @@ fn what_cannot_be_planned_or_run_is_an_error_with_its_numbers() {
     assert_eq!(error.message().lines().count(), 2, "{error}");
 }
 
+/// Batches, parts and sums of nothing: their results are empty, or zeros.
+#[test]
+fn nothing_is_computed_of_nothing() {
+    let engine = engine();
+    let constant = |shape: &[usize]| random(shape, 9);
+    let pool = |desc: PoolDesc| Op::Pool(desc);
+    let gemm = Op::Gemm { alpha: 1.0, beta: 2.0, trans_a: false, trans_b: false };
+    let cases: Vec<(Op, Vec<Vec<usize>>, Vec<Value>, usize)> = vec![
+        (Op::Conv(ConvOp::default()), vec![vec![0, 3, 5, 5]], vec![constant(&[4, 3, 3, 3])], 1),
+        (Op::Conv(ConvOp { transposed: true, ..ConvOp::default() }), vec![vec![0, 3, 5]], vec![constant(&[3, 4, 3])], 1),
+        (pool(PoolDesc::max([2, 2])), vec![vec![0, 3, 5, 5]], vec![], 2),
+        (pool(PoolDesc::average([2, 2])), vec![vec![0, 3, 5, 5]], vec![], 1),
+        (Op::MatMul, vec![vec![5, 0]], vec![constant(&[0, 3])], 1),
+        (Op::MatMul, vec![vec![5, 0], vec![0, 3]], vec![], 1),
+        (gemm, vec![vec![5, 0]], vec![constant(&[0, 3]), constant(&[3])], 1),
+        (Op::Split { axis: 0 }, vec![vec![4, 3]], vec![Value::list(&[4, 0])], 2),
+        (Op::Split { axis: 1 }, vec![vec![2, 4]], vec![Value::list(&[2, 0, 2])], 3),
+        (Op::Split { axis: 0 }, vec![vec![5, 2]], vec![], 4),
+    ];
+    for (op, shapes, constants, outputs) in cases {
+        let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+        let single = Single { outputs, ..Single::new(op.clone(), &shapes, &constants) };
+        let network =
+            Network::new(&engine, &single.graph(), &NetworkDesc::default()).unwrap_or_else(|error| panic!("{op:?}: {error}"));
+        let got = network.run_values(&single.inputs).unwrap();
+        assert_eq!(got, network.run_reference(&single.inputs).unwrap(), "{op:?}");
+    }
+    // Numbers that a kernel's text cannot hold.
+    for op in [
+        Op::GroupNorm { groups: 1, epsilon: f32::INFINITY },
+        Op::Activation(Activation::HardSigmoid { alpha: f32::NAN, beta: 0.0 }),
+    ] {
+        let single = Single::new(op.clone(), &[&[1, 2, 3]], &[constant(&[2]), constant(&[2])]);
+        let error = single.graph().bind(&Bindings::default()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.message().contains("finite"), "{error}");
+    }
+}
+
 #[test]
 fn what_fits_no_graph_is_an_error_and_no_panic() {
     let (mut small, mut large) = (Graph::new("small"), Graph::new("large"));

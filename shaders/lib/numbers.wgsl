@@ -108,13 +108,17 @@ fn trunc_mod(a: f32, b: f32) -> f32 {
         return nan_of(a);
     }
     let rest = remainder(abs(a), abs(b));
-    return select(rest, -rest, a < 0.0);
+    // The sign of a zero too.
+    return select(rest, -rest, (bitcast<u32>(a) >> 31u) == 1u);
 }
 
 // The remainder with the sign of the divisor; by infinity it is the number itself, or infinity where the signs differ.
 fn floor_mod(a: f32, b: f32) -> f32 {
     let rest = trunc_mod(a, b);
-    return select(rest, rest + b, rest != 0.0 && (rest < 0.0) != (b < 0.0));
+    if (rest == 0.0) {
+        return select(0.0, -0.0, b < 0.0);
+    }
+    return select(rest, rest + b, (rest < 0.0) != (b < 0.0));
 }
 
 // From here on exp(x)^2 is all that counts, and log(x^2 + 1) is 2 log(x).

@@ -218,7 +218,9 @@ impl<'a> Importer<'a> {
     ) -> Result<Vec<ValueId>, Abort> {
         let place = place(node, scope);
         let inputs = self.resolve(node, scope, &place);
-        let outputs = node.output.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
+        // Of a split each name is a part, be it used or not.
+        let named = node.output.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
+        let outputs = if is_default(&node.domain) && node.op_type == "Split" { node.output.len() } else { named };
         if let Some(function) = self.functions.find(node) {
             let results = self.call(function, node, attributes, &inputs, scope, &place)?;
             return Ok(results);

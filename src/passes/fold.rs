@@ -52,6 +52,10 @@ fn linear(graph: &mut Graph, node: &Node) -> Option<Vec<Node>> {
         }
     };
     let [rows, columns] = [weight.shape()[0], weight.shape()[1]];
+    // Sums of nothing are no layer's.
+    if weight.is_empty() {
+        return None;
+    }
     let turned = if trans_b {
         weight
     } else {

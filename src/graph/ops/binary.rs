@@ -85,7 +85,14 @@ fn binary_float(function: Binary, a: f64, b: f64) -> f64 {
         Binary::Fmod => a % b,
         Binary::Mod => {
             let rest = a % b;
-            if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+            // A zero has the divisor's sign too.
+            if rest == 0.0 {
+                rest.copysign(b)
+            } else if (rest < 0.0) != (b < 0.0) {
+                rest + b
+            } else {
+                rest
+            }
         }
         Binary::Prelu => Activation::Prelu.apply(a, b),
         _ => unreachable!("{function:?} gives no float, or is computed elsewhere"),

@@ -39,8 +39,7 @@ pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {
             if x.element == ElementType::Bool {
                 return Err(not_of_type("a pooling works on numbers", x.element));
             }
-            let geometry = Geometry::new(&Problem::pool(desc, &TensorDesc::f32(&x.shape)))?;
-            let shape = geometry.output_shape();
+            let shape = of_items(&x.shape, |x| Ok(Geometry::new(&Problem::pool(desc, &TensorDesc::f32(x)))?.output_shape()))?;
             let mut facts = vec![Fact::new(x.element, shape.clone())];
             if matches!(desc.kind, PoolKind::Max { .. }) {
                 facts.push(Fact::new(ElementType::I64, shape));
@@ -135,9 +134,6 @@ pub(super) fn evaluate(op: &Op, inputs: &Inputs, results: &[Fact]) -> Result<Vec
 fn convolution(problem: &Problem, inputs: &Inputs, result: &Fact) -> Result<Vec<Value>> {
     let lists: Vec<Option<Vec<f32>>> = (0..5).map(|index| inputs.optional_value(index).map(Value::to_f32)).collect();
     let operands = conv_operands(&lists);
-    if result.len() == 0 {
-        return Ok(vec![Value::zeros(result.element, &result.shape)]);
-    }
     let output = reference::conv(problem, &operands)?;
     Ok(vec![Value::from_floats(result.element, &result.shape, output.values)])
 }
@@ -234,6 +230,12 @@ fn per_axis(field: &'static str, list: &[usize], rank: usize, default: usize) ->
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with the field at fault.
 pub(crate) fn conv_desc(conv: &ConvOp, x: &[usize], weight: &[usize], bias: bool) -> Result<ConvDesc> {
+    if x.len() > 5 && weight.len() == x.len() {
+        return Err(Error::unsupported(
+            "input",
+            format!("has {} spatial axes, but a convolution here has at most 3", x.len() - 2),
+        ));
+    }
     if !(3..=5).contains(&x.len()) || weight.len() != x.len() {
         return Err(Error::invalid(
             "input",
@@ -323,7 +325,15 @@ fn follow_output_shape(desc: &mut ConvDesc, conv: &ConvOp, input: &[usize]) -> R
 }
 
 fn conv_shape(desc: &ConvDesc, x: &[usize]) -> Result<Vec<usize>> {
-    Ok(Geometry::new(&Problem::conv(desc, &TensorDesc::f32(x)))?.output_shape())
+    of_items(x, |x| Ok(Geometry::new(&Problem::conv(desc, &TensorDesc::f32(x)))?.output_shape()))
+}
+
+/// The shape of a layer's output, of which a batch of nothing is one too: it is that of one item but for the batch.
+pub(super) fn of_items(x: &[usize], shape: impl Fn(&[usize]) -> Result<Vec<usize>>) -> Result<Vec<usize>> {
+    let Some((0, rest)) = x.split_first() else { return shape(x) };
+    let mut of_one = shape(&[&[1], rest].concat())?;
+    of_one[0] = 0;
+    Ok(of_one)
 }
 
 /// The shape that [`Op::MaxUnpool`] fills: what is asked for, or what the pooling of these attributes would have taken.

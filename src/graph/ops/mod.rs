@@ -137,12 +137,31 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// Refuses attributes that are no finite numbers.
+fn check_numbers(op: &Op) -> Result<()> {
+    let numbers: &[(&'static str, f32)] = match op {
+        Op::BatchNorm { epsilon, momentum, .. } => &[("epsilon", *epsilon), ("momentum", *momentum)],
+        Op::InstanceNorm { epsilon }
+        | Op::LayerNorm { epsilon, .. }
+        | Op::RmsNorm { epsilon, .. }
+        | Op::GroupNorm { epsilon, .. } => &[("epsilon", *epsilon)],
+        Op::Lrn { alpha, beta, bias, .. } => &[("alpha", *alpha), ("beta", *beta), ("bias", *bias)],
+        Op::Gemm { alpha, beta, .. } => &[("alpha", *alpha), ("beta", *beta)],
+        _ => &[],
+    };
+    match numbers.iter().find(|(_, number)| !number.is_finite()) {
+        Some((name, number)) => Err(Error::invalid(name, format!("is {number}, which is not a finite number"))),
+        None => Ok(()),
+    }
+}
+
 /// The type and shape of each result, and its elements where they follow from the inputs' facts alone (a shape, a size).
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the inputs are not what the operation takes,
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where a shape depends on numbers that are not constant.
 pub(crate) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {
+    check_numbers(op)?;
     let facts = match family(op) {
         Family::Layers => layers::infer(op, inputs),
         Family::Movement => movement::infer(op, inputs),
@@ -174,6 +193,9 @@ pub(crate) fn evaluate(op: &Op, inputs: &[Option<Arc<Value>>], outputs: usize) -
     let facts: Vec<Option<Fact>> = inputs.iter().map(|value| value.clone().map(Fact::from)).collect();
     let inputs = Inputs::new(&facts, outputs);
     let results = infer(op, &inputs)?;
+    if !results.is_empty() && results.iter().all(|fact| fact.len() == 0) {
+        return Ok(results.iter().map(|fact| Value::zeros(fact.element, &fact.shape)).collect());
+    }
     match family(op) {
         Family::Layers => layers::evaluate(op, &inputs, &results),
         Family::Movement => movement::evaluate(op, &inputs, &results),

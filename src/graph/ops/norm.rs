@@ -53,9 +53,9 @@ pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {
             }
             let shape: Vec<usize> =
                 x.shape.iter().enumerate().map(|(at, &size)| if axes.contains(&at) { 1 } else { size }).collect();
-            // The type that ONNX calls the stash: no statistics are kept in 16 bits.
-            let stash = if element == ElementType::F64 { element } else { ElementType::F32 };
-            Ok(vec![y, Fact::new(stash, shape.clone()), Fact::new(stash, shape)])
+            // The type that ONNX calls the stash.
+            let statistics = Fact::new(ElementType::F32, shape);
+            Ok(vec![y, statistics.clone(), statistics])
         }
         Op::RmsNorm { axis, .. } => {
             normalised_axes(*axis, x.rank())?;

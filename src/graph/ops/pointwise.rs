@@ -7,6 +7,7 @@ use super::cast::cast;
 use super::fused;
 use super::layers::same_type;
 use super::{Fact, Inputs, broadcast, broadcast_strides, each, index_of, not_of_type};
+use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::graph::{Op, Unary, Variadic};
 use crate::value::{ElementType, Value};
@@ -21,7 +22,11 @@ pub(super) fn infer(op: &Op, inputs: &Inputs) -> Result<Vec<Fact>> {
             let name = activation.name();
             return Err(Error::invalid("activation", format!("is {name}, but its slopes are an input: it is a function of two")));
         }
-        Op::Activation(_) => (float("an activation works on floats", x)?, x.shape.clone()),
+        Op::Activation(Activation::Relu) if x.element != ElementType::Bool => (x.element, x.shape.clone()),
+        Op::Activation(activation) => {
+            activation.check()?;
+            (float("an activation but relu works on floats", x)?, x.shape.clone())
+        }
         Op::Unary(function) => (unary_type(*function, x)?, x.shape.clone()),
         Op::Binary(function) => binary_type(*function, inputs)?,
         Op::Variadic(function) => {
@@ -65,6 +70,10 @@ pub(super) fn evaluate(op: &Op, inputs: &Inputs, results: &[Fact]) -> Result<Vec
     let x = inputs.value(0);
     let result = &results[0];
     let value = match op {
+        // The only one of integers.
+        Op::Activation(_) if !result.element.is_float() => {
+            Value::from_ints(result.element, &result.shape, x.to_i128().into_iter().map(|x| x.max(0)).collect())
+        }
         Op::Activation(activation) => floats(result, x.to_f64().into_iter().map(|x| activation.apply(x, 0.0))),
         Op::Unary(function) => unary(*function, x, result)?,
         Op::Binary(function) => binary(*function, x, inputs.value(1), result)?,
@@ -270,6 +279,7 @@ mod tests {
         check(Op::Unary(Unary::IsNan), &[list(vec![nan, inf])], list(vec![true, false]));
         check(Op::Unary(Unary::IsInf), &[list(vec![nan, -inf])], list(vec![false, true]));
         check(Op::Activation(Activation::Relu), &[list(vec![-1.0f32, 2.0, nan])], list(vec![0.0f32, 2.0, nan]));
+        check(Op::Activation(Activation::Relu), &[list(vec![-1i8, 2, -128])], list(vec![0i8, 2, 0]));
     }
 
     #[test]
@@ -322,7 +332,8 @@ mod tests {
     #[test]
     fn inputs_of_other_types_and_shapes_are_refused() {
         let (f, i, b) = (list(vec![1.0f32, 2.0]), list(vec![1i32, 2]), list(vec![true, false]));
-        check_refused(Op::Activation(Activation::Relu), std::slice::from_ref(&i), "type i32");
+        check_refused(Op::Activation(Activation::Tanh), std::slice::from_ref(&i), "type i32");
+        check_refused(Op::Activation(Activation::Elu { alpha: f32::NAN }), std::slice::from_ref(&f), "not a finite number");
         check_refused(Op::Activation(Activation::Prelu), std::slice::from_ref(&f), "invalid activation");
         check_refused(Op::Unary(Unary::Exp), std::slice::from_ref(&i), "type i32");
         check_refused(Op::Unary(Unary::Not), std::slice::from_ref(&f), "type f32");

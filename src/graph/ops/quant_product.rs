@@ -1,7 +1,7 @@
 //! Convolutions and matrix products of quantised numbers: exact sums of integers from which their zero points are taken off, and
 //! then scaled to the result's own quantisation.
 
-use super::layers::{matmul, matmul_operands};
+use super::layers::{matmul, matmul_operands, of_items};
 use super::quant::{check_zero, in_type, is_scale, saturated};
 use super::{Fact, Inputs, broadcast, broadcast_strides, conv_desc, each, index_of, matmul_shape, not_of_type};
 use crate::desc::PaddingMode;
@@ -58,8 +58,9 @@ impl Shapes {
     fn of(op: &Op, left: &[usize], right: &[usize]) -> Result<Self> {
         match op {
             Op::QLinearConv(conv) | Op::ConvInteger(conv) => {
-                let geometry = geometry(conv, left, right)?;
-                let sums = geometry.output_shape();
+                let sums = of_items(left, |left| Ok(geometry(conv, left, right)?.output_shape()))?;
+                // No sum of a batch of nothing is formed by it.
+                let geometry = geometry(conv, &[&[left[0].max(1)], &left[1..]].concat(), right)?;
                 Ok(Shapes { factors: [left.to_vec(), right.to_vec()], result: sums.clone(), sums, geometry: Some(geometry) })
             }
             _ => {
@@ -153,9 +154,6 @@ pub(super) fn evaluate(op: &Op, inputs: &Inputs, results: &[Fact]) -> Result<Vec
     let factors = [inputs.value(0), inputs.value(places.right)];
     let shapes = Shapes::of(op, factors[0].shape(), factors[1].shape())?;
     let Fact { element, shape, .. } = &results[0];
-    if results[0].len() == 0 {
-        return Ok(vec![Value::zeros(*element, shape)]);
-    }
     let centred = |factor: usize| -> Result<Vec<i128>> {
         let list = factors[factor].to_i128();
         let Some(zero) = inputs.optional_value(places.zeros[factor]) else {
@@ -292,6 +290,8 @@ mod tests {
         let inputs = [x.clone(), weight.clone(), u8s(&[], &[10]), i8s(&[2], &[0, 1])];
         let sums = [2, 5, 2, 12, 22, 8];
         assert_eq!(run(Op::ConvInteger(conv.clone()), &inputs).unwrap().data(), &Data::I32(sums.to_vec()));
+        let nothing = run(Op::ConvInteger(conv.clone()), &[u8s(&[0, 2, 2], &[]), weight.clone()]).unwrap();
+        assert_eq!((nothing.shape(), nothing.len()), (&[0, 2, 3][..], 0));
         let [.., x_zero, weight_zero] = inputs;
         let scale = |value| Value::scalar(value);
         let inputs = [

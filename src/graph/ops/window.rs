@@ -166,15 +166,12 @@ pub(crate) fn split_lengths(size: usize, outputs: usize, lengths: Option<&[i64]>
             .filter(|parts| sum(parts) == Some(size))
             .ok_or_else(|| Error::invalid("lengths", format!("{lengths:?} are not parts of an axis of {size} elements")));
     }
-    let uneven = || Error::invalid("outputs", format!("are {outputs}, but equal parts of {size} elements would be fewer"));
     if outputs == 0 {
-        return Err(uneven());
+        return Err(Error::invalid("outputs", "are none"));
     }
+    // What is left for the last parts may be less, or nothing.
     let part = size.div_ceil(outputs);
-    let last = part.checked_mul(outputs - 1).and_then(|others| size.checked_sub(others)).ok_or_else(uneven)?;
-    let mut parts = vec![part; outputs];
-    parts[outputs - 1] = last;
-    Ok(parts)
+    Ok((0..outputs).map(|number| part.min(size.saturating_sub(number.saturating_mul(part)))).collect())
 }
 
 #[cfg(test)]
@@ -234,7 +231,7 @@ mod tests {
         assert_eq!(split_lengths(7, 3, None).unwrap(), [3, 3, 1]);
         assert_eq!(split_lengths(0, 2, None).unwrap(), [0, 0]);
         assert_eq!(split_lengths(7, 2, Some(&[0, 7])).unwrap(), [0, 7]);
-        assert_eq!(split_lengths(5, 4, None).unwrap_err().field(), Some("outputs"));
+        assert_eq!(split_lengths(5, 4, None).unwrap(), [2, 2, 1, 0]);
         assert_eq!(split_lengths(5, 0, None).unwrap_err().field(), Some("outputs"));
         for lengths in [&[2, 2][..], &[-1, 6], &[i64::MAX, i64::MAX, 7], &[]] {
             assert_eq!(split_lengths(5, 2, Some(lengths)).unwrap_err().field(), Some("lengths"), "{lengths:?}");

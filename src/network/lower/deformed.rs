@@ -4,7 +4,7 @@ use super::layers::{Convolution, Numbers};
 use super::slices::Items;
 use super::{Done, Lowering};
 use crate::desc::{ConvDesc, Epilogue};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::graph::ops::{Fact, conv_desc};
 use crate::graph::{ConvOp, Node, Op, PadMode};
@@ -75,7 +75,8 @@ impl Lowering<'_> {
 
     /// The state and the input behind each other, by a depthwise convolution without padding; what the next call will need is the end.
     fn causal(&mut self, node: &Node, facts: &[Option<Fact>], epilogue: Epilogue, results: &[Fact]) -> Result<()> {
-        let (shape, before) = (&results[0].shape, results[1].shape[2]);
+        let Some(Some(kernel)) = facts.get(1) else { return Err(Error::invalid("weight", "is missing")) };
+        let (shape, before) = (&results[0].shape, kernel.shape[2] - 1);
         let channels = shape[1];
         let x = self.input(node, 0)?;
         let long = match facts.get(3).and_then(Option::as_ref).filter(|_| before > 0) {

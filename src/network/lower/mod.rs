@@ -85,9 +85,11 @@ impl Lowering<'_> {
     fn lower(&mut self, node: &Node) -> Result<()> {
         let facts = self.graph.input_facts(node);
         let results: Vec<Fact> = node.outputs.iter().map(|&id| self.graph.fact(id)).collect();
-        // An empty constant is an optional parameter that is left out.
-        let data = facts.iter().flatten().filter(|fact| fact.constant.is_none());
-        let empty = data.chain(results.first()).any(|fact| fact.len() == 0);
+        // An empty constant is an optional parameter that is left out, but to a product a factor.
+        let product = matches!(node.op, Op::Gemm { .. } | Op::MatMul | Op::Linear(_) | Op::QLinearMatMul | Op::MatMulInteger);
+        let data = facts.iter().flatten().filter(|fact| product || fact.constant.is_none());
+        let parts = if matches!(node.op, Op::Split { .. }) { results.len() } else { 1 };
+        let empty = data.chain(results.iter().take(parts)).any(|fact| fact.len() == 0);
         // What was begun on the device and could not be finished there is undone.
         let before = (self.program.steps.len(), self.placed.clone(), self.on_host.clone(), self.program.host_inputs.len());
         let layouts = self.layouts.clone();

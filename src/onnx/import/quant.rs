@@ -18,21 +18,29 @@ pub(super) fn import(node: &mut Node) -> Option<Vec<ValueId>> {
                 output = node.element("output_dtype").unwrap_or(output);
             }
             if node.opset >= 23
-                && let Some(precision) = node.element("precision").filter(|precision| *precision != ElementType::F32)
+                && let Some(precision) = node.element("precision")
             {
-                node.unsupported(format!("attribute precision of {precision} is not supported, only f32 is"));
+                // The quotient is formed in the type of the scale.
+                let scale = node.input(1);
+                let scale = node.step(Op::Cast(precision), &[scale]);
+                node.set_input(1, Some(scale));
             }
             Op::QuantizeLinear { axis, block, output }
         }
         "DequantizeLinear" => {
             let (axis, block) = axis_and_block(node);
-            if node.opset >= 23
-                && let Some(output) = node.element("output_dtype")
-            {
-                // The output has the type of the scale, and the product is formed in it.
+            let output = if node.opset >= 23 { node.element("output_dtype") } else { None };
+            if let Some(output) = output {
+                // The product is formed in f32, which holds every scale, and then is of this type.
                 let scale = node.input(1);
-                let scale = node.step(Op::Cast(output), &[scale]);
+                let scale = node.step(Op::Cast(ElementType::F32), &[scale]);
                 node.set_input(1, Some(scale));
+                if output != ElementType::F32 {
+                    let inputs = node.inputs.clone();
+                    let product = node.graph.apply_many(node.name, Op::DequantizeLinear { axis, block }, &inputs, 1)[0];
+                    node.inputs = vec![Some(product)];
+                    return Some(node.apply(Op::Cast(output)));
+                }
             }
             Op::DequantizeLinear { axis, block }
         }
