@@ -625,7 +625,7 @@ fn nothing_is_computed_of_nothing() {
     let constant = |shape: &[usize]| random(shape, 9);
     let pool = |desc: PoolDesc| Op::Pool(desc);
     let gemm = Op::Gemm { alpha: 1.0, beta: 2.0, trans_a: false, trans_b: false };
-    let cases: Vec<(Op, Vec<Vec<usize>>, Vec<Value>, usize)> = vec![
+    let cases = [
         (Op::Conv(ConvOp::default()), vec![vec![0, 3, 5, 5]], vec![constant(&[4, 3, 3, 3])], 1),
         (Op::Conv(ConvOp { transposed: true, ..ConvOp::default() }), vec![vec![0, 3, 5]], vec![constant(&[3, 4, 3])], 1),
         (pool(PoolDesc::max([2, 2])), vec![vec![0, 3, 5, 5]], vec![], 2),
