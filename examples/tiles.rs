@@ -7,6 +7,8 @@
 mod ending;
 #[path = "support/output.rs"]
 mod output;
+#[path = "support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,6 +21,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use wgconv::{
     Binary, ConvDesc, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, PoolDesc, Region, TileDesc, TileRunner, Unary, Value,
 };
+
+use output::Target;
 
 /// This program's results: every error ends as one line for the user.
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -104,11 +108,12 @@ fn shade(value: f32) -> u8 {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
-    output::check(&args.out)?;
+    output::prepare(&[Target::png("--out", &args.out)], &[])?;
     let size = args.size as usize;
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     writeln!(out, "{}", engine.adapter())?;

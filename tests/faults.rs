@@ -154,6 +154,69 @@ fn where_no_file_can_be_each_program_says_so_in_one_line() {
     }
 }
 
+/// Files of the user's in a folder of a test's own, and the same folder by another path.
+fn own_files(name: &str) -> [PathBuf; 2] {
+    let folder = scratch(name);
+    std::fs::create_dir_all(folder.join("below")).expect("a folder for the tests");
+    for (from, to) in [("dsnet.onnx", "net.onnx"), ("png/digit_00_label9.png", "digit.png")] {
+        std::fs::copy(data(from), folder.join(to)).expect("a file for the tests");
+    }
+    std::fs::write(folder.join("lines.txt"), "conv 1x3x8x8 o4 k3x3 f32\n").expect("a file for the tests");
+    let other = folder.join("below/..");
+    [folder, other]
+}
+
+#[test]
+fn no_program_writes_over_what_it_reads_or_writes_besides() {
+    // Words with a dot are files of a folder, those with a plus the same by another path.
+    let cases: [(&str, &[&str], &str); 13] = [
+        ("classify", &["net.onnx", "digit.png", "--profile=", "+net.onnx"], "--profile: "),
+        ("classify", &["net.onnx", "digit.png", "--profile=", "digit.png"], "--profile: "),
+        ("classify", &["net.onnx", "--labels", "lines.txt", "--profile=", "lines.txt"], "--profile: "),
+        ("digits", &["digit.png", "--png", "+digit.png"], "--png: "),
+        ("features", &["--image", "digit.png", "--out", "+digit.png"], "--out: "),
+        ("bench", &["--layers", "lines.txt", "--json", "+lines.txt"], "--json: "),
+        ("bench", &["--layers", "lines.txt", "--plot", "lines.txt"], "--plot: "),
+        ("bench", &["--network", "net.onnx", "--json", "net.onnx"], "--json: "),
+        ("bench", &["--layers", "lines.txt", "--plot", "new.png", "--json", "+new.png"], "--plot: "),
+        ("verify", &["problems", "lines.txt", "--json", "+lines.txt"], "--json: "),
+        ("verify", &["configs", "lines.txt", "--json", "lines.txt"], "--json: "),
+        ("digits", &["digit.png", "--png", "new.jpg"], "--png: "),
+        ("tiles", &["--out", "new.JPEG"], "--out: "),
+    ];
+    for (number, (name, words, option)) in cases.into_iter().enumerate() {
+        let [folder, other] = own_files(&format!("own-{number}"));
+        let before = ["net.onnx", "digit.png", "lines.txt"].map(|file| std::fs::read(folder.join(file)).expect("it is there"));
+        let mut list: Vec<String> = Vec::new();
+        for word in words {
+            let path = match word.strip_prefix('+') {
+                Some(file) => other.join(file),
+                None if word.contains('.') => folder.join(word),
+                None => word.into(),
+            };
+            match list.last_mut().filter(|last| last.ends_with('=')) {
+                Some(last) => last.push_str(&path.to_string_lossy()),
+                None => list.push(path.to_string_lossy().into_owned()),
+            }
+        }
+        let text = failure(name, &program(name).args(&list).output().expect("it runs"));
+        assert!(text.contains(option), "{name} {words:?}: {text}");
+        let reason = [" is read as well", " is written by --json too", " is written as PNG: give it the ending .png"];
+        assert!(reason.iter().any(|reason| text.ends_with(reason)), "{name} {words:?}: {text}");
+        for (file, before) in ["net.onnx", "digit.png", "lines.txt"].into_iter().zip(before) {
+            assert!(std::fs::read(folder.join(file)).expect("it is there") == before, "{name} {words:?} wrote over {file}");
+        }
+    }
+    // A trace is asked for with its name behind an equals sign: what stands apart is the model.
+    let [folder, _] = own_files("profile");
+    let run = program("classify").arg("--profile").arg(folder.join("net.onnx")).output().expect("it runs");
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && !text.contains("trace: "), "{text}");
+    assert!(
+        std::fs::read(folder.join("net.onnx")).expect("it is there") == std::fs::read(data("dsnet.onnx")).expect("it is there")
+    );
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn on_a_full_disk_each_program_says_so_and_ends_with_status_1() {
@@ -197,6 +260,28 @@ fn a_disk_that_fills_halfway_leaves_the_file_as_it_was() {
                 std::fs::read_dir(&folder).expect("it is there").map(|entry| entry.unwrap().file_name()).collect();
             assert!(names.len() == usize::from(before.is_some()), "{name} left {names:?}");
         }
+    }
+}
+
+#[test]
+fn what_the_library_warns_of_is_shown_without_being_asked_for() {
+    let table = scratch("damaged-tuning.txt");
+    std::fs::write(&table, "no table").expect("a file for the tests");
+    let line = "conv 1x3x8x8 o4 k3x3 f32";
+    let shown = |name: &str, list: &[&str], log: Option<&str>| {
+        let mut program = program(name);
+        program.args(list).args(["--tuning", "cached"]).env("WGCONV_TUNING_TABLE", &table).env_remove("RUST_LOG");
+        if let Some(log) = log {
+            program.env("RUST_LOG", log);
+        }
+        let run = program.output().expect("it runs");
+        let text = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(run.status.success(), "{name}: {text}");
+        text.contains("damaged-tuning.txt") || text.contains("tuning table")
+    };
+    for (name, list) in [("explain", [line].as_slice()), ("bench", &["--line", line, "--seconds", "0.01"])] {
+        assert!(shown(name, list, None), "{name} says nothing of a damaged table");
+        assert!(!shown(name, list, Some("off")), "{name} is asked to be silent");
     }
 }
 

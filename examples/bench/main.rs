@@ -36,9 +36,11 @@ mod roofline;
 mod stream;
 mod suite;
 mod text;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,7 +50,7 @@ use wgconv::{DType, Engine, EngineDesc, ErrorKind, Layout, Precision, Tuning};
 
 use choice::Choice;
 use layers::Layer;
-use output::say;
+use output::{Target, say};
 use suite::Bench;
 
 /// Measure layers and networks on a device, and check the answer of each
@@ -167,8 +169,7 @@ fn arguments(error: impl Display) -> Failure {
 }
 
 fn main() -> ExitCode {
-    // That the adapter is a software one, which the library warns of, is said below in any case.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    warnings::show();
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -286,8 +287,18 @@ fn check(args: &Arguments) -> Result<Vec<Layer>, Failure> {
     if args.stream == Some(0) || args.depth.iter().any(|depth| !(1..=1024).contains(depth)) {
         return Err(arguments("--stream, --depth: at least one frame, and 1 to 1024 in flight"));
     }
-    [&args.json, &args.plot].into_iter().flatten().try_for_each(|path| output::check(path)).map_err(arguments)?;
+    check_outputs(args)?;
     Ok(layers)
+}
+
+/// Whether there is a place for what is to be written, which is not that of anything that is read.
+fn check_outputs(args: &Arguments) -> Result<(), Failure> {
+    let json = args.json.iter().map(|path| Target::new("--json", path));
+    let targets: Vec<Target> = json.chain(args.plot.iter().map(|path| Target::png("--plot", path))).collect();
+    let beside: Vec<PathBuf> = args.network.iter().flat_map(|path| model::files(path)).collect();
+    let inputs: Vec<&Path> = args.layers.iter().chain(&beside).map(PathBuf::as_path).collect();
+    output::distinct(&targets, &inputs).map_err(arguments)?;
+    output::places(&targets).map_err(Failure::Device)
 }
 
 fn open(args: &Arguments) -> Result<Engine, Failure> {

@@ -18,11 +18,13 @@ mod plane;
 mod recipe;
 #[path = "../features/scene.rs"]
 mod scene;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,7 @@ use wgconv::{Engine, EngineDesc, Network, Value};
 
 use answer::Answer;
 use model::{Layout, Model};
+use output::Target;
 use picture::{Filter, Fit, Picture, Scaling};
 
 /// This program's results: every error ends as one line for the user.
@@ -46,7 +49,7 @@ Examples:
   cargo run --release --example classify
   cargo run --release --example classify -- mobilenetv2.onnx --imagenet --labels imagenet.txt cat.jpg dog.png
   cargo run --release --example classify -- vgg19.onnx --mean 123.7,116.8,103.9 --range 255 cat.jpg
-  cargo run --release --example classify -- squeezenet/model.onnx --profile trace.json --verify --explain
+  cargo run --release --example classify -- squeezenet/model.onnx --profile=trace.json --verify --explain
 
 A model whose weights are left out may have a recipe.json beside it, which says from which seeds they come.")]
 struct Args {
@@ -95,8 +98,8 @@ struct Args {
     /// Pictures that go through the network at once, where the model leaves it open
     #[arg(long, value_name = "N")]
     batch: Option<NonZeroUsize>,
-    /// Print the time of each layer, and write a trace for Perfetto or Chrome
-    #[arg(long, value_name = "TRACE.json", num_args = 0..=1)]
+    /// Print the time of each layer; --profile=TRACE.json also writes a trace for Perfetto or Chrome
+    #[arg(long, value_name = "TRACE.json", num_args = 0..=1, require_equals = true)]
     profile: Option<Option<PathBuf>>,
     /// Judge every layer by the reference in f64: minutes for a large network
     #[arg(long)]
@@ -113,11 +116,13 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
     // What is wrong with the user's files is said before anything is prepared.
+    check_output(args)?;
     let labels = args.labels.as_deref().map(answer::labels).transpose()?;
     let own: Vec<Picture> = args.images.iter().map(|path| picture::read(path)).collect::<Result<_>>()?;
     let model = Model::load(args.model.as_deref())?;
@@ -177,6 +182,15 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
         inspect(args, &network, first, out)?;
     }
     Ok(())
+}
+
+/// The trace must not take the place of what is read.
+fn check_output(args: &Args) -> Result<(), String> {
+    let Some(Some(path)) = &args.profile else { return Ok(()) };
+    let recipe = args.model.as_deref().map(model::recipe_beside);
+    let named = args.model.iter().chain(&args.labels).chain(&args.images);
+    let inputs: Vec<&Path> = named.chain(&recipe).map(PathBuf::as_path).collect();
+    output::prepare(&[Target::new("--profile", path)], &inputs)
 }
 
 /// The lines that one text has and the other lacks.

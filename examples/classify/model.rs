@@ -1,7 +1,7 @@
 //! The network's file, and what it says about the pictures that it takes.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use wgconv::{Bindings, Dim, ElementType, Engine, Graph, Network, NetworkDesc, Value, onnx};
@@ -38,11 +38,16 @@ pub struct Input {
     pub height: usize,
 }
 
+/// Where the seeds of a model's weights may be.
+pub fn recipe_beside(model: &Path) -> PathBuf {
+    model.with_file_name("recipe.json")
+}
+
 impl Model {
     /// Reads a file, or takes the bundled one.
     pub fn load(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self { graph: onnx::from_bytes(BUNDLED)?, recipe: None }) };
-        let beside = path.with_file_name("recipe.json");
+        let beside = recipe_beside(path);
         let recipe = match std::fs::read(&beside) {
             Ok(bytes) => Some(Recipe::read(&bytes).map_err(|error| format!("{}: {error}", beside.display()))?),
             Err(_) => None,

@@ -15,10 +15,12 @@ mod picture;
 mod reading;
 mod sheet;
 mod terminal;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,6 +28,7 @@ use wgconv::{Engine, EngineDesc, ErrorKind};
 
 use data::{Digit, TestSet};
 use model::Network;
+use output::Target;
 use picture::Invert;
 use reading::{Reading, largest_error, worse};
 use terminal::{Clock, Row};
@@ -77,12 +80,16 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     let args = Args::parse();
     ending::of(run(&args, &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    args.png.iter().try_for_each(|path| output::check(path))?;
+    if let Some(path) = &args.png {
+        let inputs: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
+        output::prepare(&[Target::png("--png", path)], &inputs)?;
+    }
     let network = Network::load()?;
     let test = if args.files.is_empty() { Some(data::test_set()?) } else { None };
     let own: Vec<Digit> = args.files.iter().map(|file| picture::read(file, args.invert)).collect::<Result<_>>()?;

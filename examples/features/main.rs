@@ -26,9 +26,11 @@ mod source;
 #[path = "../bench/text.rs"]
 #[allow(dead_code, reason = "the program `bench` uses more of it")]
 mod text;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,6 +38,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use wgconv::{Engine, EngineDesc};
 
 use device::{Device, Layer};
+use output::Target;
 use plane::Plane;
 use sheet::{Example, Section, Sheet};
 
@@ -74,6 +77,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
@@ -89,7 +93,8 @@ struct Shown {
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     // What is wrong with the user's files is said before anything is prepared.
-    output::check(&args.out)?;
+    let inputs: Vec<&Path> = args.image.iter().map(PathBuf::as_path).collect();
+    output::prepare(&[Target::png("--out", &args.out)], &inputs)?;
     let own = args.image.as_deref().map(|path| source::read(path, args.size)).transpose()?;
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     let shown = match args.digit {

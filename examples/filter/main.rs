@@ -9,6 +9,8 @@ mod filters;
 #[path = "../support/output.rs"]
 mod output;
 mod scene;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -62,6 +64,7 @@ fn size(text: &str) -> Result<[u32; 2], String> {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 

@@ -11,6 +11,8 @@ mod output;
 mod plot;
 #[path = "../bench/text.rs"]
 mod text;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use indicatif::ProgressBar;
 use wgconv::{Bindings, Engine, EngineDesc, Network, NetworkDesc, Value, onnx};
 
 use data::{Series, Stated};
+use output::Target;
 
 /// This program's results: every error ends as one line for the user.
 pub type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -59,11 +62,12 @@ pub struct Errors {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
-    output::check(&args.png)?;
+    output::prepare(&[Target::png("--png", &args.png)], &[])?;
     let (series, stated) = (Series::load()?, Stated::load()?);
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     let progress = ProgressBar::new_spinner().with_message("preparing the network");

@@ -102,6 +102,14 @@ impl Case {
         Self { name, operator, tier: line.map_or(String::new(), |line| line.tier.clone()), folder, unscored }
     }
 
+    /// All that may be read: the files of its folder, and of the folders in that.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let (folders, mut files): (Vec<PathBuf>, Vec<PathBuf>) = entries(&self.folder).partition(|path| path.is_dir());
+        files.extend(folders.iter().flat_map(|folder| entries(folder)));
+        files
+    }
+
     /// Runs the model on every set of inputs and compares.
     pub fn judge(&self, run: &Run) -> Verdict {
         if let Some(reason) = &self.unscored {

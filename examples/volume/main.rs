@@ -17,6 +17,8 @@ mod slices;
 #[path = "../bench/text.rs"]
 #[allow(dead_code, reason = "the program `bench` uses more of it")]
 mod text;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ use indicatif::ProgressBar;
 use wgconv::{ConvDesc, Engine, EngineDesc, Network, NetworkDesc, TensorDesc, Value, Weights, onnx};
 
 use data::{Phantom, Stated};
+use output::Target;
 use slices::{Row, Sheet};
 
 /// This program's results: every error ends as one line for the user.
@@ -55,11 +58,12 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
-    output::check(&args.png)?;
+    output::prepare(&[Target::png("--png", &args.png)], &[])?;
     let (phantom, stated) = (Phantom::load()?, Stated::load()?);
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     let progress = ProgressBar::new_spinner().with_message("mean filter");
