@@ -5,6 +5,8 @@
 
 #[path = "support/ending.rs"]
 mod ending;
+#[path = "support/numbers.rs"]
+mod numbers;
 #[path = "support/output.rs"]
 mod output;
 #[path = "support/warnings.rs"]
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use image::GrayImage;
 use indicatif::{ProgressBar, ProgressStyle};
 use wgconv::{
@@ -29,23 +32,26 @@ type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// Finds edges at two scales in a large drawn picture, over tiles.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example tiles
   cargo run --release --example tiles -- --size 8192 --tile 1024
-  cargo run --release --example tiles -- --size 1001 --tile 256 --check")]
+  cargo run --release --example tiles -- --size 1001 --tile 256 --check"
+)]
 struct Args {
     /// Pixels of the picture's side
-    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = clap::value_parser!(u32).range(16..=65_535))]
+    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = numbers::whole::<u32>(16..=65_535), allow_negative_numbers = true)]
     size: u32,
     /// Pixels of a tile's side
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = numbers::whole::<u32>(1..=65_535), allow_negative_numbers = true)]
     tile: u32,
     /// The picture to write
     #[arg(long, value_name = "OUT.png", default_value = "tiles.png")]
     out: PathBuf,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Run the whole at once too, and compare
     #[arg(long)]

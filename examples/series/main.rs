@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::ProgressBar;
 use wgconv::{Bindings, Engine, EngineDesc, Network, NetworkDesc, Value, onnx};
 
@@ -36,16 +37,19 @@ const CYCLE: usize = 11;
 
 /// Predicts yearly sunspot numbers one year ahead with a temporal convolutional network, and draws them.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example series
-  cargo run --release --example series -- --png sunspots.png")]
+  cargo run --release --example series -- --png sunspots.png"
+)]
 struct Args {
     /// The picture to write
     #[arg(long, value_name = "OUT.png", default_value = "series.png")]
     png: PathBuf,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Print how the network is computed
     #[arg(long)]

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::ProgressBar;
 use wgconv::{ConvDesc, Engine, EngineDesc, Network, NetworkDesc, TensorDesc, Value, Weights, onnx};
 
@@ -41,16 +42,19 @@ const BOUND: f64 = 1e-3;
 
 /// Takes the noise out of an MRI scan with a 3-D U-Net, and draws its slices.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example volume
-  cargo run --release --example volume -- --png slices.png")]
+  cargo run --release --example volume -- --png slices.png"
+)]
 struct Args {
     /// The picture to write
     #[arg(long, value_name = "OUT.png", default_value = "volume.png")]
     png: PathBuf,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Print how the network is computed
     #[arg(long)]
