@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use wgconv::kernel::GeometryMode;
 use wgconv::{Algorithm, Candidates, DeviceClass, DeviceLimits, Engine, EngineDesc, Explanation, Precision, Problem, Tuning};
@@ -30,13 +31,13 @@ struct Arguments {
     #[arg(required_unless_present = "adapters")]
     problem: Vec<String>,
     /// List the adapters that there are, with their features and limits, and explain nothing
-    #[arg(long, conflicts_with = "problem")]
+    #[arg(long, conflicts_with_all = ["problem", "limits", "adapter", "algorithm", "tuning", "precision", "wgsl"])]
     adapters: bool,
     /// Plan for these limits instead of the adapter's
-    #[arg(long)]
+    #[arg(long, conflicts_with = "adapter")]
     limits: Option<Limits>,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Explain this algorithm instead of the best one: a name such as gemm, or one with its tile such as gemm(64x64x16,8x4)
     #[arg(long)]
