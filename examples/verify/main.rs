@@ -14,6 +14,8 @@ mod device;
 mod golden;
 mod json;
 mod naive;
+#[path = "../support/numbers.rs"]
+mod numbers;
 mod onnx;
 mod onnx_case;
 mod onnx_recipe;
@@ -27,6 +29,7 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use device::{Device, Only};
 use output::Target;
@@ -49,7 +52,7 @@ struct Arguments {
     every_tile: bool,
 
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them.
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
 
     /// How exact results must be: `exact`; `fast`, which allows Winograd's `F(4, 3)` too; `half`, which also allows products of f16 in f16.
@@ -57,7 +60,7 @@ struct Arguments {
     precision: Precision,
 
     /// Seed of the operands of problem lines.
-    #[arg(long, global = true, default_value_t = 1)]
+    #[arg(long, global = true, default_value_t = 1, value_parser = numbers::whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
     seed: u64,
 
     /// Write the results to this file too.
@@ -134,7 +137,7 @@ fn run(arguments: Arguments) -> Result<bool, Failure> {
     let Arguments { command, algorithm, every_tile, adapter, precision, seed, json } = arguments;
     // Whatever is wrong with the files is said before a device is opened, and not after all the work.
     let check = |report: Option<&Path>, inputs: &[PathBuf]| check_outputs(json.as_deref(), report, inputs);
-    let asked = adapter.is_some();
+    let (asked, only) = (adapter.is_some(), algorithm.is_some() || every_tile);
     let device = || Device::open(adapter, precision, algorithm, every_tile);
     match command {
         Command::Problems { files } => {
@@ -167,6 +170,14 @@ fn run(arguments: Arguments) -> Result<bool, Failure> {
             Ok(report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref()))
         }
         Command::Onnx { directories, reference, report: file } => {
+            if reference && asked {
+                return Err(Failure::Arguments("--reference: computes without a device: leave out --adapter".into()));
+            }
+            if only {
+                return Err(Failure::Arguments(
+                    "--algorithm, --every-tile: are of layers, and not of onnx, whose networks choose".into(),
+                ));
+            }
             let cases = onnx_case::find(&directories)?;
             let lists = directories.iter().map(|directory| directory.join("cases.tsv"));
             check(file.as_deref(), &cases.iter().flat_map(onnx_case::Case::files).chain(lists).collect::<Vec<_>>())?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use wgconv::{ErrorKind, Graph, Value, onnx};
 
+use crate::numbers::counted;
 use crate::onnx_recipe::Recipe;
 
 /// What came of a case, and why.
@@ -182,13 +183,13 @@ fn judge_set(graph: &Graph, set: &Path, recipe: Option<&Recipe>, tolerance: &Tol
         inputs = vec![recipe.input()];
     }
     if inputs.len() != names.len() {
-        let names = names.join(", ");
-        return Err(Verdict::Fail(format!("has {} inputs in its files, but the graph's are {names}", inputs.len())));
+        let (count, names) = (counted(inputs.len(), "input", "inputs"), names.join(", "));
+        return Err(Verdict::Fail(format!("has {count} in its files, but the graph's are {names}")));
     }
     let expected = tensors(set, "output").map_err(Verdict::Fail)?;
     let got = run(graph, &inputs).map_err(|error| of_error(&error))?;
     if got.len() != expected.len() {
-        return Err(Verdict::Fail(format!("has {} outputs instead of {}", got.len(), expected.len())));
+        return Err(Verdict::Fail(format!("has {} instead of {}", counted(got.len(), "output", "outputs"), expected.len())));
     }
     let mut worst = 0.0f64;
     for ((name, got), expected) in graph.output_names().iter().zip(&got).zip(&expected) {
