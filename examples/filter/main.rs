@@ -98,7 +98,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     if !args.out.is_dir() {
         std::fs::create_dir(&args.out).map_err(|error| format!("{}: cannot be made: {error}", args.out.display()))?;
     }
-    let scene = Scene::new(&device);
+    let scene = Scene::new(&device, args.size);
     let target = Scene::target(&device, args.size);
     let engine = Engine::from_wgpu(&adapter, device.clone(), queue.clone(), &EngineDesc::default())?;
     let network = filters::network(&engine, args.filter, args.size)?;
