@@ -75,7 +75,8 @@ use suite::Bench;
 #[command(verbatim_doc_comment, version)]
 struct Arguments {
     /// Files of layers: JSON such as {"layers": [{"name": .., "op": "conv", "input": [..], "out": .., "kernel": [..]}]},
-    /// or one problem line for each layer, # beginning a comment; - is the standard input
+    /// or one problem line for each layer, # beginning a comment, which behind a line is the layer's label in the plot; - is the
+    /// standard input
     #[arg(long, num_args = 1.., value_name = "FILE", verbatim_doc_comment)]
     layers: Vec<PathBuf>,
     /// One more layer, as a problem line; may be given several times
