@@ -159,7 +159,7 @@ fn where_no_file_can_be_each_program_says_so_in_one_line() {
 }
 
 /// Words for programs that must be refused, and what must be said of them.
-const REFUSED: [(&str, &[&str], &str); 47] = [
+const REFUSED: [(&str, &[&str], &str); 50] = [
     ("classify", &["--range", "inf"], "'inf' for '--range <WHITE>': is inf, but a finite number is needed"),
     ("classify", &["--range", "0"], "'--range <WHITE>': is 0, by which nothing can be divided"),
     ("classify", &["--std", "1,nan,1"], "'nan' for '--std <R,G,B>': is nan"),
@@ -183,6 +183,9 @@ const REFUSED: [(&str, &[&str], &str); 47] = [
     ("filter", &["--out", "frames.png"], "--out: frames.png is a file, not a folder"),
     ("filter", &["--out", "MODEL"], "is a file, not a folder"),
     ("filter", &["--out", "no/such/folder"], "there is no folder no/such"),
+    ("filter", &["--size", "-1x9"], "'--size <WIDTHxHEIGHT>': is not WIDTHxHEIGHT"),
+    ("classify", &["--size", "-1x9"], "'--size <WxH>': is not WIDTHxHEIGHT"),
+    ("digits", &["DIGIT", "--show", "3"], "'[FILE.png]...' cannot be used with '--show <N>'"),
     ("tiles", &["--tile", "0"], "'--tile <N>': is 0, but at least 1 is needed"),
     ("tiles", &["--size", "99999999999999999999"], "'--size <N>': is 99999999999999999999, but at most 65535 is possible"),
     ("bench", &["--line", "LINE", "--seconds", "-1"], "'--seconds <SECONDS>': is -1, but at least a nanosecond is needed"),

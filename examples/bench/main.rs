@@ -92,7 +92,8 @@ struct Arguments {
         value_parser = numbers::count, allow_negative_numbers = true, verbatim_doc_comment)]
     stream: Option<usize>,
     /// Frames in flight of --stream [default: 1 2 3 4]
-    #[arg(long, num_args = 1.., value_name = "FRAMES", value_parser = numbers::whole::<usize>(1..=1024), allow_negative_numbers = true)]
+    #[arg(long, num_args = 1.., value_name = "FRAMES", value_parser = numbers::whole::<usize>(1..=1024),
+        allow_negative_numbers = true)]
     depth: Vec<usize>,
     /// How long each frame of --stream is waited for, as for a camera, in milliseconds [default: 0]
     #[arg(long, value_name = "MS", value_parser = milliseconds, allow_negative_numbers = true)]

@@ -65,7 +65,7 @@ struct Args {
     #[arg(value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Width and height of the network's input, where the model leaves them open
-    #[arg(long, value_name = "WxH", value_parser = picture::parse_size)]
+    #[arg(long, value_name = "WxH", value_parser = picture::parse_size, allow_hyphen_values = true)]
     size: Option<[usize; 2]>,
     /// The order of the input's axes, where it is not clear
     #[arg(long, value_enum)]

@@ -71,7 +71,8 @@ struct Args {
     #[arg(long, value_name = "N", conflicts_with = "reference", value_parser = numbers::count, allow_negative_numbers = true)]
     batch: Option<usize>,
     /// Test digits to show, and at most as many of the misread ones
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = numbers::whole::<usize>(0..=u64::MAX), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 8, conflicts_with = "files",
+        value_parser = numbers::whole::<usize>(0..=u64::MAX), allow_negative_numbers = true)]
     show: usize,
     /// Run on the CPU reference only
     #[arg(long)]

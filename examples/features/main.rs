@@ -73,7 +73,8 @@ struct Args {
         allow_negative_numbers = true)]
     digit: Option<usize>,
     /// Scale the picture so that its longer side is at most so many pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = 256, value_parser = numbers::whole::<u32>(SIZES), allow_negative_numbers = true)]
+    #[arg(long, value_name = "PIXELS", default_value_t = 256, value_parser = numbers::whole::<u32>(SIZES),
+        allow_negative_numbers = true)]
     size: u32,
     /// The file to write
     #[arg(long, value_name = "FILE.png", default_value = "features.png")]

@@ -44,10 +44,11 @@ struct Args {
     #[arg(long, value_enum, default_value = "edges")]
     filter: Filter,
     /// How many frames to draw
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = numbers::whole::<u32>(1..=10_000), allow_negative_numbers = true)]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = numbers::whole::<u32>(1..=10_000),
+        allow_negative_numbers = true)]
     frames: u32,
     /// Width and height of a frame
-    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "320x240", value_parser = size)]
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "320x240", value_parser = size, allow_hyphen_values = true)]
     size: [u32; 2],
     /// The folder for the frames, frame-000.png and so on
     #[arg(long, value_name = "FOLDER", default_value = "frames")]

@@ -57,10 +57,12 @@ Examples:
 )]
 struct Args {
     /// Pixels of the picture's side
-    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = numbers::whole::<u32>(16..=65_535), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = numbers::whole::<u32>(16..=65_535),
+        allow_negative_numbers = true)]
     size: u32,
     /// Pixels of a tile's side
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = numbers::whole::<u32>(1..=65_535), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = numbers::whole::<u32>(1..=65_535),
+        allow_negative_numbers = true)]
     tile: u32,
     /// The sheet to write: the picture, the result, and both where tiles meet
     #[arg(long, value_name = "OUT.png", default_value = "tiles.png")]

@@ -88,7 +88,8 @@ impl Sheet<'_> {
         sum / (side * side) as f32
     }
 
-    /// Top, left and side (about this one) of the square around a crossing of borders where most is found; around the middle where there is none.
+    /// Top, left and side (this one, where there is room) of the square around the crossing of borders where most is found, or around the
+    /// middle where no borders cross.
     fn detail(&self, side: usize) -> [usize; 3] {
         let [height, width] = self.result_size;
         let side = side.max(1).min(height).min(width).min(self.size);

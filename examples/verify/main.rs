@@ -60,7 +60,8 @@ struct Arguments {
     precision: Precision,
 
     /// Seed of the operands of problem lines.
-    #[arg(long, global = true, default_value_t = 1, value_parser = numbers::whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
+    #[arg(long, global = true, default_value_t = 1, value_parser = numbers::whole::<u64>(0..=u64::MAX),
+        allow_negative_numbers = true)]
     seed: u64,
 
     /// Write the results to this file too.
