@@ -3,12 +3,15 @@
 
 #[path = "support/ending.rs"]
 mod ending;
+#[path = "support/warnings.rs"]
+mod warnings;
 
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use wgconv::kernel::GeometryMode;
 use wgconv::{Algorithm, Candidates, DeviceClass, DeviceLimits, Engine, EngineDesc, Explanation, Precision, Problem, Tuning};
@@ -22,19 +25,19 @@ use wgconv::{Algorithm, Candidates, DeviceClass, DeviceLimits, Engine, EngineDes
 ///   explain --tuning measure=5 conv 1x64x56x56 o64 k3x3 p1x1 f32
 ///   explain --algorithm 'gemm(64x64x16,8x4)' conv_transpose 1x128x64x64 o64 k2x2 s2x2 f32
 #[derive(Parser)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, version, after_long_help = include_str!("../src/problem/grammar.txt"))]
 struct Arguments {
-    /// The problem line: operation, input shape, and then tokens in any order (o64 k3x3 s2x2 p1x1 d1x1 g1 f32 bias relu ..)
+    /// The problem line: operation, input shape, and then tokens in any order (o64 k3x3 s2x2 p1x1 f32 bias relu ..); --help lists all
     #[arg(required_unless_present = "adapters")]
     problem: Vec<String>,
     /// List the adapters that there are, with their features and limits, and explain nothing
-    #[arg(long, conflicts_with = "problem")]
+    #[arg(long, conflicts_with_all = ["problem", "limits", "adapter", "algorithm", "tuning", "precision", "wgsl"])]
     adapters: bool,
     /// Plan for these limits instead of the adapter's
-    #[arg(long)]
+    #[arg(long, conflicts_with = "adapter")]
     limits: Option<Limits>,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Explain this algorithm instead of the best one: a name such as gemm, or one with its tile such as gemm(64x64x16,8x4)
     #[arg(long)]
@@ -103,7 +106,7 @@ impl FromStr for Choice {
 }
 
 fn main() -> ExitCode {
-    env_logger::init();
+    warnings::show();
     ending::of(run(&Arguments::parse(), &mut io::stdout()))
 }
 

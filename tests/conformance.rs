@@ -16,6 +16,8 @@ mod golden;
 mod json;
 #[path = "../examples/verify/naive.rs"]
 mod naive;
+#[path = "../examples/support/numbers.rs"]
+mod numbers;
 #[path = "../examples/verify/operands.rs"]
 mod operands;
 #[path = "../examples/support/output.rs"]

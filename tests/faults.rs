@@ -7,14 +7,15 @@ use std::sync::OnceLock;
 
 use wgconv::{Engine, EngineDesc, ErrorKind};
 
+const PROGRAMS: [&str; 11] =
+    ["bench", "classify", "digits", "explain", "features", "filter", "fit", "series", "tiles", "verify", "volume"];
+
 /// The programs, built once, as `cargo test` builds examples that have tests as tests only.
 fn program(name: &str) -> Command {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let names = ["bench", "classify", "digits", "explain", "features", "filter", "series", "tiles", "verify", "volume"]
-            .map(|name| ["--example", name])
-            .concat();
+        let names = PROGRAMS.map(|name| ["--example", name]).concat();
         let root = env!("CARGO_MANIFEST_DIR");
         let status = Command::new(cargo).current_dir(root).args(["build", "--quiet"]).args(names).status().expect("cargo runs");
         assert!(status.success(), "the programs do not build");
@@ -136,6 +137,8 @@ fn arguments(list: &[&str]) -> Vec<PathBuf> {
     let argument = |&argument: &&str| match argument {
         "PROBLEMS" => problems.clone(),
         "DIGIT" => data("png/digit_00_label9.png"),
+        "MODEL" => data("dsnet.onnx"),
+        "LINE" => "conv 1x3x8x8 o4 k3x3 f32".into(),
         "MODELS" => root.join("tests/onnx/pytorch-operator"),
         _ => argument.into(),
     };
@@ -149,9 +152,180 @@ fn where_no_file_can_be_each_program_says_so_in_one_line() {
     std::fs::write(&file, "no folder").expect("a file for the tests");
     for (name, list) in WRITERS {
         let target = file.join("out");
-        let text = failure(name, &program(name).args(arguments(list)).arg(&target).output().expect("it runs"));
-        assert!(text.contains(&*target.to_string_lossy()), "{name}: {text}");
+        let run = program(name).args(arguments(list)).arg(&target).output().expect("it runs");
+        let text = failure(name, &run);
+        assert!(run.status.code() == Some(1) && text.contains(&*target.to_string_lossy()), "{name}: {text}");
     }
+}
+
+/// Words for programs that must be refused, and what must be said of them.
+const REFUSED: [(&str, &[&str], &str); 50] = [
+    ("classify", &["--range", "inf"], "'inf' for '--range <WHITE>': is inf, but a finite number is needed"),
+    ("classify", &["--range", "0"], "'--range <WHITE>': is 0, by which nothing can be divided"),
+    ("classify", &["--std", "1,nan,1"], "'nan' for '--std <R,G,B>': is nan"),
+    ("classify", &["--std", "-1,0"], "'0' for '--std <R,G,B>': is 0"),
+    ("classify", &["--mean", "-inf"], "'--mean <R,G,B>': is -inf"),
+    ("classify", &["--mean", "much"], "'--mean <R,G,B>': is not a number"),
+    ("classify", &["--top", "0"], "'--top <K>': is 0, but at least 1 is needed"),
+    ("classify", &["--top", "-1"], "'--top <K>': is -1, but at least 1 is needed"),
+    ("classify", &["--batch", "0"], "'--batch <N>': is 0, but at least 1 is needed"),
+    ("classify", &["--batch", "-1"], "'--batch <N>': is -1, but at least 1 is needed"),
+    ("classify", &["--batch", "two"], "'--batch <N>': is not a whole number"),
+    ("classify", &["--labels", "PROBLEMS"], "problems.txt: has 1 name, but the network has 10 classes"),
+    ("classify", &["--imagenet"], "--imagenet: has 3 numbers, but the network has 1 channel"),
+    ("classify", &["--bgr"], "--bgr: is an order of channels, but the network has 1 channel"),
+    ("digits", &["--batch", "-1"], "'--batch <N>': is -1, but at least 1 is needed"),
+    ("digits", &["--show", "-1"], "'--show <N>': is -1, but at least 0 is needed"),
+    ("features", &["--digit", "-1"], "'--digit <N>': is -1, but at least 0 is needed"),
+    ("features", &["--size", "7000"], "'--size <PIXELS>': is 7000, but at most 512 is possible"),
+    ("filter", &["--frames", "-1"], "'--frames <COUNT>': is -1, but at least 1 is needed"),
+    ("filter", &["--size", "7x7"], "'--size <WIDTHxHEIGHT>': is not WIDTHxHEIGHT with sides of 8 to 8192 pixels"),
+    ("filter", &["--out", "frames.png"], "--out: frames.png is a file, not a folder"),
+    ("filter", &["--out", "MODEL"], "is a file, not a folder"),
+    ("filter", &["--out", "no/such/folder"], "there is no folder no/such"),
+    ("filter", &["--size", "-1x9"], "'--size <WIDTHxHEIGHT>': is not WIDTHxHEIGHT"),
+    ("classify", &["--size", "-1x9"], "'--size <WxH>': is not WIDTHxHEIGHT"),
+    ("digits", &["DIGIT", "--show", "3"], "'[FILE.png]...' cannot be used with '--show <N>'"),
+    ("tiles", &["--tile", "0"], "'--tile <N>': is 0, but at least 1 is needed"),
+    ("tiles", &["--size", "99999999999999999999"], "'--size <N>': is 99999999999999999999, but at most 65535 is possible"),
+    ("bench", &["--line", "LINE", "--seconds", "-1"], "'--seconds <SECONDS>': is -1, but at least a nanosecond is needed"),
+    ("bench", &["--line", "LINE", "--seconds", "1e-30"], "is 1e-30, but at least a nanosecond is needed"),
+    ("bench", &["--line", "LINE", "--seconds", "1e9"], "is 1e9, but at most 86400 seconds are possible"),
+    ("bench", &["--line", "LINE", "--seed", "-1"], "'--seed <SEED>': is -1, but at least 0 is needed"),
+    ("bench", &["--network", "MODEL", "--stream", "0"], "'--stream <FRAMES>': is 0, but at least 1 is needed"),
+    ("bench", &["--network", "MODEL", "--stream", "4", "--depth", "0"], "'--depth <FRAMES>...': is 0, but at least 1 is needed"),
+    ("bench", &["--network", "MODEL", "--stream", "4", "--frame-ms", "-1"], "'--frame-ms <MS>': is -1, but 0 to"),
+    ("bench", &["--network", "MODEL", "--stream", "4", "--seconds", "1"], "cannot be used with"),
+    ("bench", &["--line", "LINE", "--frame-ms", "1"], "--frame-ms: is of --stream, which is not given"),
+    ("bench", &["--line", "LINE", "--depth", "1"], "--depth: is of --stream, which is not given"),
+    ("bench", &["--network", "MODEL", "--algorithm", "gemm"], "--algorithm: is of layers and not of --network"),
+    ("bench", &["--network", "MODEL", "--plot", "new.png"], "--plot: is of layers and not of --network"),
+    ("bench", &["--network", "MODEL", "--regret"], "--regret: is of layers and not of --network"),
+    (
+        "explain",
+        &["--limits", "webgpu", "--adapter", "0", "LINE"],
+        "'--limits <LIMITS>' cannot be used with '--adapter <ADAPTER>'",
+    ),
+    ("explain", &["--adapters", "--adapter", "0"], "'--adapters' cannot be used with '--adapter <ADAPTER>'"),
+    (
+        "verify",
+        &["onnx", "MODELS", "--reference", "--adapter", "0"],
+        "--reference: computes without a device: leave out --adapter",
+    ),
+    ("verify", &["onnx", "MODELS", "--every-tile"], "--every-tile"),
+    ("verify", &["problems", "PROBLEMS", "--seed", "-1"], "'--seed <SEED>': is -1, but at least 0 is needed"),
+    ("verify", &["problems", "PROBLEMS", "--adapter", ""], "'--adapter <NAME>'"),
+    ("explain", &["--adapter", "", "LINE"], "'--adapter <ADAPTER>'"),
+    ("digits", &["--adapter", ""], "'--adapter <NAME>'"),
+    ("filter", &["--adapter", ""], "'--adapter <NAME|NUMBER>'"),
+];
+
+#[test]
+fn what_cannot_be_or_would_be_ignored_is_refused_with_its_option() {
+    let wrong: Vec<String> = REFUSED
+        .iter()
+        .filter_map(|(name, list, wanted)| {
+            let text = failure(&format!("{name} {list:?}"), &program(name).args(arguments(list)).output().expect("it runs"));
+            (!text.contains(wanted)).then(|| format!("{name} {list:?}: {text}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_program_says_its_version() {
+    for name in PROGRAMS {
+        let run = program(name).arg("--version").output().expect("it runs");
+        assert_eq!(
+            String::from_utf8_lossy(&run.stdout).split(' ').next_back(),
+            Some(concat!(env!("CARGO_PKG_VERSION"), "\n")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn where_nothing_is_checked_verify_does_not_end_well_and_a_bad_line_has_its_number() {
+    let run = program("verify").args(arguments(&["problems", "PROBLEMS", "--algorithm", "depthwise"])).output().expect("it runs");
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.code() == Some(1) && text.contains("nothing was checked\n0 passed, 0 failed, "), "{text}");
+    let file = scratch("bad-lines.txt");
+    std::fs::write(&file, "# one that is none\n\nconv 1x3x8x8 o4 k3x3 f33\n").expect("a file for the tests");
+    let run = program("verify").arg("problems").arg(&file).output().expect("it runs");
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.code() == Some(1) && text.contains("bad-lines.txt: line 3: conv 1x3x8x8 o4 k3x3 f33: "), "{text}");
+}
+
+/// Where there is no device there is no folder for its frames either.
+#[test]
+fn a_filter_without_an_adapter_makes_no_folder() {
+    let folder = scratch("no-frames");
+    let run = program("filter").args(["--adapter", "no such adapter", "--out"]).arg(&folder).output().expect("it runs");
+    failure("filter", &run);
+    assert!(!folder.exists());
+}
+
+/// Files of the user's in a folder of a test's own, and the same folder by another path.
+fn own_files(name: &str) -> [PathBuf; 2] {
+    let folder = scratch(name);
+    std::fs::create_dir_all(folder.join("below")).expect("a folder for the tests");
+    for (from, to) in [("dsnet.onnx", "net.onnx"), ("png/digit_00_label9.png", "digit.png")] {
+        std::fs::copy(data(from), folder.join(to)).expect("a file for the tests");
+    }
+    std::fs::write(folder.join("lines.txt"), "conv 1x3x8x8 o4 k3x3 f32\n").expect("a file for the tests");
+    let other = folder.join("below/..");
+    [folder, other]
+}
+
+#[test]
+fn no_program_writes_over_what_it_reads_or_writes_besides() {
+    // Words with a dot are files of a folder, those with a plus the same by another path.
+    let cases: [(&str, &[&str], &str); 13] = [
+        ("classify", &["net.onnx", "digit.png", "--profile=", "+net.onnx"], "--profile: "),
+        ("classify", &["net.onnx", "digit.png", "--profile=", "digit.png"], "--profile: "),
+        ("classify", &["net.onnx", "--labels", "lines.txt", "--profile=", "lines.txt"], "--profile: "),
+        ("digits", &["digit.png", "--png", "+digit.png"], "--png: "),
+        ("features", &["--image", "digit.png", "--out", "+digit.png"], "--out: "),
+        ("bench", &["--layers", "lines.txt", "--json", "+lines.txt"], "--json: "),
+        ("bench", &["--layers", "lines.txt", "--plot", "lines.txt"], "--plot: "),
+        ("bench", &["--network", "net.onnx", "--json", "net.onnx"], "--json: "),
+        ("bench", &["--layers", "lines.txt", "--plot", "new.png", "--json", "+new.png"], "--plot: "),
+        ("verify", &["problems", "lines.txt", "--json", "+lines.txt"], "--json: "),
+        ("verify", &["configs", "lines.txt", "--json", "lines.txt"], "--json: "),
+        ("digits", &["digit.png", "--png", "new.jpg"], "--png: "),
+        ("tiles", &["--out", "new.JPEG"], "--out: "),
+    ];
+    for (number, (name, words, option)) in cases.into_iter().enumerate() {
+        let [folder, other] = own_files(&format!("own-{number}"));
+        let before = ["net.onnx", "digit.png", "lines.txt"].map(|file| std::fs::read(folder.join(file)).expect("it is there"));
+        let mut list: Vec<String> = Vec::new();
+        for word in words {
+            let path = match word.strip_prefix('+') {
+                Some(file) => other.join(file),
+                None if word.contains('.') => folder.join(word),
+                None => word.into(),
+            };
+            match list.last_mut().filter(|last| last.ends_with('=')) {
+                Some(last) => last.push_str(&path.to_string_lossy()),
+                None => list.push(path.to_string_lossy().into_owned()),
+            }
+        }
+        let text = failure(name, &program(name).args(&list).output().expect("it runs"));
+        assert!(text.contains(option), "{name} {words:?}: {text}");
+        let reason = [" is read as well", " is written by --json too", " is written as PNG: give it the ending .png"];
+        assert!(reason.iter().any(|reason| text.ends_with(reason)), "{name} {words:?}: {text}");
+        for (file, before) in ["net.onnx", "digit.png", "lines.txt"].into_iter().zip(before) {
+            assert!(std::fs::read(folder.join(file)).expect("it is there") == before, "{name} {words:?} wrote over {file}");
+        }
+    }
+    // A trace is asked for with its name behind an equals sign: what stands apart is the model.
+    let [folder, _] = own_files("profile");
+    let run = program("classify").arg("--profile").arg(folder.join("net.onnx")).output().expect("it runs");
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && !text.contains("trace: "), "{text}");
+    assert!(
+        std::fs::read(folder.join("net.onnx")).expect("it is there") == std::fs::read(data("dsnet.onnx")).expect("it is there")
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -197,6 +371,28 @@ fn a_disk_that_fills_halfway_leaves_the_file_as_it_was() {
                 std::fs::read_dir(&folder).expect("it is there").map(|entry| entry.unwrap().file_name()).collect();
             assert!(names.len() == usize::from(before.is_some()), "{name} left {names:?}");
         }
+    }
+}
+
+#[test]
+fn what_the_library_warns_of_is_shown_without_being_asked_for() {
+    let table = scratch("damaged-tuning.txt");
+    std::fs::write(&table, "no table").expect("a file for the tests");
+    let line = "conv 1x3x8x8 o4 k3x3 f32";
+    let shown = |name: &str, list: &[&str], log: Option<&str>| {
+        let mut program = program(name);
+        program.args(list).args(["--tuning", "cached"]).env("WGCONV_TUNING_TABLE", &table).env_remove("RUST_LOG");
+        if let Some(log) = log {
+            program.env("RUST_LOG", log);
+        }
+        let run = program.output().expect("it runs");
+        let text = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert!(run.status.success(), "{name}: {text}");
+        text.contains("damaged-tuning.txt") || text.contains("tuning table")
+    };
+    for (name, list) in [("explain", [line].as_slice()), ("bench", &["--line", line, "--seconds", "0.01"])] {
+        assert!(shown(name, list, None), "{name} says nothing of a damaged table");
+        assert!(!shown(name, list, Some("off")), "{name} is asked to be silent");
     }
 }
 

@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // the program uses the rest of its modules
 
+#[path = "../examples/support/numbers.rs"]
+mod numbers;
 #[path = "../examples/verify/onnx_case.rs"]
 mod onnx_case;
 #[path = "../examples/verify/onnx_recipe.rs"]

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use wgconv::{
-    Activation, ConvDesc, DType, Epilogue, Geometry, IndexOrder, Layer, Layout, Padding, PaddingMode, PoolDesc, PoolKind,
-    PoolWindow, Problem, Residual, Spatial, TensorDesc,
+    Activation, Algorithm, ConvDesc, DType, Epilogue, Geometry, IndexOrder, Layer, Layout, Padding, PaddingMode, PoolDesc,
+    PoolKind, PoolWindow, Problem, Residual, Spatial, TensorDesc,
 };
 
 /// Numbers at which arithmetic goes wrong, and plain ones so that some layers get past the first check.
@@ -246,6 +246,46 @@ fn lines_in_their_usual_form_stay_as_they_are() {
     }
 }
 
+/// What [`Problem`]'s documentation and `explain --help` show.
+#[test]
+fn every_token_that_is_told_of_is_one() {
+    let text = include_str!("../src/problem/grammar.txt");
+    let mut kind = "";
+    let mut tokens = 0;
+    for line in text.lines() {
+        if !line.starts_with(' ') {
+            kind = line;
+            continue;
+        }
+        // Tokens end where two spaces or more begin; words of activations fill their lines.
+        let words = line.trim_start().split("  ").next().unwrap_or_default();
+        for token in words.split(' ').filter(|_| words != "an activation") {
+            let token = match token.split_once('(') {
+                Some((name, names)) => format!("{name}({})", vec!["1"; names.split(',').count()].join(",")),
+                None => token.into(),
+            };
+            let (op, rest) = match kind {
+                "poolings" if token.starts_with("to") => ("adaptive_max_pool", ""),
+                "poolings" if token == "exclude_pad" || token.starts_with("divisor") => ("avg_pool", "k2"),
+                "poolings" if token.starts_with("norm") => ("lp_pool", "k2"),
+                "poolings" if token.starts_with('k') => ("max_pool", ""),
+                "poolings" => ("max_pool", "k2"),
+                _ if token.starts_with('k') => ("conv", "o1"),
+                _ if token == "o64" => ("conv", "k2"),
+                // The two stand together.
+                _ if token.starts_with("begin") => ("conv", "o1 k2 end1x2"),
+                _ if token.starts_with("end") => ("conv", "o1 k2 begin0x2"),
+                _ => ("conv", "o1 k2"),
+            };
+            let dtype = if ["f32", "f16", "i32"].contains(&token.as_str()) { "" } else { "f32" };
+            let line = format!("{op} 1x2x8x8 {token} {rest} {dtype}");
+            line.parse::<Problem>().unwrap_or_else(|error| panic!("{line}: {error}"));
+            tokens += 1;
+        }
+    }
+    assert!(tokens > 50, "{tokens}");
+}
+
 #[test]
 fn a_line_that_is_wrong_says_which_token() {
     for (line, field, token) in [
@@ -262,9 +302,14 @@ fn a_line_that_is_wrong_says_which_token() {
         ("conv 1x2x3 k1 f32", "out_channels", "o64"),
         ("conv 1x2x3 o1 f32", "kernel", "k3x3"),
         ("conv 1x2x3 o1 k1 f32 what", "problem", "`what`"),
+        ("conv 1x2x3 o1 k1 f32 what", "problem", "same_upper"),
+        ("conv 1x2x3 o1 k1 f32 what=1", "problem", "`what=1` is not a token"),
         ("conv 1x2x3 o1 k1 f32 elu", "problem", "`elu`"),
+        ("conv 1x2x3 o1 k1 f32 elu", "problem", "elu(1)"),
         ("conv 1x2x3 o1 k1 f32 ceil", "problem", "`ceil`"),
         ("conv 1x2x3 o1 k1 f32 residual=maybe", "problem", "`maybe`"),
+        ("conv 1x2x3 o1 k1 f32 residual=maybe", "problem", "before and after"),
+        ("lp_pool 1x2x3 k1 f32 norm=two", "problem", "numbers"),
         ("conv 1x2x3 o1 k1 f32 begin1", "padding", "together"),
         ("conv 1x2x3 o1 k1 f32 p1 begin1 end1", "padding", "together"),
         ("max_pool 1x2x3 f32", "kernel", "window"),
@@ -281,4 +326,20 @@ fn a_line_that_is_wrong_says_which_token() {
         assert_eq!(error.field(), Some(field), "{line}: {error}");
         assert!(error.message().contains(token), "{line}: `{error}` does not speak of {token}");
     }
+}
+
+#[test]
+fn an_algorithm_that_is_wrong_says_whether_its_name_or_its_tile_is() {
+    let error = |text: &str| text.parse::<Algorithm>().expect_err(text).to_string();
+    for name in Algorithm::names() {
+        let Err(message) = name.parse::<Algorithm>().map_err(|error| error.to_string()) else { continue };
+        let (_, example) = message.split_once(&format!("{name} needs a tile, such as ")).unwrap_or_else(|| panic!("{message}"));
+        assert_eq!(example.parse::<Algorithm>().unwrap_or_else(|error| panic!("{error}")).to_string(), example);
+        assert_eq!(
+            error(&format!("{name}(3)")),
+            format!("invalid algorithm: `3` is not a tile that {name}'s kernel can have, as in {example}")
+        );
+    }
+    assert!(error("deepwise(14x4)").starts_with("invalid algorithm: `deepwise` is not one of coop_matmul, "));
+    assert!(error("direct(3)").ends_with("`direct(3)`: direct has no tile"));
 }

@@ -10,10 +10,12 @@ use wgconv::{DType, Geometry, Layout, Problem};
 use crate::config::{self, Defaults};
 use crate::json::{Fields, Refused, items};
 
-/// A layer under the name that the table, the plot and the JSON have for it.
+/// A layer under the name that the table and the JSON have for it.
 #[derive(Debug, PartialEq)]
 pub struct Layer {
     pub name: String,
+    /// What the plot calls it: there is less room.
+    pub label: String,
     pub problem: Problem,
 }
 
@@ -29,7 +31,7 @@ pub fn read(files: &[PathBuf], lines: &[String], dtype: Option<DType>, layout: O
         layers.extend(parse(&text(file).map_err(|error| about(&error))?).map_err(|error| about(&error))?);
     }
     for line in lines {
-        layers.push(of_line(line).map_err(|error| format!("--line: {error}"))?);
+        layers.push(of_line(line, "").map_err(|error| format!("--line: {error}"))?);
     }
     for layer in &mut layers {
         if let Some(dtype) = dtype {
@@ -51,21 +53,25 @@ fn text(file: &Path) -> std::io::Result<String> {
     std::io::stdin().read_to_string(&mut text).map(|_| text)
 }
 
-/// JSON where it begins as JSON does, else problem lines, in which a `#` begins a comment.
+/// JSON where it begins as JSON does, else problem lines, in which a `#` begins a comment; one behind a line is the layer's label.
 fn parse(text: &str) -> Result<Vec<Layer>, String> {
     if text.trim_start().starts_with(['{', '[']) {
         let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         return of_json(&value);
     }
-    let spoken = |line: &'_ str| line.split('#').next().unwrap_or_default().trim().to_string();
-    let lines = (1..).zip(text.lines()).map(|(number, line)| (number, spoken(line))).filter(|(_, line)| !line.is_empty());
-    lines.map(|(number, line)| of_line(&line).map_err(|error| format!("line {number}: {error}"))).collect()
+    let parts = text.lines().map(|line| line.split_once('#').unwrap_or((line, "")));
+    let lines = (1..).zip(parts).filter(|(_, (line, _))| !line.trim().is_empty());
+    lines.map(|(number, (line, label))| of_line(line, label.trim()).map_err(|error| format!("line {number}: {error}"))).collect()
 }
 
-fn of_line(line: &str) -> wgconv::Result<Layer> {
+/// A line and what it is called, which may be nothing.
+fn of_line(line: &str, label: &str) -> wgconv::Result<Layer> {
     let problem: Problem = line.parse()?;
     Geometry::new(&problem)?;
-    Ok(Layer { name: problem.to_string(), problem })
+    let name = problem.to_string();
+    // What f32 layers have behind that is of no weight in a plot.
+    let label = if label.is_empty() { name.split(" f32").next().unwrap_or_default() } else { label };
+    Ok(Layer { label: label.into(), name, problem })
 }
 
 fn of_json(value: &Value) -> Result<Vec<Layer>, String> {
@@ -84,7 +90,8 @@ fn config_layer(value: &Value, name: Option<&str>) -> Result<Layer, Refused> {
     let problem = config::read(&fields, Defaults { bias: true, ..Default::default() })?;
     Geometry::new(&problem)?;
     fields.check_all_read()?;
-    Ok(Layer { name: name.map_or_else(|| problem.to_string(), String::from), problem })
+    let name = name.map_or_else(|| problem.to_string(), String::from);
+    Ok(Layer { label: name.clone(), name, problem })
 }
 
 /// Names are keys of the JSON output: the second of a name gets a number.
@@ -111,9 +118,14 @@ mod tests {
     fn a_file_is_json_or_lines_with_comments() {
         let lines = "# two layers\n\nconv 1x3x8x8 o4 k3x3 f32 bias # the first\nmax_pool 1x4x8x8 k2x2 f32\n";
         assert_eq!(names(lines), ["conv 1x3x8x8 o4 k3x3 f32 bias", "max_pool 1x4x8x8 k2x2 f32"]);
+        let labels: Vec<String> = parse(lines).expect("sound lines").into_iter().map(|layer| layer.label).collect();
+        assert_eq!(labels, ["the first", "max_pool 1x4x8x8 k2x2"]);
         let json = r#"{"layers": [{"name": "a", "op": "conv", "input": [1, 3, 8, 8], "out": 4, "kernel": [3, 3]}]}"#;
         let layers = parse(json).expect("a sound list");
-        assert_eq!(layers, [Layer { name: "a".into(), problem: "conv 1x3x8x8 o4 k3x3 f32 bias".parse().unwrap() }]);
+        assert_eq!(
+            layers,
+            [Layer { name: "a".into(), label: "a".into(), problem: "conv 1x3x8x8 o4 k3x3 f32 bias".parse().unwrap() }]
+        );
     }
 
     #[test]

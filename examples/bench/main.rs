@@ -25,6 +25,8 @@ mod measure;
 mod model;
 mod network;
 mod network_report;
+#[path = "../support/numbers.rs"]
+mod numbers;
 #[path = "../support/output.rs"]
 mod output;
 mod plot;
@@ -36,19 +38,22 @@ mod roofline;
 mod stream;
 mod suite;
 mod text;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use wgconv::{DType, Engine, EngineDesc, ErrorKind, Layout, Precision, Tuning};
 
 use choice::Choice;
 use layers::Layer;
-use output::say;
+use output::{Target, say};
 use suite::Bench;
 
 /// Measure layers and networks on a device, and check the answer of each
@@ -70,7 +75,8 @@ use suite::Bench;
 #[command(verbatim_doc_comment, version)]
 struct Arguments {
     /// Files of layers: JSON such as {"layers": [{"name": .., "op": "conv", "input": [..], "out": .., "kernel": [..]}]},
-    /// or one problem line for each layer, # beginning a comment; - is the standard input
+    /// or one problem line for each layer, # beginning a comment, which behind a line is the layer's label in the plot; - is the
+    /// standard input
     #[arg(long, num_args = 1.., value_name = "FILE", verbatim_doc_comment)]
     layers: Vec<PathBuf>,
     /// One more layer, as a problem line; may be given several times
@@ -82,14 +88,16 @@ struct Arguments {
     network: Vec<PathBuf>,
     /// Instead of a network's figures: so many frames streamed through it, against the same frames one at a time, from values
     /// of the host to values of the host
-    #[arg(long, value_name = "FRAMES", requires = "network", conflicts_with_all = ["json", "layers", "line"], verbatim_doc_comment)]
+    #[arg(long, value_name = "FRAMES", requires = "network", conflicts_with_all = ["json", "layers", "line", "seconds"],
+        value_parser = numbers::count, allow_negative_numbers = true, verbatim_doc_comment)]
     stream: Option<usize>,
-    /// Frames in flight of --stream
-    #[arg(long, num_args = 1.., value_name = "FRAMES", default_values_t = [1, 2, 3, 4])]
+    /// Frames in flight of --stream [default: 1 2 3 4]
+    #[arg(long, num_args = 1.., value_name = "FRAMES", value_parser = numbers::whole::<usize>(1..=1024),
+        allow_negative_numbers = true)]
     depth: Vec<usize>,
-    /// How long each frame of --stream is waited for, as for a camera, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 0.0)]
-    frame_ms: f64,
+    /// How long each frame of --stream is waited for, as for a camera, in milliseconds [default: 0]
+    #[arg(long, value_name = "MS", value_parser = milliseconds, allow_negative_numbers = true)]
+    frame_ms: Option<Duration>,
     /// Instead of one algorithm of each layer time every candidate, and say what the planner's guess costs
     #[arg(long, conflicts_with_all = ["algorithm", "plot"])]
     regret: bool,
@@ -112,13 +120,13 @@ struct Arguments {
     dtype: Option<Element>,
     /// Time to spend on each layer and algorithm, with --regret on each layer, and on each network's throughput (twice that
     /// on its latency and profile), in seconds; compiling and checking come on top
-    #[arg(long, default_value = "1", value_parser = seconds, verbatim_doc_comment)]
+    #[arg(long, default_value = "1", value_parser = seconds, allow_negative_numbers = true, verbatim_doc_comment)]
     seconds: Duration,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME|NUMBER")]
+    #[arg(long, value_name = "NAME|NUMBER", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Seed of the operands
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = numbers::whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
     seed: u64,
     /// Write the figures to this file too
     #[arg(long, value_name = "OUT")]
@@ -149,10 +157,22 @@ enum Order {
     Nhwc,
 }
 
+/// The most that is waited for anything: a day.
+const LONGEST: f64 = 86_400.0;
+
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("{text} is not a number of seconds"))?;
-    let duration = Duration::try_from_secs_f64(seconds).ok().filter(|&time| time > Duration::ZERO && time.as_secs() <= 86_400);
-    duration.ok_or_else(|| format!("{text} is not above 0 and at most 86400 seconds"))
+    let seconds: f64 = text.parse().map_err(|_| "is not a number of seconds")?;
+    match Duration::try_from_secs_f64(seconds) {
+        _ if seconds.is_nan() || seconds > LONGEST => Err(format!("is {text}, but at most {LONGEST} seconds are possible")),
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err(format!("is {text}, but at least a nanosecond is needed")),
+    }
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "is not a number of milliseconds")?;
+    let time = Duration::try_from_secs_f64(number / 1e3).ok().filter(|time| time.as_secs_f64() <= LONGEST);
+    time.ok_or_else(|| format!("is {text}, but 0 to {} milliseconds are possible", 1e3 * LONGEST))
 }
 
 /// Why nothing came of it.
@@ -167,8 +187,7 @@ fn arguments(error: impl Display) -> Failure {
 }
 
 fn main() -> ExitCode {
-    // That the adapter is a software one, which the library warns of, is said below in any case.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    warnings::show();
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -246,8 +265,8 @@ fn run(args: &Arguments) -> Result<bool, Failure> {
 
 /// Whether every streamed frame gave what it gives by itself.
 fn streams(engine: &Engine, args: &Arguments, frames: usize) -> Result<bool, Failure> {
-    let wait = Duration::try_from_secs_f64(args.frame_ms / 1e3).map_err(arguments)?;
-    let source = stream::Source { frames, depths: &args.depth, wait, seed: args.seed };
+    let depths: &[usize] = if args.depth.is_empty() { &[1, 2, 3, 4] } else { &args.depth };
+    let source = stream::Source { frames, depths, wait: args.frame_ms.unwrap_or_default(), seed: args.seed };
     let mut right = true;
     for path in &args.network {
         let streamed = stream::measure(engine, path, source).map_err(Failure::Device)?;
@@ -268,13 +287,8 @@ fn check(args: &Arguments) -> Result<Vec<Layer>, Failure> {
         Order::Nchw => Layout::ChannelsFirst,
         Order::Nhwc => Layout::ChannelsLast,
     });
-    if layout.is_some() && args.layers.is_empty() && args.line.is_empty() {
-        return Err(arguments("--layout: is of layers: give --layers FILE or --line LINE"));
-    }
+    check_options(args)?;
     let layers = layers::read(&args.layers, &args.line, dtype, layout).map_err(arguments)?;
-    if layers.is_empty() && args.regret {
-        return Err(arguments("--regret: is of layers: give --layers FILE or --line LINE"));
-    }
     if layers.is_empty() && args.network.is_empty() {
         return Err(arguments("there is nothing to measure: give --layers FILE, --line LINE or --network FILE"));
     }
@@ -283,11 +297,39 @@ fn check(args: &Arguments) -> Result<Vec<Layer>, Failure> {
             return Err(arguments(format!("--network {}: is not a file", path.display())));
         }
     }
-    if args.stream == Some(0) || args.depth.iter().any(|depth| !(1..=1024).contains(depth)) {
-        return Err(arguments("--stream, --depth: at least one frame, and 1 to 1024 in flight"));
-    }
-    [&args.json, &args.plot].into_iter().flatten().try_for_each(|path| output::check(path)).map_err(arguments)?;
+    check_outputs(args)?;
     Ok(layers)
+}
+
+/// Whether every option is one of what is measured: none is ignored in silence.
+fn check_options(args: &Arguments) -> Result<(), Failure> {
+    let given = |options: &[(&'static str, bool)]| options.iter().find(|(_, given)| *given).map(|(option, _)| *option);
+    let of_layers = given(&[
+        ("--algorithm", args.algorithm.is_some()),
+        ("--dtype", args.dtype.is_some()),
+        ("--layout", args.layout.is_some()),
+        ("--plot", args.plot.is_some()),
+        ("--regret", args.regret),
+    ]);
+    if let Some(option) = of_layers.filter(|_| args.layers.is_empty() && args.line.is_empty()) {
+        let instead = if args.network.is_empty() { "" } else { " and not of --network" };
+        return Err(arguments(format!("{option}: is of layers{instead}: give --layers FILE or --line LINE")));
+    }
+    let of_streams = given(&[("--frame-ms", args.frame_ms.is_some()), ("--depth", !args.depth.is_empty())]);
+    match of_streams.filter(|_| args.stream.is_none()) {
+        Some(option) => Err(arguments(format!("{option}: is of --stream, which is not given"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether there is a place for what is to be written, which is not that of anything that is read.
+fn check_outputs(args: &Arguments) -> Result<(), Failure> {
+    let json = args.json.iter().map(|path| Target::new("--json", path));
+    let targets: Vec<Target> = json.chain(args.plot.iter().map(|path| Target::png("--plot", path))).collect();
+    let beside: Vec<PathBuf> = args.network.iter().flat_map(|path| model::files(path)).collect();
+    let inputs: Vec<&Path> = args.layers.iter().chain(&beside).map(PathBuf::as_path).collect();
+    output::distinct(&targets, &inputs).map_err(arguments)?;
+    output::places(&targets).map_err(Failure::Device)
 }
 
 fn open(args: &Arguments) -> Result<Engine, Failure> {
@@ -312,8 +354,13 @@ mod tests {
     fn the_arguments_are_sound() {
         Arguments::command().debug_assert();
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        for bad in ["0", "-1", "nan", "inf", "1e9", "fast"] {
+        for bad in ["0", "-1", "nan", "inf", "1e9", "1e-30", "fast"] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+        assert_eq!(seconds("1e-30"), Err("is 1e-30, but at least a nanosecond is needed".into()));
+        assert_eq!((milliseconds("0"), milliseconds("1.5")), (Ok(Duration::ZERO), Ok(Duration::from_micros(1500))));
+        for bad in ["-1", "nan", "inf", "1e12"] {
+            assert!(milliseconds(bad).is_err(), "{bad}");
         }
     }
 }

@@ -102,6 +102,13 @@ impl Model {
     }
 }
 
+/// All that [`Model::load`] may read.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let set = std::fs::read_dir(path.with_file_name("test_data_set_0"));
+    let set = set.into_iter().flatten().flatten().map(|entry| entry.path());
+    [path.into(), path.with_file_name("recipe.json")].into_iter().chain(set).collect()
+}
+
 /// That of the folder for the file of a test case, which is always called model.onnx.
 pub fn name(path: &Path) -> String {
     let part = |part: Option<&std::ffi::OsStr>| part.map_or(String::new(), |text| text.to_string_lossy().into_owned());

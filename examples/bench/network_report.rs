@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::network::{Figures, Slow, Throughput};
+use crate::numbers::counted;
 use crate::report::short;
 
 const HEADS: [&str; 14] = [
@@ -84,7 +85,7 @@ impl Table {
         }
         reason.iter().for_each(|reason| add(format!("throughput: {reason}")));
         if figures.host_nodes > 0 {
-            add(format!("{} nodes are computed by the host", figures.host_nodes));
+            add(format!("{} computed by the host", counted(figures.host_nodes, "node is", "nodes are")));
         }
         if !figures.resident {
             add("inputs that are not floats are copied from the host in each run".into());

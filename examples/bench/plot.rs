@@ -21,7 +21,7 @@ const AXES: Area = Area { left: 110, top: 110, right: 1570, bottom: 915 };
 const RADIUS: i32 = 6;
 /// From a point to its label where a line between them is needed.
 const FAR: i32 = 16;
-/// Characters of a label; problem lines are longer.
+/// Characters of a label; some problem lines are longer.
 const LONGEST: usize = 32;
 
 const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
@@ -210,7 +210,7 @@ impl Plot<'_> {
             .iter()
             .zip(&points)
             .filter(|(row, _)| report::is_fastest(row, rows))
-            .map(|(row, &point)| (row, Wanted { point, size: Face::Plain.size(&shortened(&row.layer)) }))
+            .map(|(row, &point)| (row, Wanted { point, size: Face::Plain.size(&shortened(&row.label)) }))
             .collect();
         let wanted: Vec<Wanted> = named.iter().map(|(_, wanted)| *wanted).collect();
         for ((row, wanted), area) in named.iter().zip(labels::place(&wanted, AXES, &self.taken)) {
@@ -218,7 +218,7 @@ impl Plot<'_> {
             if (near.0 - wanted.point.0).abs().max((near.1 - wanted.point.1).abs()) > FAR {
                 self.line(wanted.point, near, colour(row).mix(0.5))?;
             }
-            self.write((area.left, area.top), Face::Plain, colour(row), shortened(&row.layer));
+            self.write((area.left, area.top), Face::Plain, colour(row), shortened(&row.label));
         }
         // Slower algorithms of a layer are small, have no name, and are below.
         for (fastest, radius) in [(false, RADIUS - 3), (true, RADIUS)] {

@@ -11,6 +11,8 @@ use crate::roofline::{Ceilings, Speed};
 /// A layer by one algorithm.
 pub struct Row {
     pub layer: String,
+    /// What the plot calls it.
+    pub label: String,
     pub dtype: DType,
     pub measurement: Measurement,
     pub speed: Speed,
@@ -147,7 +149,8 @@ pub(crate) mod tests {
             rounds: 5,
             error: 0.0,
         };
-        Row { layer: layer.into(), dtype: DType::F32, speed: Speed::new(&work, time, DType::F32, &CEILINGS), measurement }
+        let speed = Speed::new(&work, time, DType::F32, &CEILINGS);
+        Row { layer: layer.into(), label: layer.into(), dtype: DType::F32, speed, measurement }
     }
 
     /// A layer of so many operations and a megabyte.

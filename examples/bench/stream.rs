@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use wgconv::{Data, Engine, Network, NetworkDesc, Value};
 
 use crate::model::Model;
+use crate::numbers::counted;
 use crate::roofline::median;
 
 /// Rounds of which the middle one counts; in each every way is timed, so that all see the same neighbours.
@@ -131,7 +132,8 @@ impl fmt::Display for Streamed {
         let wait = wait.as_secs_f64() * 1e3;
         writeln!(
             f,
-            "{name}: {frames} frames, each waited for {wait} ms, {bytes_in} bytes in and {bytes_out} out, {ROUNDS} rounds"
+            "{name}: {}, each waited for {wait} ms, {bytes_in} bytes in and {bytes_out} out, {ROUNDS} rounds",
+            counted(*frames, "frame", "frames")
         )?;
         write!(f, "{:<16}{:>12}{:>12}{:>20}{:>12}", "", "ms a frame", "frames/s", "time (rounds)", "MiB held")?;
         for Way { depth, wall, ratio: [middle, low, high], held } in &self.ways {

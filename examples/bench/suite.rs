@@ -134,7 +134,7 @@ impl Bench<'_> {
                     let dtype = layer.problem.input.dtype();
                     let speed = Speed::new(&measurement.work, measurement.time(), dtype, &self.ceilings);
                     right &= measurement.is_right();
-                    let row = Row { layer: layer.name.clone(), dtype, measurement, speed };
+                    let row = Row { layer: layer.name.clone(), label: layer.label.clone(), dtype, measurement, speed };
                     self.say(table.row(&row));
                     rows.push(row);
                 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use wgconv::Value;
 
 use crate::Result;
+use crate::numbers::counted;
 
 /// Characters of a bar that stands for all.
 const BAR: f64 = 30.0;
@@ -46,6 +47,12 @@ impl Answer {
         Self { ranked, are_probabilities }
     }
 
+    /// Whether there is a name for each class, and no other.
+    pub fn check(&self, labels: &[String]) -> Result<(), String> {
+        let (names, classes) = (counted(labels.len(), "name", "names"), counted(self.ranked.len(), "class", "classes"));
+        if labels.len() == self.ranked.len() { Ok(()) } else { Err(format!("has {names}, but the network has {classes}")) }
+    }
+
     /// The likeliest classes, one line each.
     pub fn table(&self, top: usize, labels: Option<&[String]>) -> String {
         let shown = &self.ranked[..top.min(self.ranked.len())];
@@ -70,7 +77,7 @@ impl Answer {
 /// The names of the classes, one in each line.
 pub fn labels(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
-    Ok(text.lines().map(|line| line.trim().to_string()).collect())
+    Ok(text.trim_end().lines().map(|line| line.trim().to_string()).collect())
 }
 
 #[cfg(test)]

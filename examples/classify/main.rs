@@ -8,6 +8,8 @@ mod answer;
 #[path = "../support/ending.rs"]
 mod ending;
 mod model;
+#[path = "../support/numbers.rs"]
+mod numbers;
 #[path = "../support/output.rs"]
 mod output;
 mod picture;
@@ -18,20 +20,23 @@ mod plane;
 mod recipe;
 #[path = "../features/scene.rs"]
 mod scene;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use wgconv::{Engine, EngineDesc, Network, Value};
 
 use answer::Answer;
 use model::{Layout, Model};
+use output::Target;
 use picture::{Filter, Fit, Picture, Scaling};
 
 /// This program's results: every error ends as one line for the user.
@@ -41,14 +46,17 @@ pub type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T,
 ///
 /// Without a model it reads bundled digits with a bundled network; without pictures, a model gets some that come along.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example classify
   cargo run --release --example classify -- mobilenetv2.onnx --imagenet --labels imagenet.txt cat.jpg dog.png
   cargo run --release --example classify -- vgg19.onnx --mean 123.7,116.8,103.9 --range 255 cat.jpg
-  cargo run --release --example classify -- squeezenet/model.onnx --profile trace.json --verify --explain
+  cargo run --release --example classify -- squeezenet/model.onnx --profile=trace.json --verify --explain
 
-A model whose weights are left out may have a recipe.json beside it, which says from which seeds they come.")]
+A model whose weights are left out may have a recipe.json beside it, which says from which seeds they come."
+)]
 struct Args {
     /// The network
     #[arg(value_name = "MODEL.onnx")]
@@ -57,19 +65,21 @@ struct Args {
     #[arg(value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Width and height of the network's input, where the model leaves them open
-    #[arg(long, value_name = "WxH", value_parser = picture::parse_size)]
+    #[arg(long, value_name = "WxH", value_parser = picture::parse_size, allow_hyphen_values = true)]
     size: Option<[usize; 2]>,
     /// The order of the input's axes, where it is not clear
     #[arg(long, value_enum)]
     layout: Option<Layout>,
     /// What white is: numbers from 0 to this
-    #[arg(long, value_name = "WHITE", default_value_t = 1.0)]
+    #[arg(long, value_name = "WHITE", default_value_t = 1.0, value_parser = numbers::not_zero, allow_negative_numbers = true)]
     range: f32,
     /// Subtracted, one number or one for each channel
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', default_values_t = [0.0], allow_negative_numbers = true)]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', default_values_t = [0.0], value_parser = numbers::finite,
+        allow_hyphen_values = true)]
     mean: Vec<f32>,
     /// Divided by, one number or one for each channel
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', default_values_t = [1.0])]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', default_values_t = [1.0], value_parser = numbers::not_zero,
+        allow_hyphen_values = true)]
     std: Vec<f32>,
     /// The mean and the deviation of ImageNet's pictures, which most networks trained on them want
     #[arg(long, conflicts_with_all = ["mean", "std", "range"])]
@@ -90,13 +100,13 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Classes to show
-    #[arg(long, value_name = "K", default_value_t = 5)]
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = numbers::count, allow_negative_numbers = true)]
     top: usize,
     /// Pictures that go through the network at once, where the model leaves it open
-    #[arg(long, value_name = "N")]
-    batch: Option<NonZeroUsize>,
-    /// Print the time of each layer, and write a trace for Perfetto or Chrome
-    #[arg(long, value_name = "TRACE.json", num_args = 0..=1)]
+    #[arg(long, value_name = "N", value_parser = numbers::count, allow_negative_numbers = true)]
+    batch: Option<usize>,
+    /// Print the time of each layer; --profile=TRACE.json also writes a trace for Perfetto or Chrome
+    #[arg(long, value_name = "TRACE.json", num_args = 0..=1, require_equals = true)]
     profile: Option<Option<PathBuf>>,
     /// Judge every layer by the reference in f64: minutes for a large network
     #[arg(long)]
@@ -108,16 +118,18 @@ struct Args {
     #[arg(long)]
     passes: bool,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
     // What is wrong with the user's files is said before anything is prepared.
+    check_output(args)?;
     let labels = args.labels.as_deref().map(answer::labels).transpose()?;
     let own: Vec<Picture> = args.images.iter().map(|path| picture::read(path)).collect::<Result<_>>()?;
     let model = Model::load(args.model.as_deref())?;
@@ -125,7 +137,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
     let scaling = scaling(args, args.model.is_none(), input.channels)?;
     let pictures = if own.is_empty() && !model.has_recipe_input() { picture::bundled(&input)? } else { own };
     let count = pictures.len().max(1);
-    let batch = input.batch.unwrap_or(args.batch.map_or(count.min(8), NonZeroUsize::get));
+    let batch = input.batch.unwrap_or(args.batch.unwrap_or(count.min(8)));
 
     writeln!(out, "model    {model}")?;
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
@@ -165,6 +177,9 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
     }
     let time = start.elapsed();
     progress.finish_and_clear();
+    if let (Some(path), Some(labels), Some(answer)) = (&args.labels, &labels, answers.first()) {
+        answer.check(labels).map_err(|error| format!("--labels: {}: {error}", path.display()))?;
+    }
     writeln!(out)?;
     for (name, answer) in names.iter().zip(&answers) {
         writeln!(out, "{name}")?;
@@ -177,6 +192,15 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
         inspect(args, &network, first, out)?;
     }
     Ok(())
+}
+
+/// The trace must not take the place of what is read.
+fn check_output(args: &Args) -> Result<(), String> {
+    let Some(Some(path)) = &args.profile else { return Ok(()) };
+    let recipe = args.model.as_deref().map(model::recipe_beside);
+    let named = args.model.iter().chain(&args.labels).chain(&args.images);
+    let inputs: Vec<&Path> = named.chain(&recipe).map(PathBuf::as_path).collect();
+    output::prepare(&[Target::new("--profile", path)], &inputs)
 }
 
 /// The lines that one text has and the other lacks.
@@ -239,15 +263,19 @@ fn scaling(args: &Args, bundled: bool, channels: usize) -> Result<Scaling> {
         (false, true) if args.std == [1.0] => (args.mean.clone(), vec![240.0 / 255.0], args.range),
         (false, _) => (args.mean.clone(), args.std.clone(), args.range),
     };
+    if args.bgr && channels == 1 {
+        return Err("--bgr: is an order of channels, but the network has 1 channel".into());
+    }
     let each = |option: &str, list: Vec<f32>| match list.as_slice() {
         [one] => Ok(vec![*one; channels]),
         list if list.len() == channels => Ok(list.to_vec()),
-        list => Err(format!("{option}: has {} numbers, but the network has {channels} channels", list.len())),
+        list => {
+            let option = if args.imagenet { "--imagenet" } else { option };
+            let channels = numbers::counted(channels, "channel", "channels");
+            Err(format!("{option}: has {} numbers, but the network has {channels}", list.len()))
+        }
     };
     let (mean, std) = (each("--mean", mean)?, each("--std", std)?);
-    if std.contains(&0.0) {
-        return Err("--std: is divided by, and must not be 0".into());
-    }
     Ok(Scaling { mean, std, range, bgr: args.bgr, grey: args.grey, fit: args.fit, filter: args.filter })
 }
 

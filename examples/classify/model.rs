@@ -1,12 +1,13 @@
 //! The network's file, and what it says about the pictures that it takes.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use wgconv::{Bindings, Dim, ElementType, Engine, Graph, Network, NetworkDesc, Value, onnx};
 
 use crate::Result;
+use crate::numbers::counted;
 use crate::recipe::Recipe;
 
 /// A small trained network for digits; source and licence: `examples/data/NOTICE`.
@@ -38,11 +39,16 @@ pub struct Input {
     pub height: usize,
 }
 
+/// Where the seeds of a model's weights may be.
+pub fn recipe_beside(model: &Path) -> PathBuf {
+    model.with_file_name("recipe.json")
+}
+
 impl Model {
     /// Reads a file, or takes the bundled one.
     pub fn load(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self { graph: onnx::from_bytes(BUNDLED)?, recipe: None }) };
-        let beside = path.with_file_name("recipe.json");
+        let beside = recipe_beside(path);
         let recipe = match std::fs::read(&beside) {
             Ok(bytes) => Some(Recipe::read(&bytes).map_err(|error| format!("{}: {error}", beside.display()))?),
             Err(_) => None,
@@ -68,7 +74,12 @@ impl Model {
     pub fn picture_input(&self, layout: Option<Layout>, size: Option<[usize; 2]>) -> Result<Input> {
         let names = self.graph.input_names();
         let [name] = names.as_slice() else {
-            return Err(format!("the model has {} inputs ({}), but one is expected", names.len(), names.join(", ")).into());
+            return Err(format!(
+                "the model has {} ({}), but one is expected",
+                counted(names.len(), "input", "inputs"),
+                names.join(", ")
+            )
+            .into());
         };
         let Some((element, dims)) = self.graph.input_dims(name) else {
             return Err(format!("the model does not say what its input `{name}` is").into());
@@ -104,7 +115,7 @@ impl Model {
 }
 
 fn no_picture(name: &str, dims: &[Dim]) -> Box<dyn std::error::Error> {
-    format!("the model's input `{name}` has {} axes: a batch of pictures has 4", dims.len()).into()
+    format!("the model's input `{name}` has {}: a batch of pictures has 4", counted(dims.len(), "axis", "axes")).into()
 }
 
 impl Input {
@@ -131,6 +142,7 @@ impl fmt::Display for Model {
         let weights = if self.recipe.is_some() { ", weights from recipe.json" } else { "" };
         let ops: Vec<String> = self.graph.op_counts().iter().take(4).map(|(name, count)| format!("{count} {name}")).collect();
         let more = if self.graph.op_counts().len() > 4 { ", .." } else { "" };
-        write!(f, "{}: {} nodes ({}{more}){weights}", self.graph.name(), self.graph.node_count(), ops.join(", "))
+        let nodes = counted(self.graph.node_count(), "node", "nodes");
+        write!(f, "{}: {nodes} ({}{more}){weights}", self.graph.name(), ops.join(", "))
     }
 }

@@ -9,23 +9,28 @@ mod data;
 mod ending;
 mod gpu;
 mod model;
+#[path = "../support/numbers.rs"]
+mod numbers;
 #[path = "../support/output.rs"]
 mod output;
 mod picture;
 mod reading;
 mod sheet;
 mod terminal;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use wgconv::{Engine, EngineDesc, ErrorKind};
 
 use data::{Digit, TestSet};
 use model::Network;
+use output::Target;
 use picture::Invert;
 use reading::{Reading, largest_error, worse};
 use terminal::{Clock, Row};
@@ -42,7 +47,9 @@ const LOGIT_BOUND: f64 = 1e-4;
 /// Without files it reads the 450 bundled test digits and compares every logit with the CPU reference in f64 and with those of a
 /// float64 run in PyTorch. With files it reads each of them as one digit.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example digits
   cargo run --release --example digits -- --show 20 --png digits.png
@@ -51,19 +58,21 @@ Examples:
   cargo run --release --example digits -- --adapter llvmpipe --batch 50
 
 Your own pictures: one digit each, dark on light or light on dark, of any size and colour, with some margin. The training
-digits are from Turkey, where a 7 has a bar through its stem and a 1 has no foot: the network knows no others.")]
+digits are from Turkey, where a 7 has a bar through its stem and a 1 has no foot: the network knows no others."
+)]
 struct Args {
     /// PNG files to read, one digit each, in place of the test digits
     #[arg(value_name = "FILE.png")]
     files: Vec<PathBuf>,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME", conflicts_with = "reference")]
+    #[arg(long, value_name = "NAME", conflicts_with = "reference", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Digits that go through the layers at once [default: all]
-    #[arg(long, value_name = "N", conflicts_with = "reference")]
-    batch: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", conflicts_with = "reference", value_parser = numbers::count, allow_negative_numbers = true)]
+    batch: Option<usize>,
     /// Test digits to show, and at most as many of the misread ones
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, conflicts_with = "files",
+        value_parser = numbers::whole::<usize>(0..=u64::MAX), allow_negative_numbers = true)]
     show: usize,
     /// Run on the CPU reference only
     #[arg(long)]
@@ -77,12 +86,16 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     let args = Args::parse();
     ending::of(run(&args, &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    args.png.iter().try_for_each(|path| output::check(path))?;
+    if let Some(path) = &args.png {
+        let inputs: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
+        output::prepare(&[Target::png("--png", path)], &inputs)?;
+    }
     let network = Network::load()?;
     let test = if args.files.is_empty() { Some(data::test_set()?) } else { None };
     let own: Vec<Digit> = args.files.iter().map(|file| picture::read(file, args.invert)).collect::<Result<_>>()?;
@@ -94,7 +107,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     let engine = if args.reference { None } else { engine(args.adapter.as_deref(), out)? };
     let outcome = match &engine {
         Some(engine) => {
-            let batch = args.batch.map_or(digits.len(), NonZeroUsize::get);
+            let batch = args.batch.unwrap_or(digits.len());
             Some(gpu::run(engine, &network, &input, batch)?)
         }
         None => {
@@ -121,7 +134,8 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
             show_layers(out, &outcome.rows)?;
             let (seconds, time) = (outcome.time.as_secs_f64(), terminal::time(outcome.time));
             let rate = digits.len() as f64 / seconds;
-            writeln!(out, "all {} digits, upload and read-back included: {time}, {rate:.0} digits/s", digits.len())?;
+            let all = if digits.len() == 1 { "1 digit".into() } else { format!("all {} digits", digits.len()) };
+            writeln!(out, "{all}, upload and read-back included: {time}, {rate:.0} digits/s")?;
         }
         None => show_layers(out, &reference.rows)?,
     }

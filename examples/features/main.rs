@@ -17,6 +17,8 @@ mod learned;
 #[path = "../digits/model.rs"]
 #[allow(dead_code, reason = "the program `digits` uses more of it")]
 mod model;
+#[path = "../support/numbers.rs"]
+mod numbers;
 #[path = "../support/output.rs"]
 mod output;
 mod plane;
@@ -26,16 +28,20 @@ mod source;
 #[path = "../bench/text.rs"]
 #[allow(dead_code, reason = "the program `bench` uses more of it")]
 mod text;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use wgconv::{Engine, EngineDesc};
 
 use device::{Device, Layer};
+use output::Target;
 use plane::Plane;
 use sheet::{Example, Section, Sheet};
 
@@ -43,37 +49,43 @@ use sheet::{Example, Section, Sheet};
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// The sides that a picture may be scaled to: the largest filter needs some room, and a sheet must stay one that can be opened.
-const SIZES: std::ops::RangeInclusive<i64> = 64..=512;
+const SIZES: std::ops::RangeInclusive<u64> = 64..=512;
 
 /// Shows what each filter of a convolution sees, as one PNG file.
 ///
 /// Without options, a drawn scene goes through filters made by hand: brightness, edges, stripes, and what a second layer makes of
 /// them, textures and shapes.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example features
   cargo run --release --example features -- --image holiday.jpg
-  cargo run --release --example features -- --digit 17 --out digit.png")]
+  cargo run --release --example features -- --digit 17 --out digit.png"
+)]
 struct Args {
     /// A photo or picture of yours, PNG or JPEG, in place of the scene
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
     /// A test digit, 0 to 449, through the first layers of a trained LeNet-5
-    #[arg(long, value_name = "N", conflicts_with_all = ["image", "size"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["image", "size"], value_parser = numbers::whole::<usize>(0..=u64::MAX),
+        allow_negative_numbers = true)]
     digit: Option<usize>,
     /// Scale the picture so that its longer side is at most so many pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(SIZES))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 256, value_parser = numbers::whole::<u32>(SIZES),
+        allow_negative_numbers = true)]
     size: u32,
     /// The file to write
     #[arg(long, value_name = "FILE.png", default_value = "features.png")]
     out: PathBuf,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
@@ -89,7 +101,8 @@ struct Shown {
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     // What is wrong with the user's files is said before anything is prepared.
-    output::check(&args.out)?;
+    let inputs: Vec<&Path> = args.image.iter().map(PathBuf::as_path).collect();
+    output::prepare(&[Target::png("--out", &args.out)], &inputs)?;
     let own = args.image.as_deref().map(|path| source::read(path, args.size)).transpose()?;
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     let shown = match args.digit {

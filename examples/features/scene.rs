@@ -32,7 +32,8 @@ pub fn draw() -> Plane {
     picture
 }
 
-fn brightness(x: f32, y: f32) -> f32 {
+/// At a point, without the letters and what a camera adds.
+pub fn brightness(x: f32, y: f32) -> f32 {
     let (ball_x, ball_y, radius) = BALL;
     let (dx, dy) = ((x - ball_x) / radius, (y - ball_y) / radius);
     if dx * dx + dy * dy < 1.0 {

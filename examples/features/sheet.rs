@@ -30,6 +30,8 @@ const BETWEEN: i32 = 9;
 const LEGEND: i32 = 42;
 /// The input's longer side is drawn about as long as this.
 const INPUT: i32 = 256;
+/// The least that has full colour, of a brightness of 0 to 1: a picture that is flat leaves sums of rounding errors, which are nothing.
+const LEAST: f32 = 1e-4;
 /// Elements above this share of the map's greatest magnitude count as found.
 const FOUND: f32 = 0.25;
 
@@ -93,7 +95,7 @@ impl Example {
         let (x, y) = tile.map.argmax(margin);
         let corner = (x + inset - kernel.width / 2, y + inset - kernel.height / 2);
         let patch = Plane::from_fn(kernel.width, kernel.height, |x, y| picture.at(corner.0 + x, corner.1 + y));
-        Self { corner, patch, kernel, name: tile.name.clone(), bias: 0.0, scale: tile.map.scale() }
+        Self { corner, patch, kernel, name: tile.name.clone(), bias: 0.0, scale: tile.scale() }
     }
 
     pub fn with_bias(self, bias: f32) -> Self {
@@ -108,13 +110,14 @@ impl Example {
 impl Tile {
     /// Least, greatest, and the percentage that counts as found.
     pub fn numbers(&self) -> (f32, f32, f32) {
-        let scale = self.map.max().abs().max(self.map.min().abs());
+        let scale = self.map.max().abs().max(self.map.min().abs()).max(LEAST);
         (self.map.min(), self.map.max(), 100.0 * self.map.share_above(FOUND * scale))
     }
 
     /// What has full colour.
     fn scale(&self) -> f32 {
-        if self.paint == Paint::Peak { self.map.max() } else { self.map.scale() }
+        let scale = if self.paint == Paint::Peak { self.map.max() } else { self.map.scale() };
+        scale.max(LEAST)
     }
 
     fn map_size(&self) -> (i32, i32) {
@@ -330,6 +333,15 @@ mod tests {
         let kernel = Kernel { planes: vec![Plane::new(3, 3, vec![1.0; 9])], columns: 1 };
         let map = Plane::from_fn(side, side, |x, y| (x * y) as f32);
         Tile { name: "product".into(), kernel: Some(kernel), map, paint: Paint::Signed, magnify: 1 }
+    }
+
+    #[test]
+    fn rounding_errors_have_no_colour() {
+        let map = Plane::from_fn(8, 8, |x, y| if (x + y) % 2 == 0 { 1e-7 } else { -1e-7 });
+        for paint in [Paint::Signed, Paint::Peak] {
+            let tile = Tile { map: map.clone(), paint, ..tile(8) };
+            assert_eq!((paint.colour(1e-7, tile.scale()), tile.numbers().2), (paint.colour(0.0, 1.0), 0.0));
+        }
     }
 
     #[test]

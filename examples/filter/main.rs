@@ -6,16 +6,21 @@
 #[path = "../support/ending.rs"]
 mod ending;
 mod filters;
+#[path = "../support/numbers.rs"]
+mod numbers;
 #[path = "../support/output.rs"]
 mod output;
 mod scene;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use wgconv::{Engine, EngineDesc};
 
 use filters::Filter;
@@ -26,26 +31,30 @@ pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// Renders an animated scene, filters each frame in place by a network on the same device, and writes PNG files.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example filter
   cargo run --release --example filter -- --filter blur --frames 24 --size 640x480 --out blurred
-  cargo run --release --example filter -- --filter none --frames 1")]
+  cargo run --release --example filter -- --filter none --frames 1"
+)]
 struct Args {
     /// What the network does to each frame
     #[arg(long, value_enum, default_value = "edges")]
     filter: Filter,
     /// How many frames to draw
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = numbers::whole::<u32>(1..=10_000),
+        allow_negative_numbers = true)]
     frames: u32,
     /// Width and height of a frame
-    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "320x240", value_parser = size)]
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "320x240", value_parser = size, allow_hyphen_values = true)]
     size: [u32; 2],
     /// The folder for the frames, frame-000.png and so on
     #[arg(long, value_name = "FOLDER", default_value = "frames")]
     out: PathBuf,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME|NUMBER")]
+    #[arg(long, value_name = "NAME|NUMBER", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Print how the network is computed
     #[arg(long)]
@@ -58,20 +67,39 @@ const SIDES: std::ops::RangeInclusive<u32> = 8..=8192;
 fn size(text: &str) -> Result<[u32; 2], String> {
     let sizes = text.split_once('x').and_then(|(width, height)| Some([width.parse().ok()?, height.parse().ok()?]));
     let fits = sizes.filter(|sizes| sizes.iter().all(|side| SIDES.contains(side)));
-    fits.ok_or_else(|| format!("`{text}` is not WIDTHxHEIGHT with sides of {} to {} pixels", SIDES.start(), SIDES.end()))
+    fits.ok_or_else(|| format!("is not WIDTHxHEIGHT with sides of {} to {} pixels", SIDES.start(), SIDES.end()))
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
+}
+
+/// Whether the folder is one, or can be made in one that is there.
+fn check_folder(path: &Path) -> Result<(), String> {
+    let name = path.display();
+    let is_picture = || image::ImageFormat::from_path(path).is_ok();
+    if path.is_dir() {
+        return Ok(());
+    }
+    if path.exists() || is_picture() {
+        return Err(format!("--out: {name} is a file, not a folder"));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if parent.is_dir() { Ok(()) } else { Err(format!("--out: {name} cannot be made: there is no folder {}", parent.display())) }
 }
 
 /// The time between two frames, in seconds of the scene.
 const STEP: f32 = 0.15;
 
 fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    std::fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
+    check_folder(&args.out)?;
     let Opened { adapter, device, queue } = scene::open(args.adapter.as_deref())?;
-    let scene = Scene::new(&device);
+    // Not before: where there is no device there are no frames.
+    if !args.out.is_dir() {
+        std::fs::create_dir(&args.out).map_err(|error| format!("{}: cannot be made: {error}", args.out.display()))?;
+    }
+    let scene = Scene::new(&device, args.size);
     let target = Scene::target(&device, args.size);
     let engine = Engine::from_wgpu(&adapter, device.clone(), queue.clone(), &EngineDesc::default())?;
     let network = filters::network(&engine, args.filter, args.size)?;
@@ -95,8 +123,8 @@ fn run(args: &Args, out: &mut impl Write) -> Result<()> {
     let [width, height] = args.size;
     writeln!(
         out,
-        "{} frames of {width} x {height} in {}, {each:.1} ms each with their PNG files",
-        args.frames,
+        "{} of {width} x {height} in {}, {each:.1} ms each as a PNG file",
+        numbers::counted(args.frames as usize, "frame", "frames"),
         args.out.display()
     )?;
     Ok(())

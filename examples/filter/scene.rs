@@ -7,6 +7,8 @@ use crate::Result;
 /// What the scene is drawn into: a network reads it, writes it, and it is copied to the host for its PNG.
 pub const FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 
+/// Samples of each pixel, which every WebGPU device has: edges of polygons are no stairs.
+const SAMPLES: u32 = 4;
 /// Polygons, and the background.
 const INSTANCES: u32 = 10;
 /// Up to six triangles for each.
@@ -49,10 +51,13 @@ pub struct Scene {
     bind_group: wgpu::BindGroup,
     /// `Frame` of scene.wgsl.
     frame: wgpu::Buffer,
+    /// What is drawn into, before the mean of each pixel's samples goes to the target.
+    samples: wgpu::Texture,
 }
 
 impl Scene {
-    pub fn new(device: &wgpu::Device) -> Self {
+    /// For targets of this size.
+    pub fn new(device: &wgpu::Device, size: [u32; 2]) -> Self {
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("scene"),
             source: wgpu::ShaderSource::Wgsl(include_str!("scene.wgsl").into()),
@@ -68,7 +73,7 @@ impl Scene {
             },
             primitive: wgpu::PrimitiveState::default(),
             depth_stencil: None,
-            multisample: wgpu::MultisampleState::default(),
+            multisample: wgpu::MultisampleState { count: SAMPLES, ..Default::default() },
             fragment: Some(wgpu::FragmentState {
                 module: &module,
                 entry_point: Some("fragment"),
@@ -86,38 +91,28 @@ impl Scene {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &[wgpu::BindGroupEntry { binding: 0, resource: frame.as_entire_binding() }],
         });
-        Self { pipeline, bind_group, frame }
+        Self { pipeline, bind_group, frame, samples: texture(device, size, SAMPLES, wgpu::TextureUsages::empty()) }
     }
 
     /// A texture that the scene can be drawn into and a network can filter.
-    pub fn target(device: &wgpu::Device, [width, height]: [u32; 2]) -> wgpu::Texture {
-        device.create_texture(&wgpu::TextureDescriptor {
-            label: Some("scene"),
-            size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format: FORMAT,
-            usage: wgpu::TextureUsages::RENDER_ATTACHMENT
-                | wgpu::TextureUsages::TEXTURE_BINDING
-                | wgpu::TextureUsages::STORAGE_BINDING
-                | wgpu::TextureUsages::COPY_SRC,
-            view_formats: &[],
-        })
+    pub fn target(device: &wgpu::Device, size: [u32; 2]) -> wgpu::Texture {
+        let usage = wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC;
+        texture(device, size, 1, usage)
     }
 
     /// Records the scene at a time, in seconds.
     pub fn draw(&self, queue: &wgpu::Queue, encoder: &mut wgpu::CommandEncoder, target: &wgpu::Texture, time: f32) {
         let aspect = target.height() as f32 / target.width() as f32;
         queue.write_buffer(&self.frame, 0, &[time.to_le_bytes(), aspect.to_le_bytes()].concat());
-        let view = target.create_view(&wgpu::TextureViewDescriptor::default());
+        let [samples, target] =
+            [&self.samples, target].map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));
         let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
             label: Some("scene"),
             color_attachments: &[Some(wgpu::RenderPassColorAttachment {
-                view: &view,
+                view: &samples,
                 depth_slice: None,
-                resolve_target: None,
-                ops: wgpu::Operations { load: wgpu::LoadOp::Clear(wgpu::Color::BLACK), store: wgpu::StoreOp::Store },
+                resolve_target: Some(&target),
+                ops: wgpu::Operations { load: wgpu::LoadOp::Clear(wgpu::Color::BLACK), store: wgpu::StoreOp::Discard },
             })],
             ..Default::default()
         });
@@ -125,6 +120,20 @@ impl Scene {
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.draw(0..VERTICES, 0..INSTANCES);
     }
+}
+
+/// One that can be drawn into, for the rest of these usages too.
+fn texture(device: &wgpu::Device, [width, height]: [u32; 2], samples: u32, usage: wgpu::TextureUsages) -> wgpu::Texture {
+    device.create_texture(&wgpu::TextureDescriptor {
+        label: Some("scene"),
+        size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: samples,
+        dimension: wgpu::TextureDimension::D2,
+        format: FORMAT,
+        usage: usage | wgpu::TextureUsages::RENDER_ATTACHMENT,
+        view_formats: &[],
+    })
 }
 
 /// A texture on its way to the host.

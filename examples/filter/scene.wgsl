@@ -39,7 +39,10 @@ fn vertex(@builtin(vertex_index) number: u32, @builtin(instance_index) instance:
 
 @fragment
 fn fragment(vertex: Vertex) -> @location(0) vec4<f32> {
-    let stripe = step(0.5, fract(3.0 * vertex.at.y + vertex.at.x + 0.1 * frame.turn)) * vertex.striped;
+    // Half of each turn is a stripe, with edges of one pixel: samples, as polygons have, see no edges inside of a triangle.
+    let turns = 3.0 * vertex.at.y + vertex.at.x + 0.1 * frame.turn;
+    let inside = 0.25 - abs(fract(turns - 0.25) - 0.5);
+    let stripe = clamp(inside / max(fwidth(turns), 1e-6) + 0.5, 0.0, 1.0) * vertex.striped;
     let shade = 1.0 - 0.35 * length(vertex.at) * (1.0 - vertex.striped);
     return vec4<f32>(vertex.colour * shade + 0.1 * stripe, 1.0);
 }

@@ -11,6 +11,8 @@ mod output;
 mod plot;
 #[path = "../bench/text.rs"]
 mod text;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -18,10 +20,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::ProgressBar;
 use wgconv::{Bindings, Engine, EngineDesc, Network, NetworkDesc, Value, onnx};
 
 use data::{Series, Stated};
+use output::Target;
 
 /// This program's results: every error ends as one line for the user.
 pub type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -33,16 +37,19 @@ const CYCLE: usize = 11;
 
 /// Predicts yearly sunspot numbers one year ahead with a temporal convolutional network, and draws them.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example series
-  cargo run --release --example series -- --png sunspots.png")]
+  cargo run --release --example series -- --png sunspots.png"
+)]
 struct Args {
     /// The picture to write
     #[arg(long, value_name = "OUT.png", default_value = "series.png")]
     png: PathBuf,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Print how the network is computed
     #[arg(long)]
@@ -59,11 +66,12 @@ pub struct Errors {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
-    output::check(&args.png)?;
+    output::prepare(&[Target::png("--png", &args.png)], &[])?;
     let (series, stated) = (Series::load()?, Stated::load()?);
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     let progress = ProgressBar::new_spinner().with_message("preparing the network");

@@ -44,11 +44,80 @@ where
     write(path, &bytes.into_inner())
 }
 
+/// A file that a program is to write, with the option that names it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    option: &'a str,
+    path: &'a Path,
+    is_picture: bool,
+}
+
+impl<'a> Target<'a> {
+    pub fn new(option: &'a str, path: &'a Path) -> Self {
+        Self { option, path, is_picture: false }
+    }
+
+    /// One for [`png`].
+    pub fn png(option: &'a str, path: &'a Path) -> Self {
+        Self { is_picture: true, ..Self::new(option, path) }
+    }
+}
+
+/// [`distinct`], and then [`places`].
+///
+/// # Errors
+/// Theirs.
+pub fn prepare(targets: &[Target], inputs: &[&Path]) -> Result<(), String> {
+    distinct(targets, inputs)?;
+    places(targets)
+}
+
+/// Whether every file that is to be written is one that is not read, and not written by another option too, and has no name of
+/// another kind of picture. Paths that lead to one file are one.
+///
+/// # Errors
+/// A text that begins with the option.
+pub fn distinct(targets: &[Target], inputs: &[&Path]) -> Result<(), String> {
+    let read: Vec<PathBuf> = inputs.iter().map(|path| real(path)).collect();
+    for (number, Target { option, path, is_picture }) in targets.iter().enumerate() {
+        if *is_picture && ImageFormat::from_path(path).is_ok_and(|format| format != ImageFormat::Png) {
+            return Err(format!("{option}: {} is written as PNG: give it the ending .png", path.display()));
+        }
+        // What is no file, such as the null device, may be written by several.
+        let Place::File { .. } = place(path) else { continue };
+        let (real_path, name) = (real(path), path.display());
+        if read.contains(&real_path) {
+            return Err(format!("{option}: {name} is read as well"));
+        }
+        if let Some(other) = targets[..number].iter().find(|other| real(other.path) == real_path) {
+            return Err(format!("{option}: {name} is written by {} too", other.option));
+        }
+    }
+    Ok(())
+}
+
+/// [`check`] of each.
+///
+/// # Errors
+/// As [`write`].
+pub fn places(targets: &[Target]) -> Result<(), String> {
+    targets.iter().try_for_each(|target| check(target.path))
+}
+
+/// A path without links and dots, also where there is no file yet.
+fn real(path: &Path) -> PathBuf {
+    let folder = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(fs::canonicalize(folder).ok()?.join(path.file_name()?))
+    };
+    fs::canonicalize(path).ok().or_else(folder).unwrap_or_else(|| path.into())
+}
+
 /// Whether [`write`] will find a place there, before the work is done whose result is to be written.
 ///
 /// # Errors
 /// As [`write`].
-pub fn check(path: &Path) -> Result<(), String> {
+fn check(path: &Path) -> Result<(), String> {
     let tried = match place(path) {
         Place::Device => OpenOptions::new().write(true).open(path).map(drop),
         Place::File { temporary, .. } => File::create(&temporary).and_then(|_| fs::remove_file(&temporary)),

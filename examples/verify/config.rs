@@ -11,6 +11,7 @@ use wgconv::{
 };
 
 use crate::json::{Fields, Refused, float, items, missing, size, word};
+use crate::numbers::counted;
 
 /// What holds where the config does not say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -208,7 +209,8 @@ fn unpooled_plane(fields: &Fields, input: &TensorDesc) -> Result<Option<usize>, 
     let product = |shape: &[usize]| shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
     match spatial(fields, "output_size")? {
         Some(size) if size.rank() != rank => {
-            Err(Refused::new("output_size", format!("has {} entries, but the input has {rank} spatial axes", size.rank())))
+            let (entries, axes) = (counted(size.rank(), "entry", "entries"), counted(rank, "spatial axis", "spatial axes"));
+            Err(Refused::new("output_size", format!("has {entries}, but the input has {axes}")))
         }
         Some(size) => Ok(product(size.as_slice())),
         None => {
@@ -225,8 +227,8 @@ fn check_indices(fields: &Fields, input: &TensorDesc, plane: Option<usize>) -> R
     let list = items("indices", fields.get("indices").ok_or_else(|| missing("indices"))?)?;
     let indices = list.iter().map(|index| size("indices", index)).collect::<Result<Vec<_>, _>>()?;
     if input.elements()? != indices.len() {
-        let count = indices.len();
-        return Err(Refused::new("indices", format!("has {count} numbers, but each element of the input of {input} has one")));
+        let numbers = counted(indices.len(), "number", "numbers");
+        return Err(Refused::new("indices", format!("has {numbers}, but each element of the input of {input} has one")));
     }
     if let Some((plane, index)) = plane.and_then(|plane| Some((plane, indices.iter().find(|&&index| index >= plane)?))) {
         return Err(Refused::new("indices", format!("has {index}, but a channel of the output has {plane} elements")));

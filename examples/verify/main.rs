@@ -14,6 +14,8 @@ mod device;
 mod golden;
 mod json;
 mod naive;
+#[path = "../support/numbers.rs"]
+mod numbers;
 mod onnx;
 mod onnx_case;
 mod onnx_recipe;
@@ -24,11 +26,13 @@ mod output;
 mod problems;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 use device::{Device, Only};
+use output::Target;
 use report::{Report, kept};
 use wgconv::Precision;
 
@@ -48,7 +52,7 @@ struct Arguments {
     every_tile: bool,
 
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them.
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
 
     /// How exact results must be: `exact`; `fast`, which allows Winograd's `F(4, 3)` too; `half`, which also allows products of f16 in f16.
@@ -56,7 +60,8 @@ struct Arguments {
     precision: Precision,
 
     /// Seed of the operands of problem lines.
-    #[arg(long, global = true, default_value_t = 1)]
+    #[arg(long, global = true, default_value_t = 1, value_parser = numbers::whole::<u64>(0..=u64::MAX),
+        allow_negative_numbers = true)]
     seed: u64,
 
     /// Write the results to this file too.
@@ -103,24 +108,41 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(message) => {
+        Err(failure) => {
+            let (message, status) = match failure {
+                Failure::Output(message) => (message, 1),
+                Failure::Arguments(message) => (message, 2),
+            };
             eprintln!("error: {message}");
-            ExitCode::from(2)
+            ExitCode::from(status)
         }
     }
 }
 
-/// Whether nothing failed; an error is about the arguments.
-fn run(arguments: Arguments) -> Result<bool, String> {
+/// Why nothing was judged.
+enum Failure {
+    /// They cannot be used.
+    Arguments(String),
+    /// There is no place for it.
+    Output(String),
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Failure::Arguments(message)
+    }
+}
+
+/// Whether nothing failed.
+fn run(arguments: Arguments) -> Result<bool, Failure> {
     let Arguments { command, algorithm, every_tile, adapter, precision, seed, json } = arguments;
     // Whatever is wrong with the files is said before a device is opened, and not after all the work.
-    if let Some(file) = &json {
-        output::check(file)?;
-    }
-    let asked = adapter.is_some();
+    let check = |report: Option<&Path>, inputs: &[PathBuf]| check_outputs(json.as_deref(), report, inputs);
+    let (asked, only) = (adapter.is_some(), algorithm.is_some() || every_tile);
     let device = || Device::open(adapter, precision, algorithm, every_tile);
     match command {
         Command::Problems { files } => {
+            check(None, &files)?;
             let lines = problems::lines(&files)?;
             let mut report = Report::new(lines.len());
             let device = open(device(), &mut report, true);
@@ -131,12 +153,14 @@ fn run(arguments: Arguments) -> Result<bool, String> {
         }
         Command::Golden { directory } => {
             let files = golden::files(&directory)?;
+            check(None, &files)?;
             let mut report = Report::new(files.len());
             let device = open(device(), &mut report, true);
             golden::run(&files, device.as_ref(), &mut report);
             Ok(report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref()))
         }
         Command::Configs { file } => {
+            check(None, std::slice::from_ref(&file))?;
             let about = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
             let text = std::fs::read_to_string(&file).map_err(|error| about(&error))?;
             let value = serde_json::from_str(&text).map_err(|error| about(&error))?;
@@ -147,10 +171,17 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             Ok(report.finish(device.as_ref().map(|device| device.engine.adapter_name()), json.as_deref()))
         }
         Command::Onnx { directories, reference, report: file } => {
-            if let Some(file) = &file {
-                output::check(file)?;
+            if reference && asked {
+                return Err(Failure::Arguments("--reference: computes without a device: leave out --adapter".into()));
+            }
+            if only {
+                return Err(Failure::Arguments(
+                    "--algorithm, --every-tile: are of layers, and not of onnx, whose networks choose".into(),
+                ));
             }
             let cases = onnx_case::find(&directories)?;
+            let lists = directories.iter().map(|directory| directory.join("cases.tsv"));
+            check(file.as_deref(), &cases.iter().flat_map(onnx_case::Case::files).chain(lists).collect::<Vec<_>>())?;
             let mut report = Report::new(cases.len());
             let device = if reference { None } else { open(device(), &mut report, true) };
             let table = match &device {
@@ -166,6 +197,15 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             Ok(report.finish(adapter, json.as_deref()) && written)
         }
     }
+}
+
+/// Whether there is a place for what is to be written, which is not that of anything that is read.
+fn check_outputs(json: Option<&Path>, report: Option<&Path>, inputs: &[PathBuf]) -> Result<(), Failure> {
+    let options = [("--json", json), ("--report", report)];
+    let targets: Vec<Target> = options.iter().filter_map(|(option, path)| Some(Target::new(option, (*path)?))).collect();
+    let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+    output::distinct(&targets, &inputs).map_err(Failure::Arguments)?;
+    output::places(&targets).map_err(Failure::Output)
 }
 
 /// The device, or its absence listed: as a failure where the verdicts need one, or the user asked for one.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use wgconv::{ErrorKind, Graph, Value, onnx};
 
+use crate::numbers::counted;
 use crate::onnx_recipe::Recipe;
 
 /// What came of a case, and why.
@@ -102,6 +103,14 @@ impl Case {
         Self { name, operator, tier: line.map_or(String::new(), |line| line.tier.clone()), folder, unscored }
     }
 
+    /// All that may be read: the files of its folder, and of the folders in that.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let (folders, mut files): (Vec<PathBuf>, Vec<PathBuf>) = entries(&self.folder).partition(|path| path.is_dir());
+        files.extend(folders.iter().flat_map(|folder| entries(folder)));
+        files
+    }
+
     /// Runs the model on every set of inputs and compares.
     pub fn judge(&self, run: &Run) -> Verdict {
         if let Some(reason) = &self.unscored {
@@ -174,13 +183,13 @@ fn judge_set(graph: &Graph, set: &Path, recipe: Option<&Recipe>, tolerance: &Tol
         inputs = vec![recipe.input()];
     }
     if inputs.len() != names.len() {
-        let names = names.join(", ");
-        return Err(Verdict::Fail(format!("has {} inputs in its files, but the graph's are {names}", inputs.len())));
+        let (count, names) = (counted(inputs.len(), "input", "inputs"), names.join(", "));
+        return Err(Verdict::Fail(format!("has {count} in its files, but the graph's are {names}")));
     }
     let expected = tensors(set, "output").map_err(Verdict::Fail)?;
     let got = run(graph, &inputs).map_err(|error| of_error(&error))?;
     if got.len() != expected.len() {
-        return Err(Verdict::Fail(format!("has {} outputs instead of {}", got.len(), expected.len())));
+        return Err(Verdict::Fail(format!("has {} instead of {}", counted(got.len(), "output", "outputs"), expected.len())));
     }
     let mut worst = 0.0f64;
     for ((name, got), expected) in graph.output_names().iter().zip(&got).zip(&expected) {

@@ -9,11 +9,17 @@ use wgconv::{DType, ErrorKind, Problem};
 use crate::device::Device;
 use crate::report::Report;
 
+/// A line and where it is.
+pub struct Line {
+    place: String,
+    text: String,
+}
+
 /// The lines of the files, `-` for what is typed; a `#` begins a comment.
 ///
 /// # Errors
 /// A text where a file cannot be read, or no line is in any.
-pub fn lines(files: &[PathBuf]) -> Result<Vec<String>, String> {
+pub fn lines(files: &[PathBuf]) -> Result<Vec<Line>, String> {
     let mut lines = Vec::new();
     for file in files {
         let about = |error| format!("{}: {error}", file.display());
@@ -23,17 +29,20 @@ pub fn lines(files: &[PathBuf]) -> Result<Vec<String>, String> {
         } else {
             text = std::fs::read_to_string(file).map_err(about)?;
         }
-        let spoken = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).filter(|line| !line.is_empty());
-        lines.extend(spoken.map(String::from));
+        let spoken = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        let numbered = (1..).zip(spoken).filter(|(_, line)| !line.is_empty());
+        let line =
+            |(number, text): (usize, &str)| Line { place: format!("{}: line {number}", file.display()), text: text.into() };
+        lines.extend(numbered.map(line));
     }
     if lines.is_empty() { Err("there is no problem line in the files".into()) } else { Ok(lines) }
 }
 
 /// Judges every line: one verdict for each algorithm and element type, refusals included.
-pub fn run(lines: &[String], device: &Device, seed: u64, report: &mut Report) {
-    for line in lines {
-        match line.parse::<Problem>() {
-            Err(error) => report.fail(line, &error.to_string()),
+pub fn run(lines: &[Line], device: &Device, seed: u64, report: &mut Report) {
+    for Line { place, text } in lines {
+        match text.parse::<Problem>() {
+            Err(error) => report.fail(&format!("{place}: {text}"), &error.to_string()),
             Ok(problem) => {
                 for dtype in [DType::F32, DType::F16] {
                     judge(&problem.with_dtype(dtype), device, seed, report);

@@ -64,7 +64,8 @@ impl Report {
         self.results.push(json!({ "verdict": verdict, "case": case, "detail": detail }));
     }
 
-    /// Writes the JSON where one is wanted and prints the counts, as the very last line; whether nothing failed, the file included.
+    /// Writes the JSON where one is wanted and prints the counts, as the very last line;
+    /// whether something passed and nothing failed, the file included.
     pub fn finish(self, adapter: Option<&str>, file: Option<&Path>) -> bool {
         let Self { bar, start, passed, failed, skipped, results } = self;
         bar.finish_and_clear();
@@ -78,8 +79,11 @@ impl Report {
             let text = serde_json::to_string_pretty(&report).expect("strings and numbers are JSON");
             written = kept(output::write(file, text.as_bytes()));
         }
+        if passed + failed == 0 {
+            output::say("nothing was checked");
+        }
         output::say(format!("{passed} passed, {failed} failed, {skipped} skipped"));
-        failed == 0 && written
+        passed > 0 && failed == 0 && written
     }
 }
 

@@ -17,6 +17,8 @@ mod slices;
 #[path = "../bench/text.rs"]
 #[allow(dead_code, reason = "the program `bench` uses more of it")]
 mod text;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -24,10 +26,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::ProgressBar;
 use wgconv::{ConvDesc, Engine, EngineDesc, Network, NetworkDesc, TensorDesc, Value, Weights, onnx};
 
 use data::{Phantom, Stated};
+use output::Target;
 use slices::{Row, Sheet};
 
 /// This program's results: every error ends as one line for the user.
@@ -38,16 +42,19 @@ const BOUND: f64 = 1e-3;
 
 /// Takes the noise out of an MRI scan with a 3-D U-Net, and draws its slices.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example volume
-  cargo run --release --example volume -- --png slices.png")]
+  cargo run --release --example volume -- --png slices.png"
+)]
 struct Args {
     /// The picture to write
     #[arg(long, value_name = "OUT.png", default_value = "volume.png")]
     png: PathBuf,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Print how the network is computed
     #[arg(long)]
@@ -55,11 +62,12 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
-    output::check(&args.png)?;
+    output::prepare(&[Target::png("--png", &args.png)], &[])?;
     let (phantom, stated) = (Phantom::load()?, Stated::load()?);
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     let progress = ProgressBar::new_spinner().with_message("mean filter");

@@ -411,20 +411,43 @@ impl fmt::Display for Algorithm {
     }
 }
 
+/// A tile of each algorithm that has tiles, for messages.
+const EXAMPLES: [(&str, &str); 10] = [
+    ("coop_matmul", "32x32x16,8,32"),
+    ("subgroup_matmul", "32x4,8"),
+    ("matmul", "64x64x16,8x4"),
+    ("coop_gemm", "32x32x16,8,32"),
+    ("subgroup_gemm", "32x4,8"),
+    ("subgroup_strip", "32x7,8"),
+    ("gemm", "64x64x16,8x4"),
+    ("winograd", "2,subgroup,32x4,8"),
+    ("depthwise", "14x4"),
+    ("pool_patch", "14x4"),
+];
+
+/// Of a text that is no algorithm: what is wrong with it.
+fn no_algorithm(text: &str) -> Error {
+    let (name, tile) = text.split_once('(').map_or((text, None), |(name, tile)| (name, Some(tile.trim_end_matches(')'))));
+    let known = FAMILIES.contains(&name);
+    let example = EXAMPLES.iter().find(|(other, _)| *other == name).map(|(name, tile)| format!("{name}({tile})"));
+    let message = match (example, tile) {
+        _ if !known => format!("`{name}` is not one of {}", FAMILIES.join(", ")),
+        (None, _) => format!("`{text}`: {name} has no tile"),
+        (Some(example), None) => format!("{name} needs a tile, such as {example}"),
+        (Some(example), Some(tile)) => format!("`{tile}` is not a tile that {name}'s kernel can have, as in {example}"),
+    };
+    Error::invalid("algorithm", message)
+}
+
 impl FromStr for Algorithm {
     type Err = Error;
 
     /// Parses what `Display` prints.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none, and for a tile that its kernel cannot have.
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || {
-            Error::invalid(
-                "algorithm",
-                format!(
-                    "`{text}` is not one of {} with a tile that its kernel can have, such as gemm(64x64x16,8x4)",
-                    FAMILIES.join(", ")
-                ),
-            )
-        };
+        let bad = || no_algorithm(text);
         let (name, tile) = match text.split_once('(') {
             None => (text, ""),
             Some((name, rest)) => (name, rest.strip_suffix(')').ok_or_else(bad)?),

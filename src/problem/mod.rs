@@ -9,23 +9,7 @@
 //! adaptive_avg_pool 1x2048x7x7 to1x1 f32
 //! ```
 //!
-//! | token | meaning | left out: |
-//! |---|---|---|
-//! | `1x64x56x56` | input shape | never |
-//! | `in64` | `in_channels`, where it is not the input's | the input's |
-//! | `o64` | `out_channels` | never (conv) |
-//! | `k3x3` | kernel or window | never, but for global and adaptive pools |
-//! | `to7x7` | output size of an adaptive pool | |
-//! | `s2x2` `d2x2` | stride, dilation | 1 (stride of a pool: its window) |
-//! | `p1x1`, `p0:1x2:2`, `valid`, `same_upper`, `same_lower` | padding, both sides or `begin:end` | 0 |
-//! | `reflect` `replicate` `circular` | padding mode | zeros |
-//! | `g32` | groups | 1 |
-//! | `op1x0` | output padding | 0 |
-//! | `f32` `f16` | element type | never |
-//! | `nhwc`, `nchw` | layout of the input, and of the output | `nchw` |
-//! | `out=nhwc`, `out=nchw` | layout of the output, where it is not the input's | the input's |
-//! | `bias`, `residual=before`, `residual=after`, an activation | epilogue | none of them |
-//! | `ceil`, `exclude_pad`, `divisor=3`, `norm=2`, `indices=plane`/`tensor`/`tensor_column_major` | pools | |
+//! What it may consist of is told at [`Problem`], by `grammar.txt`, which the program `explain` prints too.
 //!
 //! Nothing is checked here beyond the grammar: an invalid layer prints and parses too, so that a bug report can show it.
 
@@ -41,12 +25,41 @@ use crate::tensor_desc::{DType, TensorDesc};
 
 /// A layer's description together with the description of its input.
 ///
+/// It prints and parses as one line of text, a *problem line*. The layer need not be one that can be: that is a question to
+/// [`Geometry::new`](crate::Geometry::new).
+///
+/// # Grammar
+/// ```text
+#[doc = include_str!("grammar.txt")]
+/// ```
+///
 /// # Examples
+/// Lines in the form that they are printed in:
 /// ```
 /// use wgconv::Problem;
-/// let line = "conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu";
-/// let problem: Problem = line.parse()?;
-/// assert_eq!(problem.to_string(), line);
+/// for line in [
+///     "conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu",
+///     "conv 1x64x56x56 o256 k1x1 f32 nhwc out=nchw",
+///     "conv 2x8x9 o8 k3 s2 p0:1 reflect d2 g4 f16 residual=before leaky_relu(0.1)",
+///     "conv_transpose 1x128x64x64 o64 k2x2 s2x2 same_upper op1x0 f16",
+///     "conv 1x64x16x56x56 o128 k3x3x3 p1x1x1 f32 bias clamp(-1,1)",
+///     "max_pool 1x64x112x112 k3x3 s2x2 p1x1 ceil f32 indices=plane",
+///     "avg_pool 1x1x8x8 k2x2 s1x1 p1:0x0:0 f32 exclude_pad divisor=3",
+///     "global_lp_pool 1x1x8 f32 norm=2",
+///     "adaptive_avg_pool 1x2048x7x7 to1x1 f32",
+/// ] {
+///     let problem: Problem = line.parse()?;
+///     assert_eq!(problem.to_string(), line);
+/// }
+/// # Ok::<(), wgconv::Error>(())
+/// ```
+/// In another order it is the same layer, and what is no token is named:
+/// ```
+/// use wgconv::Problem;
+/// let problem: Problem = "conv 1x64x56x56 relu f32 bias k3x3 o64 p1x1".parse()?;
+/// assert_eq!(problem.to_string(), "conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu");
+/// let error = "conv 1x64x56x56 o64 k3x3 f33".parse::<Problem>().unwrap_err();
+/// assert!(error.message().starts_with("`f33` is not a token of a problem line"));
 /// # Ok::<(), wgconv::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]

@@ -46,6 +46,23 @@ fn spatial(field: &'static str, text: &str) -> Result<Spatial> {
     Spatial::from_slice(field, &dims(field, text)?)
 }
 
+/// The names that stand before an equals sign, and what may stand behind it.
+const VALUES: [(&str, &str); 5] = [
+    ("out", "nchw and nhwc"),
+    ("residual", "before and after"),
+    ("indices", "plane, tensor and tensor_column_major"),
+    ("divisor", "whole numbers"),
+    ("norm", "numbers"),
+];
+
+/// Of a word that is nothing, with what there is.
+fn no_token(token: &str) -> Error {
+    let known = "o in k to s d p g op begin end, each with its numbers as in k3x3; f32 f16 i32; valid same_upper same_lower; reflect \
+                 replicate circular; nchw nhwc out=nhwc; bias residual=before, an activation such as relu or elu(1); ceil \
+                 exclude_pad divisor=3 norm=2 indices=plane";
+    Error::invalid("problem", format!("`{token}` is not a token of a problem line: those are {known}"))
+}
+
 /// Every token that a line may have behind the shape, each at most once.
 #[derive(Default)]
 struct Tokens {
@@ -114,7 +131,12 @@ impl Tokens {
             _ => {}
         }
         if let Some((name, value)) = token.split_once('=') {
-            let unknown = || Error::invalid("problem", format!("`{token}`: `{value}` is not a value of {name}"));
+            let unknown = || match VALUES.iter().find(|(known, _)| *known == name) {
+                Some((_, values)) => {
+                    Error::invalid("problem", format!("`{token}`: `{value}` is not a value of {name}, which are {values}"))
+                }
+                None => no_token(token),
+            };
             return match (name, value) {
                 ("out", "nchw") => set(&mut self.output_layout, token, Layout::ChannelsFirst),
                 ("out", "nhwc") => set(&mut self.output_layout, token, Layout::ChannelsLast),
@@ -153,7 +175,7 @@ impl Tokens {
                 let (begin, end) = (side(|side| side.0.into())?, side(|side| side.1.into())?);
                 set(&mut self.padding, token, Padding::Explicit { begin, end })
             }
-            _ => Err(Error::invalid("problem", format!("`{token}` is not a token of a problem line"))),
+            _ => Err(no_token(token)),
         }
     }
 

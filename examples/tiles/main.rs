@@ -1,64 +1,97 @@
-//! A large picture through a network, tile by tile: edges at two scales of rings that are drawn as they are read.
+//! A large picture through a network, tile by tile: edges at two scales of a scene that is drawn as it is read.
 //!
 //! `cargo run --release --example tiles` needs nothing but this repository. Neither the picture nor anything between the layers is
-//! ever in memory as a whole; only the result is, as bytes, because it becomes one PNG file.
+//! ever in memory as a whole; only the result is, as bytes. `sheet` shows both, and a place where tiles meet.
 
-#[path = "support/ending.rs"]
+#[path = "../features/canvas.rs"]
+#[allow(dead_code, reason = "the program `features` uses more of it")]
+mod canvas;
+#[path = "../support/ending.rs"]
 mod ending;
-#[path = "support/output.rs"]
+#[path = "../support/numbers.rs"]
+mod numbers;
+#[path = "../support/output.rs"]
 mod output;
+#[path = "../features/plane.rs"]
+#[allow(dead_code, reason = "the program `features` uses more of it")]
+mod plane;
+#[path = "../features/scene.rs"]
+#[allow(dead_code, reason = "the program `features` uses more of it")]
+mod scene;
+mod sheet;
+#[path = "../bench/text.rs"]
+#[allow(dead_code, reason = "the program `bench` uses more of it")]
+mod text;
+#[path = "../support/warnings.rs"]
+mod warnings;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use image::GrayImage;
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use wgconv::{
-    Binary, ConvDesc, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, PoolDesc, Region, TileDesc, TileRunner, Unary, Value,
+    Binary, ConvDesc, Engine, EngineDesc, Graph, Network, NetworkDesc, Op, PaddingMode, PoolDesc, Region, TileDesc, TileRunner,
+    Unary, Value,
 };
+
+use output::Target;
+use sheet::Sheet;
 
 /// This program's results: every error ends as one line for the user.
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// Finds edges at two scales in a large drawn picture, over tiles.
 #[derive(Parser)]
-#[command(after_long_help = "\
+#[command(
+    version,
+    after_long_help = "\
 Examples:
   cargo run --release --example tiles
   cargo run --release --example tiles -- --size 8192 --tile 1024
-  cargo run --release --example tiles -- --size 1001 --tile 256 --check")]
+  cargo run --release --example tiles -- --size 1001 --tile 256 --check"
+)]
 struct Args {
     /// Pixels of the picture's side
-    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = clap::value_parser!(u32).range(16..=65_535))]
+    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = numbers::whole::<u32>(16..=65_535),
+        allow_negative_numbers = true)]
     size: u32,
     /// Pixels of a tile's side
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = numbers::whole::<u32>(1..=65_535),
+        allow_negative_numbers = true)]
     tile: u32,
-    /// The picture to write
+    /// The sheet to write: the picture, the result, and both where tiles meet
     #[arg(long, value_name = "OUT.png", default_value = "tiles.png")]
     out: PathBuf,
     /// The adapter, by its number or a part of its name; `explain --adapters` lists them
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     adapter: Option<String>,
     /// Run the whole at once too, and compare
     #[arg(long)]
     check: bool,
 }
 
-/// Brightness at a pixel: rings that grow finer outwards, by a formula, so that any region can be drawn by itself.
-fn ring(y: usize, x: usize, size: usize) -> f32 {
-    let place = |at: usize| at as f32 / size as f32 - 0.5;
-    let distance = place(y).hypot(place(x));
-    if (distance * distance * 180.0).sin() > 0.0 { 1.0 } else { 0.0 }
+/// The left edge and the side of the square of the scene that is the picture, in the scene's own units.
+const PART: [f32; 2] = [64.0, 192.0];
+/// Points of each pixel on each axis, of which the mean is taken.
+const FINE: usize = 2;
+
+/// Brightness at a pixel of the picture in so many pixels: by formulas, so that any region can be drawn by itself.
+fn brightness(y: usize, x: usize, size: usize) -> f32 {
+    let [left, side] = PART;
+    let place = |at: usize, fine: usize| (at as f32 + (fine as f32 + 0.5) / FINE as f32) / size as f32 * side;
+    let points = (0..FINE * FINE).map(|fine| scene::brightness(left + place(x, fine % FINE), place(y, fine / FINE)));
+    points.sum::<f32>() / (FINE * FINE) as f32
 }
 
 fn draw(region: &Region, size: usize, values: &mut [f32]) {
     let width = region.size[1];
     for (index, value) in values.iter_mut().enumerate() {
-        *value = ring(region.start[0] + index / width, region.start[1] + index % width, size);
+        *value = brightness(region.start[0] + index / width, region.start[1] + index % width, size);
     }
 }
 
@@ -70,11 +103,14 @@ fn network(size: usize) -> Result<Graph> {
     let sum: f32 = bell.iter().sum();
     let bell: Vec<f32> = bell.iter().flat_map(|a| bell.iter().map(move |b| a * b / (sum * sum))).collect();
     let bell = graph.constant("bell", Value::new(&[1, 1, 9, 9], bell)?);
-    let blurred = graph.conv(&ConvDesc { padding: [4, 4].into(), ..ConvDesc::new(1, 1, [9, 9]) }, x, bell, None);
+    // Beyond the picture's edge is what is at it: zeros would be an edge to be found.
+    let padded =
+        |pad: usize, desc: ConvDesc| ConvDesc { padding: [pad, pad].into(), padding_mode: PaddingMode::Replicate, ..desc };
+    let blurred = graph.conv(&padded(4, ConvDesc::new(1, 1, [9, 9])), x, bell, None);
     // Sobel and Feldman, "An isotropic 3x3 image gradient operator" (1968).
     let steps = vec![-1.0f32, 0.0, 1.0, -2.0, 0.0, 2.0, -1.0, 0.0, 1.0, -1.0, -2.0, -1.0, 0.0, 0.0, 0.0, 1.0, 2.0, 1.0];
     let steps = graph.constant("steps", Value::new(&[2, 1, 3, 3], steps)?);
-    let steps = graph.conv(&ConvDesc { padding: [1, 1].into(), ..ConvDesc::new(1, 2, [3, 3]) }, blurred, steps, None);
+    let steps = graph.conv(&padded(1, ConvDesc::new(1, 2, [3, 3])), blurred, steps, None);
     let squares = graph.apply(Op::Binary(Binary::Mul), &[steps, steps]);
     let ones = graph.constant("ones", Value::new(&[1, 2, 1, 1], vec![1.0f32; 2])?);
     let sum = graph.conv(&ConvDesc::new(2, 1, [1, 1]), squares, ones, None);
@@ -98,17 +134,18 @@ fn network(size: usize) -> Result<Graph> {
     Ok(graph)
 }
 
-/// A number as a shade; a step from black to white has the edge 4.
+/// A number as a shade. A step from black to white has edges of about 1 at the finer scale and as much at the coarser one.
 fn shade(value: f32) -> u8 {
-    (value * 40.0).clamp(0.0, 255.0) as u8
+    (value * 140.0).clamp(0.0, 255.0) as u8
 }
 
 fn main() -> ExitCode {
+    warnings::show();
     ending::of(run(&Args::parse(), &mut io::stdout()))
 }
 
 fn run(args: &Args, out: &mut impl Write) -> Result {
-    output::check(&args.out)?;
+    output::prepare(&[Target::png("--out", &args.out)], &[])?;
     let size = args.size as usize;
     let engine = Engine::new(&EngineDesc { adapter: args.adapter.clone(), ..Default::default() })?;
     writeln!(out, "{}", engine.adapter())?;
@@ -118,6 +155,7 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
     writeln!(out, "{}", runner.explain())?;
     let [height, width] = [2, 3].map(|axis| runner.output_shape()[axis]);
     let mut pixels = vec![0u8; height * width];
+    let mut borders = [BTreeSet::new(), BTreeSet::new()];
     let bar = ProgressBar::new(runner.tile_count() as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} tiles")?);
     let start = Instant::now();
@@ -127,6 +165,9 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
             Ok::<_, wgconv::Error>(())
         },
         |region, values| {
+            for (borders, &start) in borders.iter_mut().zip(&region.start) {
+                borders.insert(start);
+            }
             for (row, line) in values.chunks(region.size[1]).enumerate() {
                 let from = (region.start[0] + row) * width + region.start[1];
                 for (pixel, value) in pixels[from..from + line.len()].iter_mut().zip(line) {
@@ -141,24 +182,38 @@ fn run(args: &Args, out: &mut impl Write) -> Result {
     let whole = (size * size * 4) as f64 / 1e6;
     writeln!(
         out,
-        "{} tiles in {:.1} s; at most {:.1} MB on the device, where one plane of the picture has {whole:.1}",
-        runner.tile_count(),
+        "{} in {:.1} s; at most {:.1} MB on the device, where one plane of the picture has {whole:.1}",
+        numbers::counted(runner.tile_count(), "tile", "tiles"),
         start.elapsed().as_secs_f64(),
         engine.buffers().peak as f64 / 1e6
     )?;
+    let mut apart = None;
     if args.check {
         let mut values = vec![0.0; size * size];
         draw(&Region { start: vec![0, 0], size: vec![size, size] }, size, &mut values);
         let whole = Network::new(&engine, &graph, &NetworkDesc::default())?;
         let wanted = whole.run_values(&[Value::new(&[1, 1, size, size], values)?])?.swap_remove(0).to_f32();
-        let apart = wanted.iter().zip(&pixels).filter(|(value, pixel)| shade(**value).abs_diff(**pixel) > 1).count();
-        writeln!(out, "{apart} of {} pixels differ from the whole at once", wanted.len())?;
-        if apart > 0 {
-            return Err("there is a seam".into());
-        }
+        let count = wanted.iter().zip(&pixels).filter(|(value, pixel)| shade(**value).abs_diff(**pixel) > 1).count();
+        writeln!(out, "{count} of {} pixels differ from the whole at once", wanted.len())?;
+        apart = Some(count);
     }
-    let picture = GrayImage::from_raw(u32::try_from(width)?, u32::try_from(height)?, pixels);
-    output::png(&args.out, &picture.ok_or("the picture has another size")?)?;
+    let title = format!(
+        "One network over a picture of {size} x {size} pixels, in {}",
+        numbers::counted(runner.tile_count(), "tile", "tiles")
+    );
+    let checked = match apart {
+        Some(count) => format!("; {count} pixels differ from the whole at once"),
+        None => String::new(),
+    };
+    let subtitle =
+        format!("edges at two scales, in tiles of at most {tile} x {tile}, by wgconv on {}{checked}", engine.adapter_name());
+    let borders = borders.map(|borders| borders.into_iter().filter(|&at| at > 0).collect());
+    let result = |y: usize, x: usize| f32::from(pixels[y * width + x]) / 255.0;
+    Sheet { title, subtitle, size, result_size: [height, width], borders, brightness: &brightness, result: &result }
+        .write(&args.out)?;
+    if apart.is_some_and(|count| count > 0) {
+        return Err("there is a seam".into());
+    }
     writeln!(out, "wrote {}", args.out.display())?;
     Ok(())
 }
@@ -174,9 +229,9 @@ mod tests {
             let args = Args { size, tile: 40, out: file.clone(), adapter: None, check: true };
             let mut text = Vec::new();
             run(&args, &mut text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&text)));
-            let picture = image::open(&file).unwrap().to_luma8();
+            let sheet = image::open(&file).unwrap();
             std::fs::remove_file(&file).unwrap();
-            assert!(picture.as_raw().iter().any(|&pixel| pixel > 100), "no edges");
+            assert!(sheet.width() > 100 && sheet.height() > 100);
         }
     }
 }
