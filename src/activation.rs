@@ -1,6 +1,6 @@
 //! [`Activation`]: the pointwise functions that every convolution kernel can apply to its result.
 //!
-//! The formulas stand here once, in f64 for the reference. The kernels' f32 versions are in `shaders/lib/epilogue.wgsl`.
+//! The formulas stand here once, in f64 for the reference. The kernels' f32 versions are in `shaders/lib/activations.wgsl`.
 
 use std::fmt;
 

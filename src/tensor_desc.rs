@@ -11,9 +11,9 @@ use crate::spatial::write_dims;
 pub enum DType {
     /// 32-bit IEEE float.
     F32,
-    /// 16-bit IEEE float in storage; arithmetic stays in 32 bits.
+    /// 16-bit IEEE float in storage; arithmetic stays in 32 bits but under [`Precision::Half`](crate::Precision).
     F16,
-    /// 32-bit signed integer: the indices that a max pooling gives.
+    /// 32-bit signed integer: the indices that a max pooling gives, and the integers of networks.
     I32,
 }
 

@@ -1,5 +1,5 @@
-//! Layout: transpositions move behind functions of elements, so that those of exporters that keep channels last meet and cancel. The
-//! kernels here know one layout, channels before space; a run of layers that agree on it has no conversion between them then.
+//! Layout: transpositions move behind functions of elements, so that those of exporters that keep channels last meet and cancel. In a graph
+//! channels stand before space; how values among layers lie is decided when it is lowered.
 
 use super::edit::Links;
 use super::tidy::{merge_movements, remove_unused};

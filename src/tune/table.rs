@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! wgconv tuning 1
-//! [llvmpipe (LLVM 15.0.6, 256 bits) | Vulkan | llvmpipe Mesa 22.3.6 | wgconv 0.1.0 | shaders 0123.. | limits 4567..]
-//! conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu = subgroup_gemm(16x32x4)
+//! [llvmpipe (LLVM 15.0.6, 256 bits) | Vulkan | llvmpipe Mesa 22.3.6 | wgconv 0.1.0 | kernels 0123.. | limits 4567..]
+//! conv 1x64x56x56 o64 k3x3 p1x1 f32 bias relu = subgroup_gemm(32x4,8)
 //! ```
 //!
 //! A section is a device with everything else that a choice depends on; sections are compared as text and those of others are kept as
