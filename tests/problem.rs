@@ -337,9 +337,9 @@ fn an_algorithm_that_is_wrong_says_whether_its_name_or_its_tile_is() {
         assert_eq!(example.parse::<Algorithm>().unwrap_or_else(|error| panic!("{error}")).to_string(), example);
         assert_eq!(
             error(&format!("{name}(3)")),
-            format!("invalid algorithm: `3` is not a tile that {name}'s kernel can have, as in {example}")
+            format!("invalid algorithm: `{name}(3)` has a tile that its kernel cannot have, unlike {example}")
         );
     }
-    assert!(error("deepwise(14x4)").starts_with("invalid algorithm: `deepwise` is not one of coop_matmul, "));
+    assert!(error("deepwise(14x4)").starts_with("invalid algorithm: `deepwise(14x4)` is not one of coop_matmul, "));
     assert!(error("direct(3)").ends_with("`direct(3)`: direct has no tile"));
 }

@@ -9,6 +9,7 @@ mod cost;
 mod cut;
 mod depthwise;
 mod direct;
+mod family;
 mod gemm;
 mod half;
 mod pack;
@@ -52,6 +53,7 @@ use crate::kernel::GeometryMode;
 use crate::limits::DeviceLimits;
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::DType;
+use family::Family;
 use product::{Operands, Product};
 
 /// A way to compute a layer, with its tile.
@@ -149,46 +151,15 @@ struct Parts {
     workspace: Vec<u64>,
 }
 
-/// The variants without their tiles; of equal guesses the first here wins, and so the one with less arithmetic on addresses.
-const FAMILIES: [&str; 13] = [
-    "coop_matmul",
-    "subgroup_matmul",
-    "matmul",
-    "coop_gemm",
-    "subgroup_gemm",
-    "subgroup_strip",
-    "gemm",
-    "winograd",
-    "depthwise",
-    "direct",
-    "pool_patch",
-    "pool",
-    "pool_tree",
-];
-
 impl Algorithm {
     /// The name without the tile.
     pub fn name(&self) -> &'static str {
-        match self {
-            Algorithm::Direct => "direct",
-            Algorithm::Gemm(_) => "gemm",
-            Algorithm::SubgroupGemm(_) => "subgroup_gemm",
-            Algorithm::SubgroupStrip(_) => "subgroup_strip",
-            Algorithm::Matmul(_) => "matmul",
-            Algorithm::SubgroupMatmul(_) => "subgroup_matmul",
-            Algorithm::CoopGemm(_) => "coop_gemm",
-            Algorithm::CoopMatmul(_) => "coop_matmul",
-            Algorithm::Winograd(_) => "winograd",
-            Algorithm::Depthwise(_) => "depthwise",
-            Algorithm::PoolPatch(_) => "pool_patch",
-            Algorithm::Pool => "pool",
-            Algorithm::PoolTree => "pool_tree",
-        }
+        self.family().name()
     }
 
     /// The names of all algorithms.
     pub fn names() -> &'static [&'static str] {
-        &FAMILIES
+        &Family::NAMES
     }
 
     /// What can compute a layer on a device, the best guess first, and why the rest cannot.
@@ -201,14 +172,14 @@ impl Algorithm {
         let mut accepted: Vec<(Operations, Algorithm)> = Vec::new();
         let mut refusals = Vec::new();
         let mut unplanned = None;
-        for name in FAMILIES {
+        for family in Family::ALL {
             let mut reason = None;
-            match family(&context, name) {
+            match family.tiles(&context) {
                 Err(refused) => reason = Some(refused),
                 Ok(tiles) => {
                     let before = accepted.len();
                     for (cost, algorithm) in tiles {
-                        match algorithm.plan(problem, limits) {
+                        match algorithm.priced_plan(problem, limits, context.mode, Some(cost)) {
                             Ok(_) => accepted.push((cost, algorithm)),
                             Err(error) => {
                                 reason = Some(error.to_string());
@@ -221,7 +192,7 @@ impl Algorithm {
                     }
                 }
             }
-            refusals.extend(reason.map(|reason| Refusal { algorithm: name, reason }));
+            refusals.extend(reason.map(|reason| Refusal { algorithm: family.name(), reason }));
         }
         if let Some((_, gemm)) = accepted.iter().find(|(_, algorithm)| matches!(algorithm, Algorithm::Gemm(_))) {
             refusals.extend(half::refusal(gemm.name(), context.dtype(), limits));
@@ -242,7 +213,7 @@ impl Algorithm {
         let geometry = Geometry::new(problem)?;
         let context = Context { problem, geometry: &geometry, limits, mode: GeometryMode::Uniform };
         let refused = |reason: &str| Error::unsupported("algorithm", format!("{self} does not take `{problem}`: {reason}"));
-        let tiles = family(&context, self.name()).map_err(|reason| refused(&reason))?;
+        let tiles = self.family().tiles(&context).map_err(|reason| refused(&reason))?;
         let mine = tiles.iter().find(|(_, algorithm)| algorithm == self);
         mine.map(|(operations, _)| *operations).ok_or_else(|| refused("its tile is none that the planner chooses among"))
     }
@@ -261,10 +232,21 @@ impl Algorithm {
     /// # Errors
     /// As [`plan`](Self::plan).
     pub fn plan_as(&self, problem: &Problem, limits: &DeviceLimits, mode: GeometryMode) -> Result<Plan> {
-        let whole = self.whole(problem, limits, mode)?;
+        self.priced_plan(problem, limits, mode, None)
+    }
+
+    /// [`plan_as`](Self::plan_as), where it may be known already what the whole does.
+    fn priced_plan(
+        &self,
+        problem: &Problem,
+        limits: &DeviceLimits,
+        mode: GeometryMode,
+        cost: Option<Operations>,
+    ) -> Result<Plan> {
+        let whole = self.whole(problem, limits, mode, cost)?;
         whole.check(limits)?;
         let part = |problem: &Problem| {
-            let plan = self.whole(problem, limits, mode)?;
+            let plan = self.whole(problem, limits, mode, None)?;
             plan.check(limits).and_then(|()| plan.check_bindings(limits)).map(|()| plan)
         };
         let short = |problem: &Problem| part(problem).and_then(|plan| plan.check_length(limits).map(|()| plan));
@@ -281,7 +263,7 @@ impl Algorithm {
     }
 
     /// The plan of a layer whatever its tensors' sizes.
-    fn whole(&self, problem: &Problem, limits: &DeviceLimits, mode: GeometryMode) -> Result<Plan> {
+    fn whole(&self, problem: &Problem, limits: &DeviceLimits, mode: GeometryMode, cost: Option<Operations>) -> Result<Plan> {
         let geometry = Geometry::new(problem)?;
         let context = Context { problem, geometry: &geometry, limits, mode };
         self.supports(&context)
@@ -301,15 +283,16 @@ impl Algorithm {
             Algorithm::Pool => pool::plan(&context),
             Algorithm::PoolTree => pool::plan_tree(&context),
         }?;
-        let nanoseconds = self.nanoseconds(&context);
+        let cost = cost.unwrap_or_else(|| self.cost(&context));
+        let nanoseconds = cost.nanoseconds(limits);
         Ok(Plan { problem: problem.clone(), algorithm: *self, steps, packing, workspace, nanoseconds, geometry, split: None })
     }
 
-    /// About how long the layer takes; of a tile that the planner does not choose among, by its products alone.
-    fn nanoseconds(&self, context: &Context) -> u64 {
-        let tiles = family(context, self.name()).unwrap_or_default();
+    /// What it does for a layer; of a tile that the planner does not choose among, its products alone.
+    fn cost(&self, context: &Context) -> Operations {
+        let tiles = self.family().tiles(context).unwrap_or_default();
         let mine = tiles.iter().find(|(_, algorithm)| algorithm == self).map(|(operations, _)| *operations);
-        mine.unwrap_or_else(|| Operations::products(context.limits, context.geometry.flop() / 2)).nanoseconds(context.limits)
+        mine.unwrap_or_else(|| Operations::products(context.limits, context.geometry.flop() / 2))
     }
 
     fn supports(&self, context: &Context) -> Result<(), String> {
@@ -355,45 +338,6 @@ fn coop_parts(context: &Context, operands: Operands, tile: &CoopTile) -> Result<
     Ok(Parts { steps: vec![step], packing: operands.packing([tile.block_m, tile.block_k]), workspace: Vec::new() })
 }
 
-/// The tiles of one family with what they do, or why it does not take the layer.
-fn family(context: &Context, name: &'static str) -> Result<Vec<(Operations, Algorithm)>, String> {
-    fn all<T>(tiles: Vec<(Operations, T)>, algorithm: fn(T) -> Algorithm) -> Vec<(Operations, Algorithm)> {
-        tiles.into_iter().map(|(cost, tile)| (cost, algorithm(tile))).collect()
-    }
-    let tiles = match name {
-        "direct" => direct::supports(context).map(|()| vec![(direct::cost(context), Algorithm::Direct)])?,
-        "gemm" => all(gemm::tiles(&Product::new(context, Operands::Implicit)?, context.limits), Algorithm::Gemm),
-        "matmul" => all(gemm::tiles(&Product::new(context, Operands::Plain)?, context.limits), Algorithm::Matmul),
-        "subgroup_gemm" => {
-            let product = Product::new(context, Operands::Implicit)?;
-            subgroup::supports(context.limits)?;
-            all(subgroup::tiles(&product, context.limits), Algorithm::SubgroupGemm)
-        }
-        "subgroup_strip" => {
-            strip::supports(context).and_then(|()| strip::tiles(context)).map(|t| all(t, Algorithm::SubgroupStrip))?
-        }
-        "subgroup_matmul" => {
-            let product = Product::new(context, Operands::Plain)?;
-            subgroup::supports(context.limits)?;
-            all(subgroup::tiles(&product, context.limits), Algorithm::SubgroupMatmul)
-        }
-        "coop_gemm" => all(cooperative::tiles(&Product::new(context, Operands::Implicit)?, context.limits)?, Algorithm::CoopGemm),
-        "coop_matmul" => {
-            all(cooperative::tiles(&Product::new(context, Operands::Plain)?, context.limits)?, Algorithm::CoopMatmul)
-        }
-        "winograd" => all(winograd::tiles(context)?, Algorithm::Winograd),
-        "depthwise" => depthwise::supports(context).map(|()| all(depthwise::tiles(context), Algorithm::Depthwise))?,
-        "pool_patch" => pool_patch::supports(context).map(|()| all(pool_patch::tiles(context), Algorithm::PoolPatch))?,
-        "pool" => pool::supports(context).map(|()| vec![(pool::cost(context), Algorithm::Pool)])?,
-        "pool_tree" => pool::supports_tree(context).map(|()| vec![(pool::tree_cost(context), Algorithm::PoolTree)])?,
-        _ => unreachable!("FAMILIES lists no other"),
-    };
-    if tiles.is_empty() {
-        return Err("no tile fits the device's limits".into());
-    }
-    Ok(tiles)
-}
-
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
@@ -411,34 +355,6 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A tile of each algorithm that has tiles, for messages.
-const EXAMPLES: [(&str, &str); 10] = [
-    ("coop_matmul", "32x32x16,8,32"),
-    ("subgroup_matmul", "32x4,8"),
-    ("matmul", "64x64x16,8x4"),
-    ("coop_gemm", "32x32x16,8,32"),
-    ("subgroup_gemm", "32x4,8"),
-    ("subgroup_strip", "32x7,8"),
-    ("gemm", "64x64x16,8x4"),
-    ("winograd", "2,subgroup,32x4,8"),
-    ("depthwise", "14x4"),
-    ("pool_patch", "14x4"),
-];
-
-/// Of a text that is no algorithm: what is wrong with it.
-fn no_algorithm(text: &str) -> Error {
-    let (name, tile) = text.split_once('(').map_or((text, None), |(name, tile)| (name, Some(tile.trim_end_matches(')'))));
-    let known = FAMILIES.contains(&name);
-    let example = EXAMPLES.iter().find(|(other, _)| *other == name).map(|(name, tile)| format!("{name}({tile})"));
-    let message = match (example, tile) {
-        _ if !known => format!("`{name}` is not one of {}", FAMILIES.join(", ")),
-        (None, _) => format!("`{text}`: {name} has no tile"),
-        (Some(example), None) => format!("{name} needs a tile, such as {example}"),
-        (Some(example), Some(tile)) => format!("`{tile}` is not a tile that {name}'s kernel can have, as in {example}"),
-    };
-    Error::invalid("algorithm", message)
-}
-
 impl FromStr for Algorithm {
     type Err = Error;
 
@@ -447,35 +363,6 @@ impl FromStr for Algorithm {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is none, and for a tile that its kernel cannot have.
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || no_algorithm(text);
-        let (name, tile) = match text.split_once('(') {
-            None => (text, ""),
-            Some((name, rest)) => (name, rest.strip_suffix(')').ok_or_else(bad)?),
-        };
-        let with_slices = match name {
-            "winograd" => Some(WinogradTile::parse(tile).map(Algorithm::Winograd)),
-            "gemm" => Some(GemmTile::parse(tile).map(Algorithm::Gemm)),
-            "matmul" => Some(GemmTile::parse(tile).map(Algorithm::Matmul)),
-            "subgroup_gemm" => Some(SubgroupTile::parse(tile).map(Algorithm::SubgroupGemm)),
-            "subgroup_matmul" => Some(SubgroupTile::parse(tile).map(Algorithm::SubgroupMatmul)),
-            _ => None,
-        };
-        if let Some(algorithm) = with_slices {
-            return algorithm.ok_or_else(bad);
-        }
-        let numbers: Result<Vec<u32>, _> = tile.split(['x', ',']).filter(|_| !tile.is_empty()).map(str::parse).collect();
-        let numbers = numbers.map_err(|_| bad())?;
-        let algorithm = match name {
-            "direct" if numbers.is_empty() => Some(Algorithm::Direct),
-            "pool" if numbers.is_empty() => Some(Algorithm::Pool),
-            "pool_tree" if numbers.is_empty() => Some(Algorithm::PoolTree),
-            "subgroup_strip" => SubgroupTile::from_numbers(&numbers).map(Algorithm::SubgroupStrip),
-            "coop_gemm" => CoopTile::from_numbers(&numbers).map(Algorithm::CoopGemm),
-            "coop_matmul" => CoopTile::from_numbers(&numbers).map(Algorithm::CoopMatmul),
-            "depthwise" => DepthwiseTile::from_numbers(&numbers).map(Algorithm::Depthwise),
-            "pool_patch" => PoolTile::from_numbers(&numbers).map(Algorithm::PoolPatch),
-            _ => None,
-        };
-        algorithm.ok_or_else(bad)
+        Family::parse(text)
     }
 }

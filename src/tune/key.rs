@@ -61,6 +61,7 @@ const SOURCES: &[&[u8]] = &[
     include_bytes!("../algorithm/cut.rs"),
     include_bytes!("../algorithm/depthwise.rs"),
     include_bytes!("../algorithm/direct.rs"),
+    include_bytes!("../algorithm/family.rs"),
     include_bytes!("../algorithm/gemm.rs"),
     include_bytes!("../algorithm/half.rs"),
     include_bytes!("../algorithm/mod.rs"),
