@@ -26,6 +26,9 @@ pub struct EngineDesc {
     pub adapter: Option<String>,
     /// Plan within what every WebGPU device has, whatever this one has: what runs here then runs anywhere.
     pub webgpu_limits: bool,
+    /// Plan as for a device of this class, where the adapter says another or says it wrongly, as virtual ones do. On a software adapter plans
+    /// for GPUs are right and slow. `None` is what the adapter says.
+    pub class: Option<DeviceClass>,
     /// How exact results must be.
     pub precision: Precision,
     /// Whether layers in f16 may be multiplied as cooperative matrices, with sums in f32, where the adapter has them (tensor cores). They
@@ -65,6 +68,7 @@ impl EngineDesc {
         let workspace_bytes = self.workspace_bytes.unwrap_or(DeviceLimits::default().workspace_bytes);
         gpu::Wanted {
             webgpu_limits: self.webgpu_limits,
+            class: self.class,
             workspace_bytes,
             precision: self.precision,
             submission: self.submission_bound.unwrap_or(SUBMISSION),

@@ -2,7 +2,7 @@
 
 mod zoo;
 
-use wgconv::{Engine, EngineDesc, Network, NetworkDesc, Value};
+use wgconv::{DeviceClass, Engine, EngineDesc, Network, NetworkDesc, Value};
 
 /// The most that a result may be off, as a part of the largest of its kind.
 const BOUND: f64 = 1e-3;
@@ -58,16 +58,15 @@ fn check(engine: &Engine, name: &str, (graph, inputs): zoo::Sample) -> Result<St
 
 #[test]
 fn networks_as_people_build_them_give_what_the_reference_gives() {
-    let engine = |webgpu_limits: bool| {
-        let desc = EngineDesc { webgpu_limits, ..Default::default() };
-        Engine::new(&desc).unwrap_or_else(|error| panic!("{error}"))
-    };
-    // The adapter's own abilities, and what every WebGPU device has: other kernels.
-    let (own, least) = (engine(false), engine(true));
+    let engine = |desc: EngineDesc| Engine::new(&desc).unwrap_or_else(|error| panic!("{error}"));
+    // The adapter's own abilities, what every WebGPU device has, what a GPU would be given: other kernels.
+    let own = engine(EngineDesc::default());
+    let least = engine(EngineDesc { webgpu_limits: true, ..Default::default() });
+    let as_gpu = engine(EngineDesc { class: Some(DeviceClass::Discrete), ..Default::default() });
     eprintln!("adapter: {}", own.adapter());
     let mut failures = Vec::new();
     for (name, sample) in zoo::all() {
-        for (engine, limits) in [(&own, ""), (&least, ", WebGPU's limits")] {
+        for (engine, limits) in [(&own, ""), (&least, ", WebGPU's limits"), (&as_gpu, ", as on a GPU")] {
             match check(engine, &format!("{name}{limits}"), sample()) {
                 Ok(line) => eprintln!("{line}"),
                 Err(line) => failures.push(line),

@@ -7,6 +7,13 @@ use std::ops::{Add, Mul};
 
 use crate::limits::{DeviceClass, DeviceLimits};
 
+/// Invocations of a GPU's core that hide the latency of each other's loads. Not measured: fewer do with much independent work in each (Volkov,
+/// "Better performance at lower occupancy", 2010), and more are needed with little.
+const HIDING: f64 = 256.0;
+
+/// Invocations that a GPU's core holds at once of kernels that take half of its registers.
+const RESIDENT: f64 = 1024.0;
+
 /// How often each operation is done, for 8 invocations of the core that does the most; or the price of each, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Operations {
@@ -123,11 +130,20 @@ impl Operations {
         self.values().iter().zip(prices.values()).map(|(count, price)| count * price).sum()
     }
 
-    /// Those of `workgroups` of `threads` invocations that do `per_thread` each: they run in rounds of as many as the device holds at
-    /// once, and the last round costs as much as a full one.
+    /// Those of `workgroups` of `threads` invocations that do `per_thread` each, on the core that does the most.
+    ///
+    /// A CPU's core runs one workgroup after the other. A GPU's has many at once: few invocations take as long as [`HIDING`] do, as nothing
+    /// else runs while they wait for memory, and from [`RESIDENT`] on a workgroup starts when another ends, so that nothing waits for a last
+    /// round.
     pub(super) fn total(limits: &DeviceLimits, workgroups: u64, threads: f64, per_thread: Self) -> Self {
-        let rounds = workgroups.div_ceil(u64::from(limits.parallelism.max(1)));
-        (Self::WORKGROUP + per_thread * (threads / 8.0)) * rounds as f64
+        let cores = u64::from(limits.parallelism.max(1));
+        let rounds = workgroups.div_ceil(cores) as f64;
+        let invocations = match limits.class {
+            DeviceClass::Software => rounds * threads,
+            DeviceClass::Integrated | DeviceClass::Discrete if rounds * threads <= RESIDENT => (rounds * threads).max(HIDING),
+            DeviceClass::Integrated | DeviceClass::Discrete => (workgroups as f64 / cores as f64 * threads).max(RESIDENT),
+        };
+        Self::WORKGROUP * rounds + per_thread * (invocations / 8.0)
     }
 }
 

@@ -68,6 +68,8 @@ impl std::fmt::Display for AdapterReport {
 pub(crate) struct Wanted {
     /// Only what every WebGPU device has.
     pub webgpu_limits: bool,
+    /// The class to plan for.
+    pub class: Option<DeviceClass>,
     /// Bytes of workspace that one layer may ask for.
     pub workspace_bytes: u64,
     /// How exact results must be.
@@ -284,9 +286,9 @@ fn limits(
     cooperative: Option<u32>,
     wanted: &Wanted,
 ) -> DeviceLimits {
-    let class = class(info);
+    let (own, class) = (class(info), wanted.class.unwrap_or(class(info)));
     let subgroup = (info.subgroup_min_size == info.subgroup_max_size).then_some(info.subgroup_min_size);
-    let own = DeviceLimits {
+    let limits = DeviceLimits {
         class,
         workgroup_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -301,7 +303,7 @@ fn limits(
         workspace_bytes: wanted.workspace_bytes,
         precision: wanted.precision,
         indexed_arrays: !scatters_arrays(&info.driver_info),
-        loop_iterations: if class == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },
+        loop_iterations: if own == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },
         parallelism: match class {
             DeviceClass::Software => std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
             // wgpu does not tell: a small and a middling GPU.
@@ -310,20 +312,20 @@ fn limits(
         },
     };
     if !wanted.webgpu_limits {
-        return own;
+        return limits;
     }
     let floor = DeviceLimits::default();
     DeviceLimits {
-        workgroup_invocations: own.workgroup_invocations.min(floor.workgroup_invocations),
-        workgroup_bytes: own.workgroup_bytes.min(floor.workgroup_bytes),
-        workgroups: own.workgroups.min(floor.workgroups),
-        storage_buffers: own.storage_buffers.min(floor.storage_buffers),
-        storage_binding_bytes: own.storage_binding_bytes.min(floor.storage_binding_bytes),
-        buffer_bytes: own.buffer_bytes.min(floor.buffer_bytes),
+        workgroup_invocations: limits.workgroup_invocations.min(floor.workgroup_invocations),
+        workgroup_bytes: limits.workgroup_bytes.min(floor.workgroup_bytes),
+        workgroups: limits.workgroups.min(floor.workgroups),
+        storage_buffers: limits.storage_buffers.min(floor.storage_buffers),
+        storage_binding_bytes: limits.storage_binding_bytes.min(floor.storage_binding_bytes),
+        buffer_bytes: limits.buffer_bytes.min(floor.buffer_bytes),
         f16: false,
         subgroup: None,
         cooperative_matrix: None,
-        ..own
+        ..limits
     }
 }
 

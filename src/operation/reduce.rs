@@ -12,6 +12,12 @@ const TREE: usize = 64;
 /// The same of software adapters, whose barriers take as long as hundreds of elements do.
 const SOFTWARE_TREE: usize = 8192;
 
+/// From this many elements on a GPU's workgroup that works on a row is a large one: with few rows it would be idle otherwise.
+const LONG: usize = 1024;
+
+/// The invocations of a large workgroup: every WebGPU device has them.
+const LARGE: u32 = 256;
+
 /// The invocations of a workgroup where each has a row of its own, on a software adapter: two of its vectors.
 const SOFTWARE_ROWS: u32 = 16;
 
@@ -26,6 +32,8 @@ pub(super) fn lanes(rows: usize, length: usize, limits: &DeviceLimits) -> (u32, 
         (WORKGROUP, 1)
     } else if software && enough && length < SOFTWARE_TREE {
         (SOFTWARE_ROWS, 1)
+    } else if !software && length >= LONG {
+        (LARGE, LARGE)
     } else {
         (WORKGROUP, WORKGROUP)
     }
