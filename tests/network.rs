@@ -2,7 +2,8 @@
 
 use wgconv::{
     Activation, Binary, Bindings, ConvDesc, ConvOp, Data, Dim, ElementType, Engine, EngineDesc, ErrorKind, Graph, Layout,
-    Network, NetworkDesc, Op, PadMode, Pads, PoolDesc, Reduce, SoftmaxKind, TensorDesc, Unary, Value, ValueId, Variadic,
+    Network, NetworkDesc, Op, PadMode, Pads, PoolDesc, Reduce, SampleMode, SamplePadding, SoftmaxKind, TensorDesc, Unary, Value,
+    ValueId, Variadic,
 };
 
 fn engine() -> Engine {
@@ -423,6 +424,36 @@ fn a_network_records_into_an_encoder_of_the_callers() {
     let wrong = engine.zeros(&TensorDesc::f32(&[1, 11])).unwrap();
     let mut encoder = engine.device().create_command_encoder(&Default::default());
     assert_eq!(network.encode(&mut encoder, &[&x], &[&wrong]).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// Positions inside, at the border, and far outside.
+#[test]
+fn elements_are_sampled_where_a_grid_says() {
+    let engine = engine();
+    for (shape, grid) in
+        [(vec![2, 3, 5, 6], vec![2, 4, 7, 2]), (vec![1, 2, 3, 4, 5], vec![1, 2, 3, 4, 3]), (vec![1, 1, 1, 1], vec![1, 3, 3, 2])]
+    {
+        let scaled = random(&grid, 3).to_f32().into_iter().map(|number| 1.6 * number).collect::<Vec<_>>();
+        let mut places = scaled.clone();
+        places[..6].copy_from_slice(&[-1.0, 1.0, 0.0, 1e9, -1e9, 0.5]);
+        for places in [scaled, places] {
+            for mode in [SampleMode::Linear, SampleMode::Cubic] {
+                for padding in [SamplePadding::Zeros, SamplePadding::Border, SamplePadding::Reflection] {
+                    for align_corners in [false, true] {
+                        if mode == SampleMode::Cubic && shape.len() > 4
+                            || padding == SamplePadding::Reflection && places[3] == 1e9
+                        {
+                            continue;
+                        }
+                        let op = Op::GridSample { mode, padding, align_corners };
+                        let mut single = Single::new(op, &[&shape, &grid], &[]);
+                        single.inputs[1] = Value::new(&grid, places.clone()).unwrap();
+                        single.check(&engine).unwrap();
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Where functions of numbers end, and where formulas for them overflow on the way.

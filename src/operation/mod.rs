@@ -7,6 +7,7 @@
 mod bytes;
 mod deform;
 mod gather;
+mod grid_sample;
 mod image;
 mod map;
 mod normalise;
@@ -20,6 +21,7 @@ mod validate;
 pub(crate) use bytes::{PackBytes, byte_terms};
 pub(crate) use deform::Deform;
 pub(crate) use gather::{Gather, GatherPart, Scatter};
+pub(crate) use grid_sample::GridSample;
 pub(crate) use image::Image;
 pub(crate) use map::{Arithmetic, MAX_OPERANDS, Map, NAMES, Operand, dense};
 pub(crate) use normalise::{Normalise, NormaliseKind};

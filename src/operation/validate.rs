@@ -96,6 +96,15 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
                 operations.extend(format.storage_type().map(|_| image.store(&limits).unwrap()));
             }
         }
+        for (sizes, taps) in [(&[5, 6][..], 2), (&[5, 6], 4), (&[4, 5, 6], 2)] {
+            for (padding, align_corners) in [(0, false), (1, true), (2, false)] {
+                for grid in [DType::F32, DType::F16] {
+                    let outer = [2, 3];
+                    let sample = GridSample { dtype, grid, outer, sizes, places: 7, taps, padding, align_corners };
+                    operations.push(sample.operation(&limits).unwrap());
+                }
+            }
+        }
         let geometry = Geometry::new(&"conv 1x4x8x8 o4 k3x3 p1x1 f32".parse().unwrap()).unwrap();
         for mask in [false, true] {
             operations.push(Deform { dtype, geometry: &geometry, offset_groups: 2, mask }.operation(&limits).unwrap());

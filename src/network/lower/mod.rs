@@ -13,6 +13,7 @@ mod norm;
 mod pointwise;
 mod quant;
 mod rows;
+mod sample;
 mod slices;
 mod whole;
 
@@ -156,6 +157,7 @@ impl Lowering<'_> {
             | Op::CenterCropPad { .. }
             | Op::Resize(_) => self.movement(node, facts, results),
             Op::DeformConv { .. } | Op::CausalConvWithState { .. } => self.deformed(node, facts, results),
+            Op::GridSample { .. } => self.grid_sample(node, facts, &results[0].shape),
             Op::QuantizeLinear { .. }
             | Op::DequantizeLinear { .. }
             | Op::QLinearConv(_)
@@ -167,7 +169,6 @@ impl Lowering<'_> {
             | Op::ConstantOfShape { .. }
             | Op::Range
             | Op::DynamicQuantizeLinear
-            | Op::GridSample { .. }
             | Op::RoiAlign { .. }
             | Op::Col2Im { .. } => Ok(false),
         }
