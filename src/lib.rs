@@ -24,7 +24,7 @@
 //! [`mod@verify`] does so for one layer on one device. Whatever a caller passes ends in a result or in an [`Error`],
 //! never in a panic but that of [`Spatial::splat`], which says so.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, missing_debug_implementations)]
 
 mod activation;
 mod algorithm;

@@ -4,6 +4,7 @@ mod picture;
 mod place;
 mod prepared;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,18 @@ pub struct Conv(Prepared);
 
 /// A pooling, ready to run. Made by [`Engine::pool`](crate::Engine::pool).
 pub struct Pool(Prepared);
+
+impl fmt::Debug for Conv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conv({}: {})", self.plan().problem, self.plan().algorithm)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({}: {})", self.plan().problem, self.plan().algorithm)
+    }
+}
 
 impl Conv {
     pub(crate) fn new(current: &Arc<Current>, plan: Plan, weights: &Weights, images: &ConvImages) -> Result<Self> {

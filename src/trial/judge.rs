@@ -9,6 +9,7 @@ use crate::tensor_desc::DType;
 
 /// How far each output of a layer may be from the reference's, by one algorithm: what the check *bounded* asks, for whoever has
 /// outputs and some of the reference's results, such as those of [`conv_at`](crate::reference::conv_at).
+#[derive(Debug)]
 pub struct Judge<'a> {
     layer: &'a Layer,
     dtype: DType,

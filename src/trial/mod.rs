@@ -42,6 +42,12 @@ pub struct Case {
     largest: Vec<f64>,
 }
 
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Case({}, seed {})", self.problem, self.seed)
+    }
+}
+
 /// Operands and what the reference makes of them.
 struct Set {
     operands: Operands,
