@@ -177,6 +177,16 @@ impl Kernel {
         self.constant("ELEMENTS", elements as i64).iterations(iterations).fragment(include_str!("../shaders/lib/each.wgsl"))
     }
 
+    /// Adds the entry point that calls the kernel's `row_of()` for each row and `each()` for so many of its columns, whose count is the first
+    /// parameter in the row `axes`.
+    pub(crate) fn for_rows(self, elements: u64, axes: usize) -> Self {
+        let iterations = elements * (1 + self.iterations);
+        self.constant("ELEMENTS", elements as i64)
+            .constant("AXES", axes as i64)
+            .iterations(iterations)
+            .fragment(include_str!("../shaders/lib/rows.wgsl"))
+    }
+
     pub(crate) fn iterations(mut self, iterations: u64) -> Self {
         self.iterations = iterations;
         self

@@ -92,7 +92,12 @@ fn every_operation_on_the_device_gives_what_the_reference_gives() {
     for binary in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Prelu, Binary::Greater, Binary::LessOrEqual] {
         add(Op::Binary(binary), &[&[2, 3, 4, 5], &[3, 1, 5]], &[]);
         add(Op::Binary(binary), &[&[2, 3, 4], &[2, 3, 4]], &[]);
+        // Rows that workgroups have parts of: of fours and of single elements, broadcast along and across.
+        add(Op::Binary(binary), &[&[2, 3, 1, 1000], &[3, 1, 1]], &[]);
+        add(Op::Binary(binary), &[&[2, 1, 3, 301], &[3, 3, 301]], &[]);
     }
+    add(Op::Transpose { permutation: vec![1, 0, 2] }, &[&[3, 2, 1204]], &[]);
+    add(Op::Transpose { permutation: vec![0, 2, 1] }, &[&[2, 1204, 3]], &[]);
     add(Op::Binary(Binary::Div), &[&[2, 3]], &[Value::scalar(3.0f32)]);
     add(Op::Binary(Binary::Pow), &[&[2, 3]], &[Value::scalar(3.0f32)]);
     for variadic in [Variadic::Sum, Variadic::Mean, Variadic::Max, Variadic::Min] {

@@ -40,10 +40,16 @@ impl Operand {
     }
 }
 
+/// From this many columns on, single ones or fours, a workgroup has a part of one row: most of an element's time is finding it, but starting
+/// a workgroup takes a software adapter as long as a hundred.
+const LONG_ROW: usize = 192;
+
 /// How an operand's elements are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loads {
-    /// One, for one output or for all four.
+    /// One for all along the last axis.
+    Same,
+    /// One for each output.
     One,
     /// Four at once.
     Four,
@@ -93,23 +99,31 @@ impl Map<'_> {
         if axes.rank() == 0 {
             axes = Axes { sizes: vec![1], strides: vec![vec![0]; lists.len()] };
         }
-        // Most of an element's time is finding it.
         let fours = axes.sizes[axes.rank() - 1].is_multiple_of(4) && self.output.has_fours(&axes.strides[0]);
         let loads = self.operands.iter().zip(&axes.strides[1..]).map(|(operand, strides)| match strides[axes.rank() - 1] {
+            0 => Loads::Same,
             _ if !fours => Loads::One,
             _ if operand.has_fours(strides) => Loads::Four,
-            0 => Loads::One,
             _ => Loads::Apart,
         });
         let types: Vec<&str> = self.operands.iter().map(|operand| operand.dtype.name()).collect();
         let by = if fours { " by 4" } else { "" };
-        let label = format!("map {} {}->{} r{}{by}", self.name, types.join(","), self.output.dtype, axes.rank());
         let loads: Vec<Loads> = loads.collect();
+        let columns = axes.sizes[axes.rank() - 1] / if fours { 4 } else { 1 };
+        let rows = axes.count() / axes.sizes[axes.rank() - 1];
+        let by_rows = axes.rank() > 1 && columns >= LONG_ROW;
+        let form = if by_rows { "rows of r" } else { "r" };
+        let label = format!("map {} {}->{} {form}{}{by}", self.name, types.join(","), self.output.dtype, axes.rank());
         let kernel = Kernel::new(label, self.output.dtype, WORKGROUP);
-        let kernel = self.with_function(kernel, &loads, fours, axes.rank());
-        let count = if fours { axes.count() / 4 } else { axes.count() };
-        let parameters = self.parameters(&axes, count, &loads, fours)?;
-        Ok(Operation { copied: self.copied(&axes), ..Operation::each(kernel, count as u64, parameters, limits)? })
+        let kernel = self.with_function(kernel, &loads, fours, axes.rank(), by_rows);
+        let parameters = self.parameters(&axes, if by_rows { rows } else { rows * columns }, &loads, fours)?;
+        let operation = if by_rows {
+            let axis = axes.rank() * self.rows();
+            Operation::rows(kernel, [rows as u64, columns as u64], axis, parameters, limits)?
+        } else {
+            Operation::each(kernel, (rows * columns) as u64, parameters, limits)?
+        };
+        Ok(Operation { copied: self.copied(&axes), ..operation })
     }
 
     /// What the map copies, where it does nothing else, and in one piece.
@@ -166,26 +180,32 @@ impl Map<'_> {
         Ok(parameters)
     }
 
-    /// The statements that find an element's place on each axis: a line for each, which no compiler has to unroll.
-    fn coordinates(&self, rank: usize) -> String {
-        let mut text = "    let rest_0 = index;\n".to_string();
-        for (done, axis) in (1..rank).rev().enumerate() {
+    /// The statements that find where the element or row of a number is on each of so many axes: a line for each, which no compiler has to
+    /// unroll.
+    fn coordinates(&self, number: &str, axes: usize) -> String {
+        let mut text = format!("    let rest_0 = {number};\n");
+        for (done, axis) in (1..axes).rev().enumerate() {
             let (next, size) = (done + 1, format!("p[{}].x", (axis + 1) * self.rows()));
             let _ = writeln!(text, "    let rest_{next} = quotient(rest_{done}, {size});"); // writing to a String cannot fail
             let _ = writeln!(text, "    let at_{axis} = rest_{done} - rest_{next} * {size};");
         }
-        text + &format!("    let at_0 = rest_{};\n", rank - 1)
+        text + &format!("    let at_0 = rest_{};\n", axes.max(1) - 1)
     }
 
-    /// Where an element of a tensor stands; the output is the first one.
-    fn place(&self, number: usize, rank: usize) -> String {
+    /// Where the element at places on so many axes stands in a tensor; the output is the first one.
+    fn place(&self, number: usize, axes: usize) -> String {
         let (row, column) = ((number + 1) / 4, (number + 1) % 4);
-        let steps = (0..rank).map(|axis| format!(" + at_{axis} * p[{}][{column}]", (axis + 1) * self.rows() + row));
+        let steps = (0..axes).map(|axis| format!(" + at_{axis} * p[{}][{column}]", (axis + 1) * self.rows() + row));
         format!("p[{row}][{column}]") + &steps.collect::<String>()
     }
 
-    /// The kernel with its tensors, and what is done with an element of each.
-    fn with_function(&self, mut kernel: Kernel, loads: &[Loads], fours: bool, rank: usize) -> Kernel {
+    /// What a column adds to that.
+    fn along(&self, number: usize, rank: usize) -> String {
+        format!("column * p[{}][{}]", rank * self.rows() + (number + 1) / 4, (number + 1) % 4)
+    }
+
+    /// The kernel with its tensors, and what is done with an element of each, by the elements' numbers or by rows and columns.
+    fn with_function(&self, mut kernel: Kernel, loads: &[Loads], fours: bool, rank: usize, by_rows: bool) -> Kernel {
         let of_operand = |dtype: DType| match self.arithmetic {
             Arithmetic::Mixed if dtype == DType::I32 => "i32",
             Arithmetic::Float | Arithmetic::Mixed => "f32",
@@ -196,23 +216,36 @@ impl Map<'_> {
             Arithmetic::Mixed => "f32",
             _ => of_operand(self.output.dtype),
         };
+        // What a row has of its own: names, types and values.
+        let mut fields = vec![("at_output".to_string(), "i32", self.place(0, rank - 1))];
         let (mut values, mut arguments, mut parameters) = (String::new(), Vec::new(), Vec::new());
         for ((number, operand), loads) in self.operands.iter().enumerate().zip(loads) {
             let arithmetic = of_operand(operand.dtype);
             let (name, input, at) = (NAMES[number], BINDINGS[number], format!("at_{}", NAMES[number]));
+            let single = |place: &str| format!("{arithmetic}({input}[{place}])");
             let (elements, value, argument) = match loads {
-                Loads::One => (array(operand.dtype), format!("{arithmetic}({input}[{at}])"), name.to_string()),
+                Loads::Same | Loads::One => (array(operand.dtype), single(&at), name.to_string()),
                 Loads::Four => (vectors(operand.dtype), format!("vec4<{arithmetic}>({input}[{at}])"), format!("{name}.PART")),
                 Loads::Apart => {
                     let (row, column) = ((number + 2) / 4, (number + 2) % 4);
                     let step = format!("(p[{}][{column}] / 4)", rank * self.rows() + row);
-                    let four = [0, 1, 2, 3].map(|part| format!("{arithmetic}({input}[{at} + {part} * {step}])"));
+                    let four = [0, 1, 2, 3].map(|part| single(&format!("{at} + {part} * {step}")));
                     (array(operand.dtype), format!("vec4<{arithmetic}>({})", four.join(", ")), format!("{name}.PART"))
                 }
             };
             kernel = kernel.binding(input, elements, Slot::Operand(number));
-            let place = self.place(number + 1, rank);
-            let _ = writeln!(values, "    let {at} = {place};\n    let {name} = {value};"); // writing to a String cannot fail
+            // Writing to a String cannot fail.
+            let _ = match (by_rows, loads) {
+                (true, Loads::Same) => {
+                    fields.push((name.into(), arithmetic, single(&self.place(number + 1, rank - 1))));
+                    writeln!(values, "    let {name} = row.{name};")
+                }
+                (true, _) => {
+                    fields.push((at.clone(), "i32", self.place(number + 1, rank - 1)));
+                    writeln!(values, "    let {at} = row.{at} + {};\n    let {name} = {value};", self.along(number + 1, rank))
+                }
+                (false, _) => writeln!(values, "    let {at} = {};\n    let {name} = {value};", self.place(number + 1, rank)),
+            };
             arguments.push(argument);
             parameters.push(format!("{name}: {arithmetic}"));
         }
@@ -230,10 +263,23 @@ impl Map<'_> {
                 (vectors(self.output.dtype), format!("vec4<Elem>({})", four.join(", ")))
             }
         };
-        let (coordinates, place) = (self.coordinates(rank), self.place(0, rank));
+        let each = if by_rows {
+            let declared: String = fields.iter().map(|(name, ty, _)| format!("    {name}: {ty},\n")).collect();
+            let given: Vec<&str> = fields.iter().map(|(.., value)| value.as_str()).collect();
+            format!(
+                "struct Row {{\n{declared}}}\n\n\
+                 fn row_of(number: i32) -> Row {{\n{}    return Row({});\n}}\n\n\
+                 fn each(row: Row, column: i32) {{\n{values}    output[row.at_output + {}] = {set};\n}}",
+                self.coordinates("number", rank - 1),
+                given.join(", "),
+                self.along(0, rank),
+            )
+        } else {
+            let (coordinates, place) = (self.coordinates("index", rank), self.place(0, rank));
+            format!("fn each(index: i32) {{\n{coordinates}{values}    output[{place}] = {set};\n}}")
+        };
         kernel = kernel.written("output", elements, Slot::Output).fragment(format!(
-            "fn compute({}) -> {result_type} {{\n    return {};\n}}\n\n\
-             fn each(index: i32) {{\n{coordinates}{values}    output[{place}] = {set};\n}}",
+            "fn compute({}) -> {result_type} {{\n    return {};\n}}\n\n{each}",
             parameters.join(", "),
             self.function,
         ));

@@ -104,6 +104,20 @@ impl Operation {
         Self::new(kernel.for_each(elements), count.div_ceil(u64::from(WORKGROUP) * elements), parameters, limits)
     }
 
+    /// A kernel with `row_of()` and `each()`, which are called for each of so many rows and of their columns.
+    fn rows(
+        kernel: Kernel,
+        [rows, columns]: [u64; 2],
+        axes: usize,
+        parameters: Vec<[i32; 4]>,
+        limits: &DeviceLimits,
+    ) -> Result<Self> {
+        let turns = columns.div_ceil(u64::from(WORKGROUP));
+        // As alike as can be, so that few invocations have nothing to do.
+        let parts = turns.div_ceil(elements_of_invocation(rows.saturating_mul(columns), limits));
+        Self::new(kernel.for_rows(turns.div_ceil(parts), axes), rows.saturating_mul(parts), parameters, limits)
+    }
+
     /// A kernel over so many workgroups.
     fn new(kernel: Kernel, workgroups: u64, parameters: Vec<[i32; 4]>, limits: &DeviceLimits) -> Result<Self> {
         let step = Step { kernel: kernel.with_parameters(parameters.len()), grid: fold(workgroups, limits.workgroups)? };

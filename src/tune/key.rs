@@ -38,6 +38,7 @@ const SOURCES: &[&[u8]] = &[
     include_bytes!("../../shaders/lib/position.wgsl"),
     include_bytes!("../../shaders/lib/quotient.wgsl"),
     include_bytes!("../../shaders/lib/quotient_constant.wgsl"),
+    include_bytes!("../../shaders/lib/rows.wgsl"),
     include_bytes!("../../shaders/lib/slice.wgsl"),
     include_bytes!("../../shaders/lib/slice_store.wgsl"),
     include_bytes!("../../shaders/lib/source.wgsl"),
