@@ -164,7 +164,12 @@ impl Engine {
     /// }
     /// ```
     pub fn adapters() -> Vec<AdapterReport> {
-        pollster::block_on(gpu::list(&EngineDesc::default().wanted()))
+        pollster::block_on(Self::adapters_async())
+    }
+
+    /// [`adapters`](Self::adapters) without blocking the thread.
+    pub async fn adapters_async() -> Vec<AdapterReport> {
+        gpu::list(&EngineDesc::default().wanted()).await
     }
 
     /// The adapter that runs this engine.
