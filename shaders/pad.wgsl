@@ -1,6 +1,7 @@
-// each() finds the element of the input that stands at one place of a padded output, or the fill value.
-// Expects MODE, RANK, Elem, fill().
-// p[0]: count, the value's bits; then for each axis, outermost first: output size, input size, elements before, the input's stride.
+// found() is which coordinate of the input stands at one of a padded output. each(), which is written by Rust with a line for each axis, finds
+// the element, or the value.
+// Expects MODE. p[0]: count, the value's bits; then for each axis, outermost first: output size, input size, elements before, the input's
+// stride.
 
 const VALUE: i32 = 0;
 const REFLECT: i32 = 1;
@@ -28,23 +29,4 @@ fn found(at: i32, size: i32) -> i32 {
         return modulo(at, size);
     }
     return select(-1, at, at >= 0 && at < size);
-}
-
-fn each(index: i32) {
-    var rest = index;
-    var place = 0;
-    var inside = true;
-    for (var axis = RANK; axis > 0; axis -= 1) {
-        let sizes = p[axis];
-        let outer = quotient(rest, sizes.x);
-        let at = found(rest - outer * sizes.x - sizes.z, sizes.y);
-        rest = outer;
-        inside = inside && at >= 0;
-        place += at * sizes.w;
-    }
-    if (inside) {
-        output[index] = input[place];
-    } else {
-        output[index] = fill();
-    }
 }

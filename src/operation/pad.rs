@@ -1,5 +1,7 @@
 //! [`Pad`]: elements added around a tensor, or cut off it.
 
+use std::fmt::Write as _;
+
 use super::{Operation, WORKGROUP, array, dense, word};
 use crate::error::Result;
 use crate::kernel::{Kernel, Slot};
@@ -36,15 +38,43 @@ impl Pad<'_> {
             let [a, b, c, d] = sizes;
             parameters.push([word(a)?, word(b)?, word(c)?, word(d)?]);
         }
-        let fill = if self.dtype == DType::I32 { "p[0].y" } else { "Elem(bitcast<f32>(p[0].y))" };
-        let mut kernel = Kernel::new(format!("pad {} {} r{}", self.mode, self.dtype, self.shape.len()), self.dtype, WORKGROUP)
+        let padded: String = self.amounts.iter().map(|&amounts| if amounts == (0, 0) { '0' } else { '1' }).collect();
+        let kernel = Kernel::new(format!("pad {} {} {padded}", self.mode, self.dtype), self.dtype, WORKGROUP)
             .constant("MODE", self.mode)
-            .constant("RANK", self.shape.len() as i64)
             .binding("input", array(self.dtype), Slot::Operand(0))
             .written("output", array(self.dtype), Slot::Output)
-            .fragment(format!("fn fill() -> Elem {{\n    return {fill};\n}}"))
-            .fragment(include_str!("../../shaders/pad.wgsl"));
-        kernel.iterations = self.shape.len() as u64;
+            .fragment(include_str!("../../shaders/pad.wgsl"))
+            .fragment(self.each());
         Operation::each(kernel, count as u64, parameters, limits)
+    }
+
+    /// The element at one place of the output: a line for each axis, which no compiler has to unroll, and one load and one store.
+    fn each(&self) -> String {
+        let value = if self.dtype == DType::I32 { "p[0].y" } else { "Elem(bitcast<f32>(p[0].y))" };
+        let (mut lines, mut place, mut inside) = (String::new(), Vec::new(), vec!["true".to_string()]);
+        for axis in (0..self.shape.len()).rev() {
+            let row = axis + 1;
+            let whole = if row == self.shape.len() { "index".to_string() } else { format!("rest_{row}") };
+            // Writing to a String cannot fail.
+            let _ = match axis {
+                0 => writeln!(lines, "    let out_0 = {whole};"),
+                _ => writeln!(
+                    lines,
+                    "    let rest_{axis} = quotient({whole}, p[{row}].x);\n    let out_{axis} = {whole} - rest_{axis} * p[{row}].x;"
+                ),
+            };
+            if self.amounts[axis] == (0, 0) {
+                place.push(format!("out_{axis} * p[{row}].w"));
+                continue;
+            }
+            let _ = writeln!(lines, "    let at_{axis} = found(out_{axis} - p[{row}].z, p[{row}].y);");
+            place.push(format!("at_{axis} * p[{row}].w"));
+            inside.push(format!("at_{axis} >= 0"));
+        }
+        let (place, inside) = (place.join(" + "), inside.join(" && "));
+        format!(
+            "fn each(index: i32) {{\n{lines}    let inside = {inside};\n    let element = input[select(0, {place}, inside)];\n    \
+             output[index] = select({value}, element, inside);\n}}"
+        )
     }
 }
