@@ -1,11 +1,14 @@
 //! Every kernel that the planner can emit is valid WGSL for a device of those limits, and its bindings are those of the plan.
 //! No GPU is needed: naga parses and validates, with the target's capabilities and no others.
 
+#[path = "support/languages.rs"]
+mod languages;
+
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use wgconv::kernel::{GeometryMode, Kernel};
 use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, ImageDesc, ImageFormat, Precision, Problem};
 
-/// Parses and validates; gives naga's annotated message otherwise.
+/// Parses, validates, translates; gives naga's annotated message otherwise.
 fn validate(kernel: &Kernel, limits: &DeviceLimits) -> Result<naga::Module, String> {
     let text = kernel.wgsl();
     let module = naga::front::wgsl::parse_str(&text).map_err(|error| error.emit_to_string(&text))?;
@@ -19,7 +22,9 @@ fn validate(kernel: &Kernel, limits: &DeviceLimits) -> Result<naga::Module, Stri
     if limits.cooperative_matrix.is_some() {
         capabilities |= Capabilities::COOPERATIVE_MATRIX;
     }
-    Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|error| error.emit_to_string(&text))?;
+    let info =
+        Validator::new(ValidationFlags::all(), capabilities).validate(&module).map_err(|error| error.emit_to_string(&text))?;
+    languages::translate(&module, &info, kernel.cooperative)?;
     Ok(module)
 }
 

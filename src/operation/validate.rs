@@ -1,5 +1,8 @@
 //! Every kernel here is valid WGSL for a device with WebGPU's own limits, without a GPU: naga parses and validates.
 
+#[path = "../../tests/support/languages.rs"]
+mod languages;
+
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
@@ -10,7 +13,8 @@ fn validate(operation: &Operation) {
     let text = operation.step.kernel.wgsl();
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}\n{text}", error.emit_to_string(&text)));
     let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16);
-    validator.validate(&module).unwrap_or_else(|error| panic!("{}\n{text}", error.emit_to_string(&text)));
+    let info = validator.validate(&module).unwrap_or_else(|error| panic!("{}\n{text}", error.emit_to_string(&text)));
+    languages::translate(&module, &info, false).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let bound = module.global_variables.iter().filter(|(_, variable)| variable.binding.is_some()).count();
     assert_eq!(bound, operation.step.kernel.bindings.len(), "{}", operation.step.kernel.label);
 }
