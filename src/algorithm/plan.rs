@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::Algorithm;
+use super::pack::{self, WeightSource};
 use super::split::{Split, WeightPart};
-use super::{Algorithm, pack};
 use crate::desc::{PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
@@ -145,12 +146,9 @@ impl Plan {
         }
     }
 
-    /// Of a set of weights and of one number for each output channel: the part's, packed as its kernels read it.
+    /// A set of the weights, which are in the user's order, as its kernels read it.
     pub(crate) fn pack(&self, part: &WeightPart, kernel: &[f32]) -> Vec<f32> {
-        match &self.split {
-            Some(_) => pack::pack(&part.geometry, part.packing, &part.select(&self.geometry, kernel)),
-            None => pack::pack(&part.geometry, part.packing, kernel),
-        }
+        pack::pack(&part.geometry, part.packing, part.source(&WeightSource::of(&self.geometry)), kernel)
     }
 
     /// The set of weights that a step reads.
