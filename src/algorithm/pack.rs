@@ -3,6 +3,7 @@
 //! Every packing but Winograd's is a choice of axes: the element that stands at a place of the packed weights is a sum of strides, so
 //! that nobody needs a table of places. What Winograd packs so is transformed before, by the host.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::plan::Packing;
@@ -181,8 +182,22 @@ impl PackOrder {
         inside.then(|| self.panels.place(panel) + self.rows.place(row))
     }
 
+    /// The elements that are packed, where they lie in this order.
+    fn as_they_lie(&self) -> Option<Range<usize>> {
+        let Self { source, channels, rows, .. } = self;
+        let is_run =
+            self.block == 1 && self.panels.count == 1 && self.run == rows.inner && rows.strides == [rows.inner as i64, 1];
+        let of_group = *channels as i64 * source.out;
+        let groups = source.chosen.len() == 1 || matches!(source.groups[..], [(_, stride)] if stride == of_group);
+        let start = self.group_start(source.chosen.start) as usize;
+        (is_run && groups && source.out == rows.count as i64).then(|| start..start + source.chosen.len() * channels * rows.count)
+    }
+
     /// Elements in this order, `blank` in the padding.
-    pub fn apply<T: Copy>(&self, weights: &[T], blank: T) -> Vec<T> {
+    pub fn apply<'a, T: Copy>(&self, weights: &'a [T], blank: T) -> Cow<'a, [T]> {
+        if let Some(range) = self.as_they_lie() {
+            return weights[range].into();
+        }
         let starts: Vec<Option<i64>> =
             (0..self.panels.count).flat_map(|panel| (0..self.padded_rows).map(move |row| self.row_start(panel, row))).collect();
         let mut packed = Vec::with_capacity(self.count());
@@ -199,12 +214,12 @@ impl PackOrder {
                 packed.resize(end, blank);
             }
         }
-        packed
+        packed.into()
     }
 }
 
 /// Lays out weights that the host has.
-pub(super) fn pack(geometry: &Geometry, packing: Packing, source: WeightSource, weights: &[f32]) -> Vec<f32> {
+pub(super) fn pack<'a>(geometry: &Geometry, packing: Packing, source: WeightSource, weights: &'a [f32]) -> Cow<'a, [f32]> {
     let order = |packing: Packing| PackOrder::new(geometry, packing, source.clone());
     let Packing::Winograd { dtype, outputs, components, taps, block_m, block_k } = packing else {
         return order(packing).map(|order| order.apply(weights, 0.0)).unwrap_or_default();
@@ -216,7 +231,7 @@ pub(super) fn pack(geometry: &Geometry, packing: Packing, source: WeightSource, 
     let dense = WeightSource::dense([components * groups, group_out, group_in], taps);
     let axes = [Nested::plain(taps, dense.tap), Nested::plain(group_in, dense.input)];
     let panels = PackOrder::panelled(dense, group_out, axes, [block_m, block_k]);
-    panels.apply(&transform_weights(geometry, outputs, dtype, &rows), 0.0)
+    panels.apply(&transform_weights(geometry, outputs, dtype, &rows), 0.0).into_owned().into()
 }
 
 #[cfg(test)]

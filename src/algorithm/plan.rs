@@ -1,5 +1,6 @@
 //! [`Plan`]: what running a layer means, as data: kernels, grids, packed weights, workspace. The engine executes it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::Algorithm;
@@ -147,7 +148,7 @@ impl Plan {
     }
 
     /// A set of the weights, which are in the user's order, as its kernels read it.
-    pub(crate) fn pack(&self, part: &WeightPart, kernel: &[f32]) -> Vec<f32> {
+    pub(crate) fn pack<'a>(&self, part: &WeightPart, kernel: &'a [f32]) -> Cow<'a, [f32]> {
         pack::pack(&part.geometry, part.packing, part.source(&WeightSource::of(&self.geometry)), kernel)
     }
 

@@ -173,7 +173,7 @@ mod tests {
                 [Packing::Rows, panels[0], panels[1], strips].map(|packing| (source.clone(), packing))
             }) {
                 let order = PackOrder::new(&geometry, packing, source).unwrap();
-                let expected: Vec<Option<i32>> = order.apply(&weights, 0).into_iter().map(Some).collect();
+                let expected: Vec<Option<i32>> = order.apply(&weights, 0).iter().copied().map(Some).collect();
                 for (limits, several) in [(roomy, false), (tight, false), (hasty, true)] {
                     let operations = Pack { dtype: DType::F32, order: &order }.operations(elements, &limits).unwrap();
                     assert!(run(&operations, &weights, order.count()) == expected, "{line} {packing:?} {order:?}");
