@@ -208,6 +208,47 @@ fn every_operation_on_the_device_gives_what_the_reference_gives() {
     assert!(cases.len() > 110, "{}", cases.len());
 }
 
+#[test]
+fn computed_weights_are_packed_on_the_device() {
+    let mut cases = Vec::new();
+    let mut add = |op: Op, shapes: &[&[usize]]| cases.push(Single::new(op, shapes, &[]));
+    // Of each item, of items that share them, and of axes that do.
+    for (a, b) in [
+        (&[2, 3, 65, 70][..], &[2, 3, 70, 33][..]),
+        (&[1, 3, 65, 70], &[2, 3, 70, 33]),
+        (&[2, 1, 65, 70], &[2, 3, 70, 33]),
+        (&[3, 65, 70], &[2, 1, 70, 33]),
+        (&[2, 1, 3, 5, 7], &[1, 4, 3, 7, 2]),
+        (&[65, 70], &[2, 3, 70, 33]),
+        (&[2, 3, 65, 70], &[70, 33]),
+        (&[4, 1, 197], &[4, 197, 64]),
+    ] {
+        add(Op::MatMul, &[a, b]);
+    }
+    // Panels over channels and over taps, strips, groups of one channel.
+    let conv = ConvOp { padding: Pads::Explicit(vec![1, 1, 1, 1]), ..ConvOp::default() };
+    add(Op::Conv(conv.clone()), &[&[1, 20, 17, 30], &[35, 20, 3, 3]]);
+    add(Op::Conv(conv.clone()), &[&[4, 3, 3, 3], &[33, 3, 5, 5]]);
+    add(Op::Conv(ConvOp { stride: vec![2, 2], ..conv.clone() }), &[&[1, 6, 17, 30], &[35, 6, 3, 4]]);
+    for groups in [2, 12] {
+        add(Op::Conv(ConvOp { groups, ..conv.clone() }), &[&[1, 12, 17, 30], &[36, 12 / groups, 3, 3]]);
+        let transposed = ConvOp { transposed: true, stride: vec![2, 2], groups, ..conv.clone() };
+        add(Op::Conv(transposed), &[&[1, 12, 7, 9], &[12, 5, 3, 4]]);
+    }
+    check_all(&cases);
+    let engine = engine();
+    for mut case in cases.into_iter().filter(|_| engine.limits().f16) {
+        let half = |value: &Value| {
+            let list = value.to_f32().into_iter().map(half::f16::from_f32).collect::<Vec<_>>();
+            Value::new(value.shape(), list).unwrap()
+        };
+        case.inputs = case.inputs.iter().map(half).collect();
+        let network = Network::new(&engine, &case.graph(), &NetworkDesc::default()).unwrap();
+        let found = network.verify(&case.inputs).unwrap();
+        assert!(found.passed() && found.end_to_end < 2e-3, "{:?}: {found}", case.op);
+    }
+}
+
 /// Bytes from 0 to 255 that are the same everywhere.
 fn bytes(shape: &[usize], seed: u64) -> Value {
     let list = random(shape, seed).to_f32().into_iter().map(|value| ((value + 1.0) * 127.99) as u8).collect::<Vec<u8>>();

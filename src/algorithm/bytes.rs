@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::cut::{Blocks as CutBlocks, Cutting};
 use super::gemm::{self, GemmTile};
-use super::pack;
+use super::pack::{PackOrder, WeightSource};
 use super::plan::{Packing, Step, packed_elements};
 use super::product::{Blocks, Loads, Operands, Product};
 use super::subgroup::{self, Reads, SubgroupTile};
@@ -205,9 +205,10 @@ impl ByteProduct {
         self.geometry.output_shape()
     }
 
-    /// Weights `[out_channels, words, taps]` in the kernel's order, `blank` where there is none.
-    pub fn panels<T: Copy>(&self, words: &[T], blank: T) -> Vec<T> {
-        pack::order(&self.geometry, self.packing, words, blank)
+    /// Where the kernel looks for the weights, `[out_channels, words, taps]`, of which the first is this one of a tensor.
+    pub fn order(&self, first: usize) -> PackOrder {
+        let source = WeightSource { first: first as i64, ..WeightSource::of(&self.geometry) };
+        PackOrder::new(&self.geometry, self.packing, source).expect("panels are only moved")
     }
 }
 

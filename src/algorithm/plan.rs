@@ -1,9 +1,11 @@
 //! [`Plan`]: what running a layer means, as data: kernels, grids, packed weights, workspace. The engine executes it.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use super::Algorithm;
+use super::pack::{self, WeightSource};
 use super::split::{Split, WeightPart};
-use super::{Algorithm, pack};
 use crate::desc::{PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
@@ -145,12 +147,9 @@ impl Plan {
         }
     }
 
-    /// Of a set of weights and of one number for each output channel: the part's, packed as its kernels read it.
-    pub(crate) fn pack(&self, part: &WeightPart, kernel: &[f32]) -> Vec<f32> {
-        match &self.split {
-            Some(_) => pack::pack(&part.geometry, part.packing, &part.select(&self.geometry, kernel)),
-            None => pack::pack(&part.geometry, part.packing, kernel),
-        }
+    /// A set of the weights, which are in the user's order, as its kernels read it.
+    pub(crate) fn pack<'a>(&self, part: &WeightPart, kernel: &'a [f32]) -> Cow<'a, [f32]> {
+        pack::pack(&part.geometry, part.packing, part.source(&WeightSource::of(&self.geometry)), kernel)
     }
 
     /// The set of weights that a step reads.

@@ -8,8 +8,9 @@ use std::fmt;
 use std::ops::Range;
 
 use super::cut::{self, Blocks, Cutting, MAX_PARTS};
+use super::pack::{PackOrder, WeightSource};
 use super::plan::{Plan, Step, View};
-use super::{Algorithm, Packing, pack, part};
+use super::{Algorithm, Packing, part};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::limits::{DeviceLimits, Ranges};
@@ -94,31 +95,14 @@ impl WeightPart {
         cut::outputs(&self.groups, &self.channels, group_out)
     }
 
-    /// The kernel of the part, of the whole layer's in the user's order.
-    pub fn select<T: Copy>(&self, whole: &Geometry, kernel: &[T]) -> Vec<T> {
-        let (taps, group_in) = (whole.taps() as usize, whole.group_in() as usize);
-        let group_out = whole.group_out() as usize;
-        if !whole.transposed {
-            // `[out, in/groups, taps]`
-            let Range { start, end } = self.outputs(group_out);
-            return kernel[start * group_in * taps..end * group_in * taps].to_vec();
-        }
-        // `[in, out/groups, taps]`
-        let row = |input: usize| input * group_out * taps;
-        let inputs = self.groups.start * group_in..self.groups.end * group_in;
-        inputs
-            .flat_map(|input| &kernel[row(input)..row(input + 1)][self.channels.start * taps..self.channels.end * taps])
-            .copied()
-            .collect()
+    /// Where the part's weights are, of those of the whole layer.
+    pub fn source(&self, whole: &WeightSource) -> WeightSource {
+        whole.part(self.groups.clone(), self.channels.start)
     }
-}
 
-impl WeightPart {
-    /// For each packed weight of the part the number that `order`, which has one for each weight of the whole layer, has in place of
-    /// it, and -1 where there is none: how a device can lay weights out that no host has seen. Not for Winograd, whose weights are
-    /// computed.
-    pub fn order(&self, whole: &Geometry, order: &[i32]) -> Vec<i32> {
-        pack::order(&self.geometry, self.packing, &self.select(whole, order), -1)
+    /// How a device lays out the part of weights that no host has seen; `None` for Winograd, whose weights are computed.
+    pub fn order(&self, whole: &WeightSource) -> Option<PackOrder> {
+        PackOrder::new(&self.geometry, self.packing, self.source(whole))
     }
 }
 

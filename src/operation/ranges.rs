@@ -8,7 +8,7 @@ use crate::kernel::Slot;
 use crate::limits::{ALIGNMENT, DeviceLimits, Ranges};
 
 /// The most blocks: beyond it a program of steps would be larger than the data.
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 4096;
 
 /// The elements from the first to one past the last that an operand has in a block of this shape.
 fn span(operand: &Operand, shape: &[usize]) -> (i64, i64) {

@@ -6,6 +6,7 @@ mod languages;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
+use crate::algorithm::{PackOrder, Packing, WeightSource};
 use crate::geometry::Geometry;
 use crate::image::{ImageDesc, ImageFormat};
 
@@ -49,6 +50,15 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
         }
         for zeros in [false, true] {
             operations.push(Gather { dtype, outer: 2, size: 3, inner: 4, indices: 5, zeros }.operation(&limits).unwrap());
+        }
+        for (line, packing) in [
+            ("conv 2x6x7x30 o10 k3x5 g2 f32", Packing::Strips { block_m: 8, taps: 2, rows: 4 }),
+            ("conv 2x6x7x30 o10 k3x5 f32", Packing::Panels { block_m: 8, block_k: 4, flat: false }),
+            ("conv 2x6x30 o10 k1 f32", Packing::Rows),
+        ] {
+            let geometry = Geometry::new(&line.parse().unwrap()).unwrap();
+            let order = PackOrder::new(&geometry, packing, WeightSource::of(&geometry)).unwrap();
+            operations.extend(Pack { dtype, order: &order }.operations(900, &limits).unwrap());
         }
         operations.push(Scatter { dtype, elements: 0..4, input: 0..4, indices: 0..4, output: 0..8 }.operation(&limits).unwrap());
     }

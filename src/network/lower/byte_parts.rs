@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::kernel::Slot;
 use crate::limits::Ranges;
 use crate::network::program::DeviceId;
-use crate::operation::{Gather, Operation, PackBytes, byte_terms};
+use crate::operation::{Operation, PackBytes, byte_terms};
 use crate::tensor_desc::DType;
 
 /// The weights of a product: packed words, filter by filter, and for each filter the sum of its bytes and its zero point.
@@ -64,18 +64,11 @@ impl Lowering<'_> {
         let run = filters.start * of_filter..filters.end * of_filter;
         match weights {
             ByteWeights::Known { words, terms } => Ok([
-                self.words_table(&product.panels(&words[run], 0)),
+                self.words_table(&product.order(run.start).apply(words, 0)),
                 self.words_table(&terms[2 * filters.start..2 * filters.end]),
             ]),
             ByteWeights::Computed { words, terms } => {
-                // Tensors have less than 2^31 elements.
-                let order: Vec<i32> = run.map(|word| word as i32).collect();
-                let order = product.panels(&order, -1);
-                let indices = self.words_table(&order);
-                let (size, dtype) = (self.shape(*words).iter().product(), DType::I32);
-                let gather = Gather { dtype, outer: 1, size, inner: 1, indices: order.len(), zeros: true };
-                let panels = self.temp(&[order.len()], dtype);
-                self.gathered(&gather, [*words, indices], Some(&order), panels)?;
+                let panels = self.packed(&product.order(run.start), *words)?;
                 let all = self.shape(*terms)[0];
                 let own = match filters.len() {
                     count if count == all => *terms,

@@ -67,7 +67,7 @@ impl Lowering<'_> {
             None => {
                 let from = self.input(node, 1)?;
                 let bias = self.optional_input(node, 3)?.map(|bias| self.cast(bias, DType::F32)).transpose()?;
-                Numbers::Computed { from, order: None, bias, slope: None }
+                Numbers::Computed { from, source: None, bias, slope: None }
             }
         };
         self.convolution(Convolution { desc: flat, input: columns, numbers, residual: None })

@@ -1,4 +1,4 @@
-//! Elements found by index, and put at one: gathers and max-unpooling.
+//! Elements found by index, and put at one: gathers, max-unpooling, weights in the order of kernels.
 //!
 //! Where a binding does not hold their tensors there is no item to cut off, as any index may name any element. So each dispatch is bound
 //! to one range of every tensor and does what it can with these; together they do all. Each element is written once, by the dispatch
@@ -8,14 +8,14 @@ use std::ops::Range;
 
 use super::slices::{Items, MOST};
 use super::{Done, Lowering};
-use crate::algorithm::View;
+use crate::algorithm::{PackOrder, View};
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::graph::ops::Fact;
 use crate::kernel::Slot;
 use crate::limits::Ranges;
 use crate::network::program::DeviceId;
-use crate::operation::{Arithmetic, Gather, GatherPart, Map, Operand, Operation, Scatter, dense};
+use crate::operation::{Arithmetic, Gather, GatherPart, Map, Operand, Operation, Pack, Scatter, dense};
 use crate::value::ElementType;
 
 /// What two ranges have in common.
@@ -115,6 +115,22 @@ impl Lowering<'_> {
             self.operation(operation, &[from, at], output);
         }
         Ok(())
+    }
+
+    /// Weights in the order that a layer's kernels read them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the numbers where that takes too many dispatches.
+    pub(super) fn packed(&mut self, order: &PackOrder, from: DeviceId) -> Result<DeviceId> {
+        let dtype = self.dtype(from);
+        let elements = self.shape(from).iter().product();
+        let operations = Pack { dtype, order }.operations(elements, self.engine.limits())?;
+        self.check_count(operations.len())?;
+        let output = self.temp(&[order.count()], dtype);
+        for operation in operations {
+            self.operation(operation, &[from], output);
+        }
+        Ok(output)
     }
 
     /// Elements at the places that a max pooling took them from, and zeros elsewhere.

@@ -7,13 +7,12 @@
 use std::sync::Arc;
 
 use super::{Done, Lowering};
-use crate::algorithm::Algorithm;
+use crate::algorithm::{Algorithm, Plan, WeightPart, WeightSource};
 use crate::desc::{ConvDesc, Epilogue, PoolDesc, PoolKind};
 use crate::error::{Error, Result};
-use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, each, index_of, matmul_operands};
+use crate::graph::ops::{Fact, broadcast, broadcast_strides, conv_desc, matmul_operands};
 use crate::graph::{Node, Op};
 use crate::network::program::{DeviceId, LayerWeights, Source, Work};
-use crate::operation::Gather;
 use crate::problem::Problem;
 use crate::tensor_desc::DType;
 use crate::value::{ElementType, Value};
@@ -24,8 +23,8 @@ pub(super) enum Numbers {
     Constant { kernel: Arc<Value>, bias: Option<Arc<Value>>, slope: Option<Arc<Value>> },
     /// Known whole numbers whose sums f32 holds exactly, in any order of their terms.
     Whole { kernel: Arc<Value>, bias: Option<Arc<Value>>, slope: Option<Arc<Value>> },
-    /// Some computed: the tensor that the weights are taken from, and which of its elements each weight is, in the layer's order.
-    Computed { from: DeviceId, order: Option<Vec<i32>>, bias: Option<DeviceId>, slope: Option<DeviceId> },
+    /// Some computed: the tensor that the weights are taken from, and where in it they are, if not in the layer's order.
+    Computed { from: DeviceId, source: Option<WeightSource>, bias: Option<DeviceId>, slope: Option<DeviceId> },
 }
 
 /// A factor of a matrix product, and its elements where they are known.
@@ -152,7 +151,7 @@ impl Lowering<'_> {
             device.map(|device| self.cast(device, DType::F32)).transpose()
         };
         let (bias, slope) = (per_channel(2)?, per_channel(4)?);
-        Ok(Numbers::Computed { from, order: None, bias, slope })
+        Ok(Numbers::Computed { from, source: None, bias, slope })
     }
 
     /// An input of a node as a factor of a product.
@@ -165,15 +164,13 @@ impl Lowering<'_> {
     fn matrix(&mut self, factor: Factor, transposed: bool) -> Result<Numbers> {
         let shape = self.shape(factor.device);
         let [rows, columns] = [shape[shape.len() - 2], shape[shape.len() - 1]];
-        let order = (0..columns).flat_map(|column| (0..rows).map(move |row| row * columns + column));
         if let Some(value) = factor.constant {
-            let kernel =
-                if transposed { Arc::new(value.select(&[columns, rows], &order.map(Some).collect::<Vec<_>>())) } else { value };
+            let order = (0..columns).flat_map(|column| (0..rows).map(move |row| Some(row * columns + column)));
+            let kernel = if transposed { Arc::new(value.select(&[columns, rows], &order.collect::<Vec<_>>())) } else { value };
             return Ok(Numbers::Constant { kernel, bias: None, slope: None });
         }
-        // The number of elements is below 2^31.
-        let order = transposed.then(|| order.map(|index| index as i32).collect());
-        Ok(Numbers::Computed { from: factor.device, order, bias: None, slope: None })
+        let source = transposed.then(|| WeightSource::matrices(&[], &[], [1, columns]));
+        Ok(Numbers::Computed { from: factor.device, source, bias: None, slope: None })
     }
 
     /// A fully connected layer over the last axis.
@@ -224,20 +221,19 @@ impl Lowering<'_> {
                     let kernel = Arc::new(Value::clone(&kernel).reshape(&[m, k, 1])?);
                     Numbers::Constant { kernel, bias: None, slope: None }
                 }
-                None => Numbers::Computed { from: a.device, order: None, bias: None, slope: None },
+                None => Numbers::Computed { from: a.device, source: None, bias: None, slope: None },
             };
             let input = self.view(input, &[items, k, n]);
             let output = self.convolution(Convolution { desc: ConvDesc::new(k, m, [1]), input, numbers, residual: None })?;
             return Ok(self.view(output, &sums));
         }
-        let order = (batch_a != batch).then(|| {
-            let full = [&batch[..], &[m, k]].concat();
-            let strides = broadcast_strides(&shape_a, &full);
-            each(&full, |at| index_of(at, &strides) as i32)
+        let source = (batch_a != batch).then(|| {
+            let strides = broadcast_strides(&shape_a, &[&batch[..], &[m, k]].concat());
+            WeightSource::matrices(&batch, &strides, [k, 1])
         });
         let input = self.view(input, &[1, items * k, n]);
         let desc = ConvDesc { groups: items, ..ConvDesc::new(items * k, items * m, [1]) };
-        let numbers = Numbers::Computed { from: a.device, order, bias: None, slope: None };
+        let numbers = Numbers::Computed { from: a.device, source, bias: None, slope: None };
         let output = self.convolution(Convolution { desc, input, numbers, residual: None })?;
         Ok(self.view(output, &sums))
     }
@@ -255,7 +251,7 @@ impl Lowering<'_> {
     /// A step by a plan.
     fn planned(
         &mut self,
-        plan: crate::algorithm::Plan,
+        plan: Plan,
         weights: LayerWeights,
         input: DeviceId,
         residual: Option<DeviceId>,
@@ -278,8 +274,8 @@ impl Lowering<'_> {
             Numbers::Constant { kernel, bias, slope } | Numbers::Whole { kernel, bias, slope } => {
                 self.planned(plan, LayerWeights::Constant { kernel, bias, slope }, input, residual, None)
             }
-            Numbers::Computed { from, order, bias, slope } => {
-                let packed = self.packed(&plan, from, order)?;
+            Numbers::Computed { from, source, bias, slope } => {
+                let packed = self.packed_weights(&plan, from, source)?;
                 let mut channels = |list: Option<DeviceId>| self.channels(&plan, list);
                 let (bias, slope) = (channels(bias)?, channels(slope)?);
                 self.planned(plan, LayerWeights::Computed { packed, bias, slope }, input, residual, None)
@@ -288,25 +284,15 @@ impl Lowering<'_> {
     }
 
     /// Weights laid out for a plan's kernels, by the device: each set of them.
-    fn packed(&mut self, plan: &crate::algorithm::Plan, from: DeviceId, order: Option<Vec<i32>>) -> Result<Vec<DeviceId>> {
-        let count: usize = self.shape(from).iter().product();
-        let order = order.unwrap_or_else(|| (0..count as i32).collect());
+    fn packed_weights(&mut self, plan: &Plan, from: DeviceId, source: Option<WeightSource>) -> Result<Vec<DeviceId>> {
+        let source = source.unwrap_or_else(|| WeightSource::of(&plan.geometry));
         let from = self.cast(from, plan.packed_dtype())?;
-        let mut sets = Vec::new();
-        for part in plan.weight_parts() {
-            let table = part.order(&plan.geometry, &order);
-            let packed = table.len();
-            let indices = self.table(&[packed], DType::I32, bytemuck::cast_slice(&table).to_vec());
-            let gather = Gather { dtype: self.dtype(from), outer: 1, size: count, inner: 1, indices: packed, zeros: true };
-            let output = self.temp(&[packed], gather.dtype);
-            self.gathered(&gather, [from, indices], Some(&table), output)?;
-            sets.push(output);
-        }
-        Ok(sets)
+        let order = |part: &WeightPart| part.order(&source).expect("no plan for computed weights is Winograd's");
+        plan.weight_parts().iter().map(|part| self.packed(&order(part), from)).collect()
     }
 
     /// One number for each output channel: those of each set of weights.
-    fn channels(&mut self, plan: &crate::algorithm::Plan, list: Option<DeviceId>) -> Result<Vec<DeviceId>> {
+    fn channels(&mut self, plan: &Plan, list: Option<DeviceId>) -> Result<Vec<DeviceId>> {
         let Some(list) = list else { return Ok(Vec::new()) };
         let parts = plan.weight_parts();
         if parts.len() == 1 {

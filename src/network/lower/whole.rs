@@ -140,7 +140,7 @@ impl Lowering<'_> {
         }
         let x = self.centred(input)?;
         let filters = Bytes { device: self.view(weights.device, &[outer, terms]), ..weights.clone() };
-        let numbers = Numbers::Computed { from: self.centred(&filters)?, order: None, bias: None, slope: None };
+        let numbers = Numbers::Computed { from: self.centred(&filters)?, source: None, bias: None, slope: None };
         let x = self.view(x, &convolution.input);
         let device = self.convolution(Convolution { desc: convolution.desc, input: x, numbers, residual: None })?;
         Ok(Some(Sums { device, ended: false }))
