@@ -222,6 +222,17 @@ pub enum IndexOrder {
     TensorColumnMajor,
 }
 
+impl IndexOrder {
+    /// Its number in shaders.
+    pub(crate) fn number(self) -> i32 {
+        match self {
+            IndexOrder::Plane => 0,
+            IndexOrder::Tensor => 1,
+            IndexOrder::TensorColumnMajor => 2,
+        }
+    }
+}
+
 /// Which inputs each output of a pooling sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PoolWindow {
@@ -266,6 +277,14 @@ pub struct PoolDesc {
 }
 
 impl PoolDesc {
+    /// The numbering of the positions that are a second output, if they are.
+    pub(crate) fn indices(&self) -> Option<IndexOrder> {
+        match self.kind {
+            PoolKind::Max { indices } => indices,
+            PoolKind::Average { .. } | PoolKind::Lp { .. } => None,
+        }
+    }
+
     fn sliding(kind: PoolKind, kernel: Spatial) -> Self {
         let rank = kernel.rank();
         Self {

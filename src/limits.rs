@@ -200,6 +200,20 @@ impl Default for DeviceLimits {
     }
 }
 
+impl DeviceLimits {
+    /// Whether so many nanoseconds are short enough for one submission.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the time and the limit.
+    pub(crate) fn check_length(&self, ns: u64) -> Result<()> {
+        let most = self.submission_ns;
+        if ns <= most {
+            return Ok(());
+        }
+        Err(Error::unsupported("problem", format!("takes about {ns} ns, but a submission is to take at most {most}")))
+    }
+}
+
 /// Where bindings may begin: what every device allows.
 pub(crate) const ALIGNMENT: u64 = 256;
 
@@ -220,6 +234,22 @@ impl Ranges {
     pub fn of(limits: &DeviceLimits) -> Self {
         let chunk = (limits.buffer_bytes / ALIGNMENT * ALIGNMENT).max(ALIGNMENT);
         Self { most: limits.storage_binding_bytes.min(chunk), chunk }
+    }
+
+    /// Whether one binding holds each of these, of so many bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the first field that it does not hold, and the numbers.
+    pub fn check(&self, tensors: impl IntoIterator<Item = (&'static str, u64)>) -> Result<()> {
+        match tensors.into_iter().find(|(_, bytes)| *bytes > self.most) {
+            None => Ok(()),
+            Some((field, bytes)) => Err(Error::unsupported(field, self.too_few_for(bytes))),
+        }
+    }
+
+    /// Why no binding holds so many bytes.
+    pub fn too_few_for(&self, bytes: u64) -> String {
+        format!("needs a binding of {bytes} bytes, but the device's largest has {} bytes", self.most)
     }
 
     /// Whether one binding holds so many bytes from this one on.

@@ -142,13 +142,8 @@ impl ByteProduct {
                 None => {
                     let product = Self::new(&cut.problem, limits, self.centred, self.mode)?;
                     product.check_bindings(cut.items.len(), limits)?;
-                    let ns = product.nanoseconds(cut.items.len(), limits);
-                    if short && ns > limits.submission_ns {
-                        let most = limits.submission_ns;
-                        return Err(Error::unsupported(
-                            "problem",
-                            format!("takes about {ns} ns, but a submission is to take at most {most}"),
-                        ));
+                    if short {
+                        limits.check_length(product.nanoseconds(cut.items.len(), limits))?;
                     }
                     product
                 }
@@ -163,21 +158,14 @@ impl ByteProduct {
 
     /// Whether bindings hold the weights, and the tensors of so many items.
     fn check_bindings(&self, items: usize, limits: &DeviceLimits) -> Result<()> {
-        let (geometry, most) = (&self.geometry, Ranges::of(limits).most);
+        let geometry = &self.geometry;
         let of_items = |elements: u64| elements / u64::from(geometry.batch.max(1)) * items as u64 * 4;
-        let tensors = [
+        Ranges::of(limits).check([
             ("input", of_items(geometry.input_elements())),
             ("output", of_items(geometry.output_elements())),
             ("weight", packed_elements(geometry, self.packing) * 4),
             ("weight", u64::from(geometry.out_channels) * 8),
-        ];
-        match tensors.into_iter().find(|(_, bytes)| *bytes > most) {
-            None => Ok(()),
-            Some((field, bytes)) => Err(Error::unsupported(
-                field,
-                format!("needs a binding of {bytes} bytes, but the device's largest has {most} bytes"),
-            )),
-        }
+        ])
     }
 
     /// Batch items and filters.

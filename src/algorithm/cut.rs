@@ -105,14 +105,6 @@ impl Cutting<'_> {
         self.problem.input.dtype().bytes() as u64
     }
 
-    /// The numbering of a max pooling's positions.
-    pub fn indices(&self) -> Option<IndexOrder> {
-        match self.problem.layer {
-            Layer::Pool(PoolDesc { kind: PoolKind::Max { indices }, .. }) => indices,
-            _ => None,
-        }
-    }
-
     /// Blocks that may fit, the largest first: by batch items, then by groups, by output channels, by rows, by both.
     pub fn choices(&self) -> Vec<Blocks> {
         let [batch, groups, channels, rows] = self.counts();
@@ -177,7 +169,7 @@ impl Cutting<'_> {
         let outputs = number(blocks.batch) * number(blocks.groups) * number(blocks.channels);
         let output = outputs * number(blocks.rows) * (geometry.output_plane() / number(self.rows()));
         let weights = number(blocks.groups) * number(blocks.channels) * geometry.reduction();
-        let output_element = if self.indices().is_some() { 4 } else { self.element() };
+        let output_element = if self.problem.indices().is_some() { 4 } else { self.element() };
         let (input, output) = (input * self.element(), output * output_element);
         input.max(output) + SLACK <= self.ranges.most && weights * self.element() <= self.ranges.most
     }

@@ -266,11 +266,7 @@ impl<'a> Assembly<'a> {
                     Layout::ChannelsLast => (piece.items.start * channels + piece.outputs.start + one.at, region.part.len()),
                 };
                 let (shift, plane) = Self::run(self.whole.input, piece.row_axis, &piece.input_rows);
-                let order = match piece.indices {
-                    None | Some(IndexOrder::Plane) => 0,
-                    Some(IndexOrder::Tensor) => 1,
-                    Some(IndexOrder::TensorColumnMajor) => 2,
-                };
+                let order = piece.indices.map_or(0, IndexOrder::number);
                 let [depth, height, width] = self.whole.input.map(|size| size as usize);
                 parameters[1] = [to_first, to_step, word(planes)?, word(shift.start)?];
                 parameters.push([word(plane)?, order, word(positions)?, word(channels)?]);

@@ -6,7 +6,6 @@ use std::fmt;
 use super::Algorithm;
 use super::pack::{self, WeightSource};
 use super::split::{Split, WeightPart};
-use crate::desc::{PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot};
@@ -213,8 +212,7 @@ impl Plan {
     /// Bytes of input and output, by name.
     fn tensors(&self) -> [(&'static str, u64); 2] {
         let element = self.problem.input.dtype().bytes() as u64;
-        let indices = matches!(self.problem.layer, Layer::Pool(PoolDesc { kind: PoolKind::Max { indices: Some(_) }, .. }));
-        let output = if indices { element.max(4) } else { element };
+        let output = if self.problem.indices().is_some() { element.max(4) } else { element };
         [("input", self.geometry.input_elements() * element), ("output", self.geometry.output_elements() * output)]
     }
 
@@ -223,11 +221,7 @@ impl Plan {
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the time and the limit.
     pub(crate) fn check_length(&self, limits: &DeviceLimits) -> Result<()> {
-        let (ns, limit) = (self.nanoseconds, limits.submission_ns);
-        if ns <= limit {
-            return Ok(());
-        }
-        Err(Error::unsupported("problem", format!("takes about {ns} ns, but a submission is to take at most {limit}")))
+        limits.check_length(self.nanoseconds)
     }
 
     /// Whether one binding holds each tensor, the weights, and each workspace.
@@ -237,14 +231,7 @@ impl Plan {
     pub(crate) fn check_bindings(&self, limits: &DeviceLimits) -> Result<()> {
         let weights = ("weight", self.packed_elements() * self.packed_dtype().bytes() as u64);
         let workspaces = self.workspace.iter().map(|&bytes| ("workspace", bytes));
-        let limit = Ranges::of(limits).most;
-        match self.tensors().into_iter().chain([weights]).chain(workspaces).find(|(_, bytes)| *bytes > limit) {
-            None => Ok(()),
-            Some((field, bytes)) => Err(Error::unsupported(
-                field,
-                format!("needs a binding of {bytes} bytes, but the device's largest has {limit} bytes"),
-            )),
-        }
+        Ranges::of(limits).check(self.tensors().into_iter().chain([weights]).chain(workspaces))
     }
 }
 

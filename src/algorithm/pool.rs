@@ -51,14 +51,6 @@ pub(super) fn tree_cost(context: &Context) -> Operations {
     Operations::total(context.limits, context.geometry.output_elements(), f64::from(WORKGROUP), per_thread)
 }
 
-/// The numbering of the positions that somebody wants.
-pub(super) fn indices(context: &Context) -> Option<IndexOrder> {
-    match context.problem.layer {
-        Layer::Pool(PoolDesc { kind: PoolKind::Max { indices }, .. }) => indices,
-        _ => None,
-    }
-}
-
 /// A kernel with all that poolings have in common.
 pub(super) fn kernel(context: &Context, name: &str, workgroup: u32) -> Result<Kernel> {
     let Layer::Pool(PoolDesc { kind, .. }) = context.problem.layer else { unreachable!("the layer was accepted") };
@@ -70,12 +62,8 @@ pub(super) fn kernel(context: &Context, name: &str, workgroup: u32) -> Result<Ke
     };
     let divisor = i32::try_from(divisor)
         .map_err(|_| Error::unsupported("divisor_override", format!("is {divisor}, more than 2^31 - 1")))?;
-    let indices = indices(context);
-    let order = match indices {
-        None | Some(IndexOrder::Plane) => 0,
-        Some(IndexOrder::Tensor) => 1,
-        Some(IndexOrder::TensorColumnMajor) => 2,
-    };
+    let indices = context.problem.indices();
+    let order = indices.map_or(0, IndexOrder::number);
     let [end_z, end_y, end_x] = geometry.pad_end;
     let (name, tile) = name.split_once(' ').unwrap_or((name, ""));
     let label = format!("{name} {} {tile}", context.dtype());

@@ -176,7 +176,7 @@ fn cost(context: &Context, tile: PoolTile) -> Operations {
     let total = Of::total(context.limits, patch.workgroups(geometry), f64::from(WORKGROUP), per_thread);
     // Rows of several slices do not come in the order of positions, and comparing those too leaves the registers: measured on lavapipe,
     // 3 to 5 times slower than `pool`.
-    if pool::indices(context).is_some() && patch.z.kernel > 1 { total * 8.0 } else { total }
+    if context.problem.indices().is_some() && patch.z.kernel > 1 { total * 8.0 } else { total }
 }
 
 /// Whether no window leaves the input, so that nothing has to be left out or counted.
@@ -219,7 +219,7 @@ pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
         .constant("COLUMNS", i64::try_from(x.span(tile.x)).expect("it fits registers"))
         .constant("KEPT", kept)
         .constant("FRESH", y.kernel - kept)
-        .flag("INDEXED", pool::indices(context).is_some())
+        .flag("INDEXED", context.problem.indices().is_some())
         .flag("WHOLE", is_whole(geometry))
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))

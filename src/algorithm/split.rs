@@ -163,7 +163,7 @@ fn build(
             input_rows: cut.input_rows,
             rows: cut.rows,
             row_axis: cutting.row_axis(),
-            indices: cutting.indices(),
+            indices: cutting.problem.indices(),
         };
         assembly.add(&piece)?;
         split.parts.push(cut.problem);

@@ -14,7 +14,6 @@ pub use place::Place;
 use crate::algorithm::Plan;
 use crate::error::{Error, Result};
 use crate::gpu::{self, ComputePass, Current, Texture};
-use crate::kernel::Slot;
 use crate::tensor::Tensor;
 use crate::tensor_desc::TensorDesc;
 use crate::weights::Weights;
@@ -163,7 +162,7 @@ impl Pool {
 
     /// Whether the description asks for indices.
     fn has_indices(&self) -> bool {
-        self.0.plan.steps.iter().any(|step| step.kernel.bindings.iter().any(|binding| binding.slot == Slot::Indices))
+        self.0.plan.problem.indices().is_some()
     }
 
     /// Runs the layer into a new tensor, dropping the indices where the description asks for them.

@@ -80,6 +80,14 @@ pub enum Layer {
 }
 
 impl Problem {
+    /// The numbering of the positions that a pooling gives beside its output.
+    pub(crate) fn indices(&self) -> Option<IndexOrder> {
+        match &self.layer {
+            Layer::Conv(_) => None,
+            Layer::Pool(desc) => desc.indices(),
+        }
+    }
+
     /// A convolution of an input.
     pub fn conv(desc: &ConvDesc, input: &TensorDesc) -> Self {
         Self { layer: Layer::Conv(*desc), input: input.clone() }

@@ -30,7 +30,7 @@ pub fn pool(problem: &Problem, input: &[f32]) -> Result<Output> {
     };
     problem.input.check_len("input", input.len())?;
     let pool = Pool { geometry, kind: desc.kind, input };
-    let with_indices = matches!(desc.kind, PoolKind::Max { indices: Some(_) });
+    let with_indices = desc.indices().is_some();
     every_output(&pool.geometry, with_indices, |index, window| pool.output(index, window))
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::operands::Operands;
 use crate::algorithm::Plan;
-use crate::desc::PoolKind;
 use crate::error::Result;
 use crate::gpu::{Current, Gpu};
 use crate::layer::{Conv, ConvImages, ConvInputs, Pool};
@@ -51,7 +50,7 @@ impl Ready {
                 (Prepared::Conv(Conv::new(&current, plan.clone(), &operands.weights(), &ConvImages::default())?), None)
             }
             Layer::Pool(desc) => {
-                let wanted = matches!(desc.kind, PoolKind::Max { indices: Some(_) });
+                let wanted = desc.indices().is_some();
                 let desc = output_desc.with_dtype(DType::I32);
                 let indices = wanted.then(|| Tensor::filled(gpu, &desc, GUARD, &POISON)).transpose()?;
                 (Prepared::Pool(Pool::new(&current, plan.clone())?), indices)

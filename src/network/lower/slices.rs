@@ -160,8 +160,7 @@ impl Lowering<'_> {
 
     /// The error of a tensor that must be bound as a whole and is more than a binding.
     pub(super) fn too_large(&self, id: DeviceId) -> Error {
-        let (bytes, limit) = (self.program.bytes(id), Ranges::of(self.engine.limits()).most);
-        let needs = format!("needs a binding of {bytes} bytes, but the device's largest has {limit} bytes");
+        let needs = Ranges::of(self.engine.limits()).too_few_for(self.program.bytes(id));
         Error::unsupported("input", format!("or a result of {} {needs}", self.desc(id)))
     }
 }
