@@ -104,7 +104,8 @@ fn remainder(a: f32, b: f32) -> f32 {
 
 // The remainder with the sign of the dividend; by infinity it is the number itself.
 fn trunc_mod(a: f32, b: f32) -> f32 {
-    if (is_nan(a) || is_inf(a) || is_nan(b) || b == 0.0) {
+    // Drivers may take what is smaller than the normal numbers for 0.
+    if (is_nan(a) || is_inf(a) || is_nan(b) || abs(b) < 1.17549435e-38) {
         return nan_of(a);
     }
     let rest = remainder(abs(a), abs(b));

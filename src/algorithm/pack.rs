@@ -185,8 +185,11 @@ impl PackOrder {
     /// The elements that are packed, where they lie in this order.
     fn as_they_lie(&self) -> Option<Range<usize>> {
         let Self { source, channels, rows, .. } = self;
-        let is_run =
-            self.block == 1 && self.panels.count == 1 && self.run == rows.inner && rows.strides == [rows.inner as i64, 1];
+        let is_run = self.block == 1
+            && self.panels.count == 1
+            && self.run == rows.inner
+            && rows.strides == [rows.inner as i64, 1]
+            && self.padded_rows == rows.count;
         let of_group = *channels as i64 * source.out;
         let groups = source.chosen.len() == 1 || matches!(source.groups[..], [(_, stride)] if stride == of_group);
         let start = self.group_start(source.chosen.start) as usize;

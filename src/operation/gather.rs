@@ -17,8 +17,8 @@ pub(crate) struct Gather {
     pub size: usize,
     pub inner: usize,
     pub indices: usize,
-    /// Whether -1 stands for a zero, and not for the last element.
-    pub zeros: bool,
+    /// Whether the elements are floats, whatever they are stored as: then what no index names is a NaN.
+    pub float: bool,
 }
 
 /// Some elements of a gather, and the ranges of its tensors that are bound for them, in elements of the whole.
@@ -40,7 +40,7 @@ impl Gather {
     /// Whether one of these indices names an element of this range of the input, where there is one outer item.
     pub fn names(&self, indices: &[i32], input: &Range<usize>) -> bool {
         indices.iter().any(|&index| {
-            let index = if index < 0 && !self.zeros { i64::from(index) + self.size as i64 } else { index.into() };
+            let index = if index < 0 { i64::from(index) + self.size as i64 } else { index.into() };
             usize::try_from(index).is_ok_and(|at| at * self.inner < input.end && (at + 1) * self.inner > input.start)
         })
     }
@@ -63,10 +63,10 @@ impl Gather {
             [size(input.len())?, f32::NAN.to_bits() as i32, 0, 0],
         ];
         let flat = self.outer == 1 && self.inner == 1;
-        let missing = if self.dtype == DType::I32 { "0" } else { "Elem(bitcast<f32>(p[2].y))" };
+        let missing = if self.float { "Elem(bitcast<f32>(p[2].y))" } else { "Elem(0)" };
         let name = if flat { "gather flat" } else { "gather" };
-        let kernel = Kernel::new(format!("{name} {}", self.dtype), self.dtype, WORKGROUP)
-            .flag("ZEROS", self.zeros)
+        let of = if self.float { "floats" } else { "integers" };
+        let kernel = Kernel::new(format!("{name} {} of {of}", self.dtype), self.dtype, WORKGROUP)
             .flag("FLAT", flat)
             .binding("input", array(self.dtype), Slot::Operand(0))
             .binding("indices", array(DType::I32), Slot::Operand(1))

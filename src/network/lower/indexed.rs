@@ -46,7 +46,7 @@ impl Lowering<'_> {
             size,
             inner: x.shape[axis + 1..].iter().product(),
             indices: indices.len(),
-            zeros: false,
+            float: x.element.is_float(),
         };
         let output = self.temp(result, gather.dtype);
         // Below 2^31, as they are inside.
@@ -90,7 +90,6 @@ impl Lowering<'_> {
                 let rows = elements.start / gather.inner..(elements.end - 1) / gather.inner + 1;
                 let seen = known.filter(|_| gather.outer == 1).map(|known| &known[rows]);
                 let needed = |input: &Range<usize>| seen.is_none_or(|seen| gather.names(seen, input));
-                let first = parts.len();
                 let part = |input: &Range<usize>| GatherPart {
                     elements: elements.clone(),
                     output: bound.clone(),
@@ -98,10 +97,6 @@ impl Lowering<'_> {
                     indices: list.clone(),
                 };
                 parts.extend(inputs.iter().filter(|input| needed(input)).map(part));
-                // Zeros are written by any of them.
-                if parts.len() == first {
-                    parts.extend(inputs.first().map(part));
-                }
             }
         }
         self.check_count(parts.len())?;

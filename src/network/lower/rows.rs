@@ -154,7 +154,7 @@ impl Lowering<'_> {
         let firsts = self.table(&[rows, 1], DType::I32, table((0..rows).map(|row| row * slices).collect()));
         let at = self.integer("slice", "a + b", &[number, firsts])?;
         let output = self.temp(&[rows], DType::I32);
-        let gather = Gather { dtype: DType::I32, outer: 1, size: rows * slices, inner: 1, indices: rows, zeros: false };
+        let gather = Gather { dtype: DType::I32, outer: 1, size: rows * slices, inner: 1, indices: rows, float: false };
         self.gathered(&gather, [in_rows, at], None, output)?;
         Ok(output)
     }
