@@ -13,7 +13,7 @@ pub use layers::Explanation;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Adapter, AdapterReport, AdapterSummary, Buffer, BufferStats, Current, Device, Gpu, Queue};
 use crate::limits::{DeviceClass, DeviceLimits, Precision, SUBMISSION};
-use crate::tensor::{Element, Tensor, storage};
+use crate::tensor::{Element, Tensor, storage_of_input};
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::tune::{Tuner, Tuning};
 use crate::value::Value;
@@ -287,9 +287,7 @@ impl Engine {
     /// ```
     pub fn upload_value(&self, value: &Value) -> Result<Tensor> {
         let gpu = self.gpu();
-        let dtype = storage(value.element(), gpu.limits.f16).ok_or_else(|| {
-            Error::unsupported("input", format!("has elements of type {}, which no device buffer holds", value.element()))
-        })?;
+        let dtype = storage_of_input(value.element(), gpu.limits.f16)?;
         Tensor::of_value(&gpu, value, &TensorDesc::new(value.shape(), dtype), None)
     }
 

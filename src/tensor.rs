@@ -391,6 +391,15 @@ pub(crate) fn storage(element: ElementType, f16: bool) -> Option<DType> {
     }
 }
 
+/// [`storage`] of the elements of an input.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a type that no device buffer holds.
+pub(crate) fn storage_of_input(element: ElementType, f16: bool) -> Result<DType> {
+    let none = || Error::unsupported("input", format!("has elements of type {element}, which no device buffer holds"));
+    storage(element, f16).ok_or_else(none)
+}
+
 /// The elements of a tensor of this description in its bytes, which may be followed by some more.
 pub(crate) fn elements<T: Element>(desc: &TensorDesc, bytes: &[u8]) -> Result<Vec<T>> {
     let wrong = || Error::invalid("dtype", format!("elements of {desc} cannot be read as {}", T::NAME));

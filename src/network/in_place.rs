@@ -11,17 +11,24 @@ use crate::limits::ALIGNMENT;
 
 /// Puts values into those that they are copied to or from, and drops the copies.
 pub(super) fn put_in_place(program: &mut Program) {
-    let mut number = 0;
-    while number < program.steps.len() {
-        match Placing::of(program, number).into_iter().find(|placing| placing.is_sound(program, number)) {
-            Some(placing) => {
-                placing.apply(program);
-                program.steps.remove(number);
-                program.left_out += 1;
-            }
-            None => number += 1,
-        }
+    // The steps that touch each value with a buffer of its own, those that are left out not among them.
+    let mut touching: Vec<Vec<usize>> = vec![Vec::new(); program.devices.len()];
+    for (number, step) in program.steps.iter().enumerate() {
+        step.work.reads().into_iter().chain(step.work.writes()).for_each(|id| touching[program.root(id).0].push(number));
     }
+    let mut left_out = vec![false; program.steps.len()];
+    for (number, left_out) in left_out.iter_mut().enumerate() {
+        let sound = |placing: &Placing| placing.is_sound(program, number, &touching);
+        let Some(placing) = Placing::of(program, number).into_iter().find(sound) else { continue };
+        placing.apply(program);
+        let inner = std::mem::take(&mut touching[placing.inner.0]);
+        touching[placing.outer.0].extend(inner);
+        touching[placing.outer.0].retain(|&other| other != number);
+        *left_out = true;
+        program.left_out += 1;
+    }
+    let mut left_out = left_out.into_iter();
+    program.steps.retain(|_| left_out.next() == Some(false));
 }
 
 /// A value with a buffer of its own that could lie inside another one's.
@@ -59,7 +66,7 @@ impl Placing {
     }
 
     /// Whether all steps but the copy see the same values then, and each dispatch may be bound to what it touches.
-    fn is_sound(&self, program: &Program, copy: usize) -> bool {
+    fn is_sound(&self, program: &Program, copy: usize, touching: &[Vec<usize>]) -> bool {
         let &Self { inner, outer, begin, into } = self;
         let is_result = |outcome: &Outcome| matches!(outcome, Outcome::Device(id) if program.root(*id) == inner);
         let (from, range) = (&program.device(outer).source, self.range(program));
@@ -70,9 +77,10 @@ impl Placing {
             && (*from == Source::Steps || !into && matches!(from, Source::Input(_)))
             // Results get buffers of their own for each run.
             && !program.outcomes.iter().any(is_result)
-            && program.steps.iter().enumerate().filter(|(number, _)| *number != copy).all(|(number, step)| {
-                self.can_be_bound(program, &step.work)
-                    && writes(program, &step.work).all(|(root, written)| {
+            && touching[inner.0].iter().chain(&touching[outer.0]).filter(|&&number| number != copy).all(|&number| {
+                let work = &program.steps[number].work;
+                self.can_be_bound(program, work)
+                    && writes(program, work).all(|(root, written)| {
                         let meets = written.start < range.end && range.start < written.end;
                         // What is copied is not written again; where it would lie nobody else writes.
                         !(root == inner || root == outer && meets) || number < copy && (root == inner) == into

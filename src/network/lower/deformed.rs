@@ -2,7 +2,7 @@
 
 use super::layers::{Convolution, Numbers};
 use super::slices::Items;
-use super::{Done, Lowering};
+use super::{Done, Lowering, is_floats};
 use crate::desc::{ConvDesc, Epilogue};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
@@ -12,12 +12,10 @@ use crate::network::program::DeviceId;
 use crate::operation::{Deform, Operand, dense};
 use crate::problem::Problem;
 use crate::tensor_desc::DType;
-use crate::value::ElementType;
 
 impl Lowering<'_> {
     pub(super) fn deformed(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
-        let floats = |fact: &Fact| matches!(fact.element, ElementType::F32 | ElementType::F16);
-        if !facts.iter().flatten().all(floats) {
+        if !facts.iter().flatten().all(is_floats) {
             return Ok(false);
         }
         match &node.op {

@@ -29,7 +29,7 @@ use crate::graph::{Graph, Node, Op, ValueId};
 use crate::layout::Layout;
 use crate::operation::{Arithmetic, Map, Operand, Operation, dense};
 use crate::problems::Problems;
-use crate::tensor::storage;
+use crate::tensor::{storage, storage_of_input};
 use crate::tensor_desc::{DType, TensorDesc};
 use crate::value::ElementType;
 
@@ -77,6 +77,11 @@ struct Lowering<'a> {
     on_host: HashSet<ValueId>,
     needed: Vec<bool>,
     node: usize,
+}
+
+/// Whether a value's elements are those that kernels around layers work on.
+fn is_floats(fact: &Fact) -> bool {
+    matches!(fact.element, ElementType::F32 | ElementType::F16)
 }
 
 /// Whether the device did it, or the host has to.
@@ -258,9 +263,7 @@ impl Lowering<'_> {
             return self.channels_first(device);
         }
         let fact = self.graph.fact(id);
-        let dtype = self.storage(fact.element).ok_or_else(|| {
-            Error::unsupported("input", format!("has elements of type {}, which no device buffer holds", fact.element))
-        })?;
+        let dtype = storage_of_input(fact.element, self.engine.limits().f16)?;
         let desc = TensorDesc::new(&fact.shape, dtype);
         let device = match (fact.constant, input) {
             (Some(value), _) => self.add(desc, Source::Constant(Content::Value(value))),

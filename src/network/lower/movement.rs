@@ -1,7 +1,7 @@
 //! Movement: views where nothing moves, strided copies where something does.
 
 use super::slices::Items;
-use super::{Done, Lowering};
+use super::{Done, Lowering, is_floats};
 use crate::error::{Error, Result};
 use crate::graph::ops::resize::tables;
 use crate::graph::ops::{Fact, Inputs, axis_of, centre_windows, pad_amounts, slice_axes};
@@ -10,7 +10,6 @@ use crate::limits::Ranges;
 use crate::network::program::DeviceId;
 use crate::operation::{Arithmetic, Map, Operand, Pad, Resample, dense};
 use crate::tensor_desc::DType;
-use crate::value::ElementType;
 
 impl Lowering<'_> {
     pub(super) fn movement(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
@@ -18,7 +17,7 @@ impl Lowering<'_> {
         let id = node.inputs[0].filter(|_| self.storage(x.element).is_some());
         let Some(id) = id else { return Ok(false) };
         // Integers that the device does not have already are shapes and indices: the host's.
-        if !matches!(x.element, ElementType::F32 | ElementType::F16) && !self.placed.contains_key(&id) {
+        if !is_floats(x) && !self.placed.contains_key(&id) {
             return Ok(false);
         }
         let inputs = Inputs::new(facts, node.outputs.len());

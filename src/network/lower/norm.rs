@@ -1,7 +1,7 @@
 //! Normalisations, softmax and reductions: a kernel for the rows, and a map for scale and shift.
 
 use super::slices::Items;
-use super::{Done, Lowering};
+use super::{Done, Lowering, is_floats};
 use crate::desc::{Padding, PoolDesc, PoolKind};
 use crate::error::Result;
 use crate::graph::ops::{Fact, Inputs, axes_of, axis_of, normalised_axes, reduced_axes, softmax_axes};
@@ -10,7 +10,6 @@ use crate::limits::Ranges;
 use crate::network::program::DeviceId;
 use crate::operation::{Normalise, NormaliseKind, Reduction, ReductionKind};
 use crate::tensor_desc::DType;
-use crate::value::ElementType;
 
 /// A tensor as items, which are what lies along the axes from the first reduced one on.
 struct Rows<'a> {
@@ -36,9 +35,8 @@ impl<'a> Rows<'a> {
 impl Lowering<'_> {
     pub(super) fn norm(&mut self, node: &Node, facts: &[Option<Fact>], results: &[Fact]) -> Result<Done> {
         let Some(Some(x)) = facts.first() else { return Ok(false) };
-        let floats = |fact: &Fact| matches!(fact.element, ElementType::F32 | ElementType::F16);
         let numbers = facts.iter().flatten().filter(|fact| fact.constant.is_none());
-        if !floats(x) || !numbers.into_iter().all(floats) {
+        if !is_floats(x) || !numbers.into_iter().all(is_floats) {
             return Ok(false);
         }
         let rank = x.rank();

@@ -2,7 +2,7 @@
 //! comes before and behind is computed in f32, in which integers of 24 bits are exact.
 
 use super::bytes::Ending;
-use super::{Done, Lowering};
+use super::{Done, Lowering, is_floats};
 use crate::error::Result;
 use crate::graph::ops::{Fact, axis_of};
 use crate::graph::{Node, Op};
@@ -25,7 +25,7 @@ impl Lowering<'_> {
         };
         match &node.op {
             Op::QuantizeLinear { axis, block, .. } => {
-                if !matches!(x.element, ElementType::F32 | ElementType::F16) || !scales(&[1]) {
+                if !is_floats(x) || !scales(&[1]) {
                     return Ok(false);
                 }
                 let output = self.quantize(node, x, results[0].element, *axis, *block)?;

@@ -1,12 +1,11 @@
 //! Sampling between elements, at positions that are data.
 
 use super::slices::Items;
-use super::{Done, Lowering};
+use super::{Done, Lowering, is_floats};
 use crate::error::Result;
 use crate::graph::ops::Fact;
 use crate::graph::{Node, Op, SampleMode, SamplePadding};
 use crate::operation::GridSample;
-use crate::value::ElementType;
 
 impl Lowering<'_> {
     /// Elements at the places of a grid.
@@ -14,8 +13,7 @@ impl Lowering<'_> {
     /// Where a position lies between two elements alike, f32 may take the other one: so the nearest are found on the host.
     pub(super) fn grid_sample(&mut self, node: &Node, facts: &[Option<Fact>], result: &[usize]) -> Result<Done> {
         let Op::GridSample { mode, padding, align_corners } = node.op else { return Ok(false) };
-        let floats = |fact: &Fact| matches!(fact.element, ElementType::F32 | ElementType::F16);
-        if mode == SampleMode::Nearest || !facts.iter().flatten().all(floats) {
+        if mode == SampleMode::Nearest || !facts.iter().flatten().all(is_floats) {
             return Ok(false);
         }
         let operands = [self.input(node, 0)?, self.input(node, 1)?];
