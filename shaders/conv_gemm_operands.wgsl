@@ -4,7 +4,7 @@
 // B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
 // Bounds that nothing can pass are no part of the text's meaning: ALL_INPUTS says that every column has an input at every tap, WHOLE_K
 // that every row of a tile is a channel.
-// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
 var<private> group: i32;
 var<private> phase: vec3<i32>;
@@ -77,9 +77,16 @@ fn begin_k_tile(tile: i32) {
     }
 }
 
+fn met_b(row: i32, j: i32) -> bool {
+    return (ALL_INPUTS || column_input[j] >= 0) && (WHOLE_K || row < rows);
+}
+
+fn fetch_b(row: i32, j: i32) -> Operand {
+    return fetched(select(0, column_input[j] + row * input_channel_step(), met_b(row, j)));
+}
+
 fn load_b(row: i32, j: i32) -> Operand {
-    let met = (ALL_INPUTS || column_input[j] >= 0) && (WHOLE_K || row < rows);
-    return loaded(select(0, column_input[j] + row * input_channel_step(), met), met);
+    return masked(fetch_b(row, j), met_b(row, j));
 }
 
 // The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.

@@ -2,7 +2,7 @@
 // k is all channels and a segment of the x taps, or all of them, of one tap on z and y, so that an input is loaded once for all outputs of a
 // strip and all taps of the segment that meet it, and few channels fill a step as well as many do. Not for transposed convolutions with
 // a stride.
-// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand and loaded(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD, LANES, SEGMENTS and
+// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD, LANES, SEGMENTS and
 // SEGMENT_TAPS.
 
 var<private> group: i32;

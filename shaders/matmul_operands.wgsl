@@ -1,7 +1,7 @@
 // The operands of a plain matrix product, C[m, n] = sum over k of A[m, k] B[k, n], for a group of a convolution whose kernel is
 // one tap at stride 1: B is the input itself, so that no index arithmetic is left in the loop. The planner brings fully connected
 // layers to this form. Same functions as conv_gemm_operands.wgsl.
-// Expects g, layout.wgsl, slice.wgsl, block.wgsl, Operand and loaded(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
 
 var<private> group: i32;
 var<private> panel: i32;                         // the current tile's panel of weights
@@ -38,9 +38,16 @@ fn begin_k_tile(tile: i32) {
     }
 }
 
+fn met_b(row: i32, j: i32) -> bool {
+    return (ALL_INPUTS || column_start[j] >= 0) && (WHOLE_K || row < rows);
+}
+
+fn fetch_b(row: i32, j: i32) -> Operand {
+    return fetched(select(0, column_input[j] + row * input_channel_step(), met_b(row, j)));
+}
+
 fn load_b(row: i32, j: i32) -> Operand {
-    let met = (ALL_INPUTS || column_start[j] >= 0) && (WHOLE_K || row < rows);
-    return loaded(select(0, column_input[j] + row * input_channel_step(), met), met);
+    return masked(fetch_b(row, j), met_b(row, j));
 }
 
 fn panel_start() -> i32 {

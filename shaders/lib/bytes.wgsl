@@ -13,8 +13,12 @@ alias Sums = vec4<i32>;  // of four rows
 
 const ONES: u32 = 0x01010101u;
 
-fn loaded(at: i32, met: bool) -> Operand {
-    return select((u32(zero[0]) & 0xffu) * ONES, input[at], met);
+fn fetched(at: i32) -> Operand {
+    return input[at];
+}
+
+fn masked(operand: Operand, met: bool) -> Operand {
+    return select((u32(zero[0]) & 0xffu) * ONES, operand, met);
 }
 
 fn widened(stored: vec4<u32>) -> Four {

@@ -1,7 +1,11 @@
-// The element of B that a product multiplies, as a Number: an input, or a zero where there is none. Expects load_input(), which is exact.
+// The element of B that a product multiplies, as a Number: an input, or a zero where none is met. Expects load_input(), which is exact.
 
 alias Operand = Number;
 
-fn loaded(at: i32, met: bool) -> Operand {
-    return select(Number(), Number(load_input(at)), met);
+fn fetched(at: i32) -> Operand {
+    return Number(load_input(at));
+}
+
+fn masked(operand: Operand, met: bool) -> Operand {
+    return select(Operand(), operand, met);
 }

@@ -1,8 +1,12 @@
-// Four rows of B that are neighbours in memory, as Numbers, or zeros where there are none; the first row, and the place of its input, are
+// Four rows of B that are neighbours in memory, as Numbers, or zeros where none are met; the first row, and the place of its input, are
 // multiples of 4. Expects input: array<vec4<Elem>>.
 
 alias Operand = vec4<Number>;
 
-fn loaded(at: i32, met: bool) -> Operand {
-    return select(Operand(), Operand(input[at / 4]), met);
+fn fetched(at: i32) -> Operand {
+    return Operand(input[at / 4]);
+}
+
+fn masked(operand: Operand, met: bool) -> Operand {
+    return select(Operand(), operand, met);
 }

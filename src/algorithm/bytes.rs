@@ -231,8 +231,9 @@ fn step(product: &Product, limits: &DeviceLimits, tile: &Loop, centred: bool) ->
     let name = product.operands.label();
     match tile {
         Loop::Workgroup(tile) => {
-            let kernel = kernel(product, format!("{name}_bytes {tile}"), tile.invocations(), tile.blocks(), centred);
-            gemm::looped(kernel, product, limits, tile, Loads::One)
+            let blocks = tile.blocks(false);
+            let kernel = kernel(product, format!("{name}_bytes {tile}"), tile.invocations(), blocks, centred);
+            gemm::looped(kernel, product, limits, tile, blocks, Loads::One)
         }
         Loop::Subgroup(tile) => {
             let label = format!("{name}_subgroup_bytes {tile}");

@@ -120,10 +120,10 @@ impl GemmTile {
         bands.div_ceil(u64::from(self.block_m / self.panel_m())) * product.column_blocks(self.block_n)
     }
 
-    pub(super) fn blocks(&self) -> Blocks {
+    pub(super) fn blocks(&self, stores_four: bool) -> Blocks {
         let columns = if self.buffers == 0 { self.thread_n } else { (self.block_n / self.invocations()).max(1) };
         let Self { block_n, block_k, half, split_k, .. } = *self;
-        Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores_four: false, m_first: false }
+        Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores_four, m_first: false }
     }
 
     /// Whether the kernel's assumptions hold (its `const_assert`s).
@@ -161,10 +161,11 @@ fn table(class: DeviceClass) -> &'static [[u32; 5]] {
         // 128 to 256 invocations of up to 64 accumulators, and the same shapes smaller for layers that would not fill the device.
         DeviceClass::Integrated | DeviceClass::Discrete => &[
             [128, 128, 8, 8, 8],
+            [128, 64, 8, 8, 8],
             [64, 64, 16, 8, 4],
             [64, 64, 8, 4, 4],
-            [128, 32, 16, 8, 4],
-            [32, 128, 16, 4, 8],
+            [128, 32, 8, 8, 4],
+            [32, 128, 8, 4, 8],
             [32, 64, 16, 4, 4],
             [32, 32, 16, 4, 4],
             [64, 4, 16, 4, 1],
@@ -175,8 +176,14 @@ fn table(class: DeviceClass) -> &'static [[u32; 5]] {
     }
 }
 
-/// Tiles with two buffers, for GPUs: software has no latency to hide, and waits for nobody at a barrier.
-const DOUBLE: [[u32; 5]; 4] = [[128, 128, 8, 8, 8], [128, 64, 8, 8, 8], [64, 64, 16, 8, 4], [64, 64, 8, 4, 4]];
+/// Pairs of operand tiles: a GPU waits for each load of a step that it does not multiply something meanwhile; software has no latency to
+/// hide, and waits for nobody at a barrier.
+fn buffers(class: DeviceClass) -> u32 {
+    match class {
+        DeviceClass::Software => 1,
+        DeviceClass::Integrated | DeviceClass::Discrete => 2,
+    }
+}
 
 /// The most output channels of a group for which tiles without workgroup memory are offered: above, an invocation would load again what
 /// others loaded.
@@ -202,12 +209,10 @@ fn registers(product: &Product) -> impl Iterator<Item = GemmTile> {
 pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations, GemmTile)> {
     let fit =
         |tile: &GemmTile| tile.invocations() <= limits.workgroup_invocations && tile.workgroup_bytes() <= limits.workgroup_bytes;
-    let single = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers, 1));
-    let double = DOUBLE.iter().filter(|_| limits.class != DeviceClass::Software);
-    let double = double.filter_map(|numbers| GemmTile::from_numbers(numbers, 2));
+    let buffered = table(limits.class).iter().filter_map(|numbers| GemmTile::from_numbers(numbers, buffers(limits.class)));
     let with_runs =
         |tile: GemmTile| half::choices(product.dtype, limits, tile.block_k).map(move |half| GemmTile { half, ..tile });
-    let tiles = double.chain(single).flat_map(with_runs).chain(registers(product)).filter(fit);
+    let tiles = buffered.flat_map(with_runs).chain(registers(product)).filter(fit);
     let sliced = tiles.flat_map(|tile| {
         let cost = |split_k: u32| cost(product, limits, &GemmTile { split_k, ..tile });
         let choices = split_k::choices(product, limits, tile.block_k, tile.iterations(), tile.workgroups(product), cost);
@@ -218,15 +223,31 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
 
 /// How many rows of `B` a load brings, and how they are put into a tile.
 fn rows(loads: Loads) -> (u32, &'static str) {
-    const ONE: &str = "fn put_b(at: i32, row: Number) {\n    tile_b[at] = row;\n}";
+    const ONE: &str = "\
+fn put_b(buffer: i32, row: i32, column: i32, b: Number) {
+    put_number(buffer, row, column, b);
+}";
     const FOUR: &str = "\
-fn put_b(at: i32, rows: Operand) {
-    tile_b[at] = rows.x;
-    tile_b[at + BLOCK_N] = rows.y;
-    tile_b[at + 2 * BLOCK_N] = rows.z;
-    tile_b[at + 3 * BLOCK_N] = rows.w;
+fn put_b(buffer: i32, row: i32, column: i32, rows: Operand) {
+    put_number(buffer, row, column, rows.x);
+    put_number(buffer, row + 1, column, rows.y);
+    put_number(buffer, row + 2, column, rows.z);
+    put_number(buffer, row + 3, column, rows.w);
 }";
     if loads == Loads::Four { (4, FOUR) } else { (1, ONE) }
+}
+
+/// What is done with the sums of neighbouring columns.
+fn finish_row(blocks: Blocks) -> &'static str {
+    const ONE: &str = "\
+fn finish_row(row: array<Sum, QUAD>, column: i32, terms: i32, channel: i32, index: i32) {
+    finish(row[0], column, terms, channel, index);
+}";
+    const FOUR: &str = "\
+fn finish_row(row: array<Sum, QUAD>, column: i32, terms: i32, channel: i32, index: i32) {
+    store_4(vec4<f32>(row[0], row[1], row[2], row[3]), channel, index);
+}";
+    if blocks.stores_four { FOUR } else { ONE }
 }
 
 /// One of those rows, where they stay in registers.
@@ -235,6 +256,11 @@ fn row_of(loads: Loads) -> &'static str {
         Loads::Four => "fn row_of(rows: vec4<f32>, number: i32) -> f32 {\n    return rows[number];\n}",
         Loads::One | Loads::Matrix => "fn row_of(row: Number, number: i32) -> Number {\n    return row;\n}",
     }
+}
+
+/// Whether an invocation's columns are fours of neighbours, which it reads from its tile at once and stores at once.
+fn stores_four(product: &Product, tile: &GemmTile) -> bool {
+    tile.buffers > 0 && tile.thread_n.is_multiple_of(4) && product.stores_four()
 }
 
 /// Whether the input is loaded by four rows.
@@ -249,7 +275,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
         [tile.block_m, tile.block_n, tile.block_k, tile.thread_m, tile.thread_n].map(f64::from);
     let threads = f64::from(tile.invocations());
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
-    let columns = product.operands.address() * f64::from(tile.blocks().columns);
+    let columns = product.operands.address() * f64::from(tile.blocks(false).columns);
     let products = half::product(limits.class, tile.half) * (thread_m * thread_n);
     let per_step = match tile.buffers {
         0 => (Of::LOAD4 * (thread_m / 4.0) + load * thread_n + products) * block_k,
@@ -268,12 +294,20 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
 pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Result<Vec<Step>> {
     let label = format!("{} {} {tile}", product.operands.label(), product.dtype);
     let loads = if vectors(product, tile) { Loads::Four } else { Loads::One };
-    let step = looped(product.kernel(label, tile.invocations(), tile.blocks(), loads), product, limits, tile, loads)?;
+    let blocks = tile.blocks(stores_four(product, tile));
+    let step = looped(product.kernel(label, tile.invocations(), blocks, loads), product, limits, tile, blocks, loads)?;
     split_k::steps(product, limits, step, tile.split_k)
 }
 
 /// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
-pub(super) fn looped(kernel: Kernel, product: &Product, limits: &DeviceLimits, tile: &GemmTile, loads: Loads) -> Result<Step> {
+pub(super) fn looped(
+    kernel: Kernel,
+    product: &Product,
+    limits: &DeviceLimits,
+    tile: &GemmTile,
+    blocks: Blocks,
+    loads: Loads,
+) -> Result<Step> {
     let (rows, put_b) = rows(loads);
     let kernel = kernel
         .constant("ROWS", rows)
@@ -287,8 +321,10 @@ pub(super) fn looped(kernel: Kernel, product: &Product, limits: &DeviceLimits, t
             .fragment(include_str!("../../shaders/gemm_registers.wgsl")),
         buffers => kernel
             .constant("BUFFERS", buffers)
+            .constant("QUAD", if blocks.stores_four { 4 } else { 1 })
             .constant("RUN", tile.run())
             .fragment(put_b)
+            .fragment(finish_row(blocks))
             .fragment(include_str!("../../shaders/gemm_tile.wgsl")),
     };
     kernel.workgroup_bytes = tile.workgroup_bytes();

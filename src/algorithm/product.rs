@@ -168,6 +168,9 @@ impl Product {
         match blocks.split_k {
             1 if blocks.stores_four => kernel.with_epilogue_of_4(&self.epilogue, self.output),
             1 => kernel.with_epilogue(&self.epilogue, self.output),
+            _ if blocks.stores_four => kernel
+                .written("partial", "array<vec4<f32>>", Slot::Workspace(self.slices))
+                .fragment(include_str!("../../shaders/lib/slice_store_4.wgsl")),
             _ => kernel
                 .written("partial", "array<f32>", Slot::Workspace(self.slices))
                 .fragment(include_str!("../../shaders/lib/slice_store.wgsl")),
@@ -186,7 +189,7 @@ pub(super) struct Blocks {
     pub half: u32,
     /// Slices of the sum.
     pub split_k: u32,
-    /// Whether four columns are stored at once, where the sum is in one slice.
+    /// Whether four columns are stored at once.
     pub stores_four: bool,
     /// Whether blocks that share columns follow one another, and not those that share rows.
     pub m_first: bool,

@@ -314,7 +314,9 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Colu
     let rows = match reads {
         Reads::Strip(strip) => {
             let offsets = strip.offsets(tile.thread_n);
-            offsets.iter().for_each(|at| line(format!("            let input_{at} = loaded(from_{at} + step, met_{at});")));
+            offsets
+                .iter()
+                .for_each(|at| line(format!("            let input_{at} = masked(fetched(from_{at} + step), met_{at});")));
             strip.segment
         }
         _ => chunks * tile.chunk(),

@@ -41,6 +41,7 @@ const SOURCES: &[&[u8]] = &[
     include_bytes!("../../shaders/lib/rows.wgsl"),
     include_bytes!("../../shaders/lib/slice.wgsl"),
     include_bytes!("../../shaders/lib/slice_store.wgsl"),
+    include_bytes!("../../shaders/lib/slice_store_4.wgsl"),
     include_bytes!("../../shaders/lib/source.wgsl"),
     include_bytes!("../../shaders/lib/winograd_2.wgsl"),
     include_bytes!("../../shaders/lib/winograd_4.wgsl"),

@@ -1,0 +1,11 @@
+// Where the slices of a sum are kept until all are there, four neighbours of a channel at once. Expects slice, g,
+// partial: [SPLIT_K, outputs] as vec4s.
+
+fn store(sum: f32, channel: i32, index: i32) {
+    let at = slice * g.outputs + index;
+    partial[at / 4][at % 4] = sum;
+}
+
+fn store_4(sums: vec4<f32>, channel: i32, index: i32) {
+    partial[(slice * g.outputs + index) / 4] = sums;
+}
