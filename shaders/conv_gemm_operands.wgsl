@@ -89,9 +89,14 @@ fn load_b(row: i32, j: i32) -> Operand {
     return masked(fetch_b(row, j), met_b(row, j));
 }
 
+// The panels of a block of rows.
+fn panels() -> i32 {
+    return g.taps * blocks_k();
+}
+
 // The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.
 fn panel_start() -> i32 {
-    return ((group * blocks_m() + block_m) * g.taps * blocks_k() + panel) * (BLOCK_K * BLOCK_M / 4);
+    return ((group * blocks_m() + block_m) * panels() + panel) * (BLOCK_K * BLOCK_M / 4);
 }
 
 // The output of column n in the group's first channel, or -1 where the column does not exist.

@@ -50,8 +50,12 @@ fn load_b(row: i32, j: i32) -> Operand {
     return masked(fetch_b(row, j), met_b(row, j));
 }
 
+fn panels() -> i32 {
+    return k_tiles();
+}
+
 fn panel_start() -> i32 {
-    return ((group * blocks_m() + block_m) * k_tiles() + panel) * (BLOCK_K * BLOCK_M / 4);
+    return ((group * blocks_m() + block_m) * panels() + panel) * (BLOCK_K * BLOCK_M / 4);
 }
 
 fn column_output(n: i32) -> i32 {

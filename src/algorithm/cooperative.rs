@@ -2,8 +2,8 @@
 //!
 //! A subgroup multiplies square matrices as one operation, which tensor cores are built for: factors in f16, sums in f32
 //! (`VK_KHR_cooperative_matrix`, simdgroup matrices of Metal; Markidis et al., "NVIDIA Tensor Core Programmability, Performance and
-//! Precision", 2018). Weights are read from their panels as they lie, inputs through workgroup memory, where the operand fragment brings
-//! them; sums go through workgroup memory to the epilogue.
+//! Precision", 2018). Weights and inputs go through workgroup memory, in which k is the last axis: a lane of most devices holds
+//! neighbours along k. The next step's are on their way meanwhile. Sums go through workgroup memory to the epilogue.
 //!
 //! Only layers in f16 are taken: rounding f32 to f16 would be another layer. The size of the matrices is the device's, and a subgroup
 //! of another size than the kernel was written for would leave a part of the result out: both are checked. [Winograd's](super::winograd)
@@ -15,6 +15,8 @@ use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
 use super::product::{Blocks, Loads, Product};
 use crate::error::Result;
+use crate::geometry::gcd;
+use crate::layout::Layout;
 use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::DType;
 
@@ -33,11 +35,9 @@ pub struct CoopTile {
     pub lanes: u32,
 }
 
-/// Subgroups of a workgroup on each of its two axes.
-const SUBGROUPS: [u32; 2] = [2, 2];
-
-/// Matrices of a subgroup on both axes and of a step along k, to choose from. Not measured on a GPU: up to 128 registers of 32 lanes.
-const TABLE: [[u32; 3]; 5] = [[4, 4, 2], [4, 2, 2], [2, 2, 2], [1, 2, 2], [1, 1, 2]];
+/// Matrices of a workgroup on both axes and of a step along k, to choose from. Not measured on a GPU: up to 64 registers of 32 lanes for
+/// sums.
+const TABLE: [[u32; 3]; 5] = [[8, 8, 2], [8, 4, 2], [4, 4, 2], [2, 4, 2], [2, 2, 2]];
 
 impl fmt::Display for CoopTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,21 +54,30 @@ impl CoopTile {
             && (4..=128).contains(&lanes)
             && lanes.is_multiple_of(size)
             && [block_m, block_n, block_k].iter().all(|&block| (1..=1024).contains(&block) && block.is_multiple_of(size))
-            && block_m.is_multiple_of(SUBGROUPS[0] * size)
-            && block_n.is_multiple_of(SUBGROUPS[1] * size);
+            && block_m.is_multiple_of(tile.subgroups()[0] * size)
+            && block_n.is_multiple_of(tile.subgroups()[1] * size);
         (sound && tile.loads_evenly()).then_some(tile)
     }
 
-    /// Whether the invocations bring a tile of the input without a rest.
+    /// Whether each invocation loads of as many columns of the input.
     fn loads_evenly(&self) -> bool {
         let loaders = self.loaders();
-        self.invocations().is_multiple_of(loaders)
-            && self.block_n.is_multiple_of(loaders)
-            && self.block_k.is_multiple_of(self.invocations() / loaders)
+        self.invocations().is_multiple_of(loaders) && self.block_n.is_multiple_of(loaders)
+    }
+
+    /// Subgroups of a workgroup on each of its two axes: eight where there is something to do for so many.
+    fn subgroups(&self) -> [u32; 2] {
+        let many = [self.block_m, self.block_n].iter().all(|&block| block.is_multiple_of(8 * self.size));
+        if many { [2, 4] } else { [2, 2] }
     }
 
     fn invocations(&self) -> u32 {
-        SUBGROUPS[0] * SUBGROUPS[1] * self.lanes
+        self.subgroups().iter().product::<u32>() * self.lanes
+    }
+
+    /// Output channels and input channels of a panel of weights: k is the last axis, for each channel by itself.
+    pub(super) fn panel(&self) -> [u32; 2] {
+        [1, self.block_k]
     }
 
     /// Invocations along n while loading.
@@ -78,12 +87,18 @@ impl CoopTile {
 
     /// Matrices of a subgroup on both axes.
     fn fragments(&self) -> [u32; 2] {
-        [self.block_m / (SUBGROUPS[0] * self.size), self.block_n / (SUBGROUPS[1] * self.size)]
+        let [subgroups_m, subgroups_n] = self.subgroups();
+        [self.block_m / (subgroups_m * self.size), self.block_n / (subgroups_n * self.size)]
     }
 
-    /// Bytes of a tile of the input in f16, and of one matrix of sums in f32 for each subgroup.
+    /// Lanes that store columns, or so many neighbouring ones, side by side.
+    fn across(&self, width: u32) -> u32 {
+        gcd(i64::from(self.lanes), i64::from(self.fragments()[1] * self.size / width)) as u32
+    }
+
+    /// Bytes of the tiles of both operands in f16, and of a row of matrices of sums in f32 for each subgroup.
     fn workgroup_bytes(&self) -> u32 {
-        self.block_k * self.block_n * 2 + SUBGROUPS[0] * SUBGROUPS[1] * self.size * self.size * 4
+        (self.block_m + self.block_n) * (self.block_k + 8) * 2 + self.subgroups()[0] * self.size * self.block_n * 4
     }
 
     /// Whether the layer is one for cooperative matrices, on the device that the tile was made for.
@@ -118,9 +133,7 @@ fn supports(dtype: DType, limits: &DeviceLimits) -> Result<(), String> {
 pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Result<Vec<(Operations, CoopTile)>, String> {
     supports(product.dtype, limits)?;
     let (Some(size), Some(lanes)) = (limits.cooperative_matrix, limits.subgroup) else { return Ok(Vec::new()) };
-    let tile = |&[m, n, k]: &[u32; 3]| {
-        CoopTile::from_numbers(&[SUBGROUPS[0] * m * size, SUBGROUPS[1] * n * size, k * size, size, lanes])
-    };
+    let tile = |&[m, n, k]: &[u32; 3]| CoopTile::from_numbers(&[m * size, n * size, k * size, size, lanes]);
     let fit =
         |tile: &CoopTile| tile.invocations() <= limits.workgroup_invocations && tile.workgroup_bytes() <= limits.workgroup_bytes;
     let tiles = TABLE.iter().filter_map(tile).filter(fit);
@@ -136,30 +149,79 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Operations
     let part = if limits.class == DeviceClass::Software { 4.0 } else { 0.125 };
     let [fragments_m, fragments_n] = tile.fragments().map(f64::from);
     let fragment = size * size / f64::from(tile.lanes);
-    let load_b = (Of::LOAD + Of::SHARED) * (block_n * block_k / threads);
+    let load = if vectors(product) { Of::LOAD4 * 0.25 } else { Of::LOAD };
+    let loads = (load * block_n + Of::LOAD4 * 0.25 * block_m) * (block_k / threads);
+    let puts = Of::SHARED4 * 0.25 * ((block_m + block_n) * block_k / threads);
     let multiply = Of::FMA * (block_m * block_n * block_k / threads * part);
-    let operands = (Of::LOAD * fragments_m + Of::SHARED * fragments_n) * (fragment * block_k / size);
-    let per_thread = (load_b + operands + multiply + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k, 1);
+    let operands = Of::SHARED4 * 0.25 * ((fragments_m + fragments_n) * fragment * block_k / size);
+    let per_thread = (loads + puts + operands + multiply + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k, 1);
     Of::total(limits, product.blocks(tile.block_m, tile.block_n), threads, per_thread)
+}
+
+/// Whether the input is loaded by four rows.
+fn vectors(product: &Product) -> bool {
+    product.has_vectors()
+}
+
+/// How the rows of a load are put into a tile.
+fn put_b(loads: Loads) -> (u32, &'static str) {
+    const ONE: &str = "\
+fn put_b(column: u32, run: u32, part: i32, b: f16) {
+    tile_b[column][run][part] = b;
+}";
+    const FOUR: &str = "\
+fn put_b(column: u32, run: u32, part: i32, b: vec4<f16>) {
+    tile_b[column][run][0] = b.x;
+    tile_b[column][run][1] = b.y;
+    tile_b[column][run][2] = b.z;
+    tile_b[column][run][3] = b.w;
+}";
+    if loads == Loads::FourOfMatrix { (4, FOUR) } else { (1, ONE) }
+}
+
+/// How sums are finished, and how many neighbouring columns at once.
+fn finish_sums(stores_four: bool) -> (u32, &'static str) {
+    const ONE: &str = "\
+fn finish_sums(subgroup: i32, at: i32, channel: i32, index: i32) {
+    store(tile_c[subgroup][at], channel, index);
+}";
+    const FOUR: &str = "\
+fn finish_sums(subgroup: i32, at: i32, channel: i32, index: i32) {
+    let sums = vec4<f32>(tile_c[subgroup][at], tile_c[subgroup][at + 1], tile_c[subgroup][at + 2], tile_c[subgroup][at + 3]);
+    store_4(sums, channel, index);
+}";
+    if stores_four { (4, FOUR) } else { (1, ONE) }
 }
 
 /// The dispatch.
 pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Result<Step> {
     let CoopTile { block_m, block_n, block_k, size, lanes } = *tile;
     let label = format!("{}_coop {} {tile}", product.operands.label(), product.dtype);
+    let loads = if vectors(product) { Loads::FourOfMatrix } else { Loads::Matrix };
+    let (rows, put_b) = put_b(loads);
     let columns = block_n / tile.loaders();
-    let blocks = Blocks { block: [block_m, block_n, block_k], columns, half: 0, split_k: 1, stores_four: false, m_first: false };
-    let rows = u64::from(block_k * tile.loaders() / tile.invocations());
-    let per_step = rows * u64::from(columns + 2) + u64::from(columns + block_k / size + 3);
+    let stores_four = product.stores_four();
+    let (width, finish_sums) = finish_sums(stores_four);
+    let blocks = Blocks { block: [block_m, block_n, block_k], columns, half: 0, split_k: 1, stores_four, m_first: false };
+    let [subgroups_m, subgroups_n] = tile.subgroups();
+    let loads_a = (block_m * block_k / 4).div_ceil(tile.invocations()) + 1;
+    let loads_b = (block_k / 4).div_ceil(tile.invocations() / tile.loaders()) * (columns * 5 + 1) + 1;
+    let per_step = u64::from(2 * (loads_a + loads_b) + columns + block_k / size + 3);
     let mut kernel = product
-        .kernel(label, tile.invocations(), blocks, Loads::Matrix)
+        .kernel(label, tile.invocations(), blocks, loads)
         .constant("SIZE", size)
         .constant("LANES", lanes)
-        .constant("SUBGROUPS_M", SUBGROUPS[0])
-        .constant("SUBGROUPS_N", SUBGROUPS[1])
+        .constant("ROWS", rows)
+        .constant("SUBGROUPS_M", subgroups_m)
+        .constant("SUBGROUPS_N", subgroups_n)
+        .constant("MATRICES_N", tile.fragments()[1])
+        .constant("WIDTH", width)
+        .constant("ACROSS", tile.across(width))
         .iterations(product.iterations(block_k, 1, per_step))
+        .fragment(put_b)
+        .fragment(finish_sums)
         .fragment(include_str!("../../shaders/coop_gemm.wgsl"))
-        .fragment(main_function(tile));
+        .fragment(main_function(tile, product.geometry.output_layout));
     kernel.subgroups = true;
     kernel.cooperative = true;
     kernel.workgroup_bytes = tile.workgroup_bytes();
@@ -167,7 +229,7 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &CoopTile) ->
 }
 
 /// The loop, written out because matrices have no places in arrays that all compilers keep in registers: `sum_{i}_{j}`.
-fn main_function(tile: &CoopTile) -> String {
+fn main_function(tile: &CoopTile, output: Layout) -> String {
     let [fragments_m, fragments_n] = tile.fragments();
     let size = tile.size;
     let mut text = String::from(
@@ -181,40 +243,49 @@ fn main_function(tile: &CoopTile) -> String {
          ) {\n\
          \x20   // Matrices must be in control flow that is seen to be uniform, so a workgroup past the grid's end takes no step and stores nothing.\n\
          \x20   let exists = locate(workgroup_index(id, count));\n\
-         \x20   set_columns(i32(local_id.x));\n\
+         \x20   set_columns(local_id.x);\n\
          \x20   let subgroup = i32(subgroup_index);\n",
     );
     let mut line = |text_line: String| {
         let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
     };
     line(format!("    let first_m = subgroup / SUBGROUPS_N * {};", fragments_m * size));
-    line(format!("    let first_n = subgroup % SUBGROUPS_N * {};", fragments_n * size));
+    line("    let first_n = subgroup % SUBGROUPS_N * COLUMNS_C;".into());
     for (i, j) in pairs(fragments_m, fragments_n) {
         line(format!("    var sum_{i}_{j}: coop_mat{size}x{size}<f32, C>;"));
     }
     line("    let tiles = select(0, k_tiles(), exists);".into());
+    line("    if (tiles > 0) {\n        fetch(local_id.x, 0);\n    }".into());
     line("    for (var tile = 0; tile < tiles; tile += 1) {".into());
-    line("        begin_k_tile(tile);".into());
-    line("        let panel_at = panel_start() * 4 + first_m;".into());
-    line("        load_tile(i32(local_id.x));".into());
+    line("        workgroupBarrier(); // all have multiplied the step before".into());
+    line("        put(local_id.x);".into());
     line("        workgroupBarrier();".into());
+    line("        next_a = array<vec4<f16>, LOADS_A>();".into());
+    line("        next_b = array<Operand, LOADS_B * COLUMNS * PARTS>();".into());
+    line("        if (tile + 1 < tiles) {\n            fetch(local_id.x, tile + 1);\n        }".into());
     line("        for (var k = 0; k < BLOCK_K; k += SIZE) {".into());
     for i in 0..fragments_m {
-        let at = format!("panel_at + k * BLOCK_M + {}", i * size);
-        line(format!("            let a_{i} = coopLoad<coop_mat{size}x{size}<f16, A>>(&weights[{at}], u32(BLOCK_M));"));
+        let at = format!("tile_a[first_m + {}][k / RUN][0]", i * size);
+        line(format!("            let a_{i} = coopLoadT<coop_mat{size}x{size}<f16, A>>(&{at}, u32(STRIDE * RUN));"));
     }
     for j in 0..fragments_n {
-        let at = format!("k * BLOCK_N + first_n + {}", j * size);
-        line(format!("            let b_{j} = coopLoadT<coop_mat{size}x{size}<f16, B>>(&tile_b[{at}], u32(BLOCK_N));"));
+        let at = format!("tile_b[first_n + {}][k / RUN][0]", j * size);
+        line(format!("            let b_{j} = coopLoad<coop_mat{size}x{size}<f16, B>>(&{at}, u32(STRIDE * RUN));"));
     }
     for (i, j) in pairs(fragments_m, fragments_n) {
         line(format!("            sum_{i}_{j} = coopMultiplyAdd(a_{i}, b_{j}, sum_{i}_{j});"));
     }
-    line("        }\n        workgroupBarrier();\n    }".into());
-    for (i, j) in pairs(fragments_m, fragments_n) {
-        line(format!("    coopStoreT(sum_{i}_{j}, &tile_c[subgroup * SIZE * SIZE], u32(SIZE));"));
+    line("        }\n    }".into());
+    for i in 0..fragments_m {
+        for j in 0..fragments_n {
+            let (store, at, stride) = match output {
+                Layout::ChannelsFirst => ("coopStoreT", j * size, "COLUMNS_C"),
+                Layout::ChannelsLast => ("coopStore", j * size * size, "SIZE"),
+            };
+            line(format!("    {store}(sum_{i}_{j}, &tile_c[subgroup][{at}], u32({stride}));"));
+        }
         line("    workgroupBarrier();".into());
-        line(format!("    store_matrix(exists, subgroup, i32(lane), first_m + {}, first_n + {});", i * size, j * size));
+        line(format!("    store_sums(exists, subgroup, i32(lane), first_m + {}, first_n);", i * size));
         line("    workgroupBarrier();".into());
     }
     line("}".into());

@@ -254,7 +254,7 @@ fn finish_row(row: array<Sum, QUAD>, column: i32, terms: i32, channel: i32, inde
 fn row_of(loads: Loads) -> &'static str {
     match loads {
         Loads::Four => "fn row_of(rows: vec4<f32>, number: i32) -> f32 {\n    return rows[number];\n}",
-        Loads::One | Loads::Matrix => "fn row_of(row: Number, number: i32) -> Number {\n    return row;\n}",
+        Loads::One | Loads::Matrix | Loads::FourOfMatrix => "fn row_of(row: Number, number: i32) -> Number {\n    return row;\n}",
     }
 }
 

@@ -337,7 +337,7 @@ fn subgroup_parts(context: &Context, operands: Operands, tile: &SubgroupTile) ->
 fn coop_parts(context: &Context, operands: Operands, tile: &CoopTile) -> Result<Parts> {
     let product = Product::new(context, operands).expect("the layer was accepted");
     let step = cooperative::step(&product, context.limits, tile)?;
-    Ok(Parts { steps: vec![step], packing: operands.packing([tile.block_m, tile.block_k]), workspace: Vec::new() })
+    Ok(Parts { steps: vec![step], packing: operands.packing(tile.panel()), workspace: Vec::new() })
 }
 
 impl fmt::Display for Algorithm {

@@ -151,11 +151,16 @@ impl Product {
             Loads::Four => kernel
                 .binding("input", vectors(self.dtype), self.input)
                 .fragment(include_str!("../../shaders/lib/operand_4.wgsl")),
+            Loads::FourOfMatrix => {
+                kernel.binding("input", "array<vec4<f16>>", self.input).fragment(include_str!("../../shaders/lib/operand_4.wgsl"))
+            }
             Loads::Matrix => kernel.input_of("array<f16>", self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
             Loads::One => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
         };
         let kernel = match loads {
-            Loads::Matrix => kernel.binding("weights", "array<f16>", Slot::Weights).fragment("alias Number = f16;"),
+            Loads::Matrix | Loads::FourOfMatrix => {
+                kernel.binding("weights", "array<vec4<f16>>", Slot::Weights).fragment("alias Number = f16;")
+            }
             Loads::One | Loads::Four => {
                 let numbers = match blocks.half {
                     0 => include_str!("../../shaders/lib/floats.wgsl"),
@@ -212,8 +217,10 @@ pub(super) enum Loads {
     One,
     /// Four rows that are neighbours in memory.
     Four,
-    /// An element in f16, for cooperative matrices; so are the weights, one by one.
+    /// An element in f16, for cooperative matrices.
     Matrix,
+    /// Four rows in f16 that are neighbours in memory, for cooperative matrices.
+    FourOfMatrix,
 }
 
 /// Which matrix product a layer is.

@@ -35,7 +35,7 @@ impl ProductTile {
         match self {
             ProductTile::Workgroup(tile) => tile.panel(),
             ProductTile::Subgroup(tile) => [tile.block_m, tile.block_k(geometry)],
-            ProductTile::Cooperative(tile) => [tile.block_m, tile.block_k],
+            ProductTile::Cooperative(tile) => tile.panel(),
         }
     }
 
