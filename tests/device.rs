@@ -160,9 +160,16 @@ fn cooperative_matrices_match_the_reference_with_every_tile() {
         let list: Vec<Algorithm> = algorithms.iter().filter(says).copied().collect();
         list
     };
-    let files = ["conv.txt", "transposed.txt", "depthwise.txt", "winograd.txt", "regressions.txt"];
+    let files = ["conv.txt", "transposed.txt", "depthwise.txt", "winograd.txt", "regressions.txt", "vectors.txt"];
     let problems: Vec<Problem> = files.into_iter().flat_map(lines).filter(|line| matches!(line.layer, Layer::Conv(_))).collect();
     check(&problems, &[DType::F16], cooperative);
+    // This device has too few cores for slices to pay.
+    let sliced = |algorithms: &[Algorithm]| {
+        let whole = |algorithm: &&Algorithm| algorithm.to_string().contains("coop") && !is_sliced(algorithm);
+        let slice = |algorithm: &Algorithm| algorithm.to_string().replace(')', ",k3)").parse().expect("a tile with slices");
+        algorithms.iter().filter(whole).map(slice).collect::<Vec<Algorithm>>()
+    };
+    check(&lines("split_k.txt"), &[DType::F16], sliced);
 }
 
 #[test]

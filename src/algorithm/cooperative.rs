@@ -14,6 +14,7 @@ use std::fmt::{self, Write as _};
 use super::cost::{Operations, cheapest_first};
 use super::plan::{Step, fold};
 use super::product::{Blocks, Loads, Product};
+use super::split_k::{self, Slices};
 use crate::error::Result;
 use crate::geometry::gcd;
 use crate::layout::Layout;
@@ -33,6 +34,8 @@ pub struct CoopTile {
     pub size: u32,
     /// Lanes of a subgroup; the kernel is wrong on any other size.
     pub lanes: u32,
+    /// Slices of the sum over k, added by a second dispatch where there are several.
+    pub split_k: u32,
 }
 
 /// Matrices of a workgroup on both axes and of a step along k, to choose from. Not measured on a GPU: up to 64 registers of 32 lanes for
@@ -41,15 +44,15 @@ const TABLE: [[u32; 3]; 5] = [[8, 8, 2], [8, 4, 2], [4, 4, 2], [2, 4, 2], [2, 2,
 
 impl fmt::Display for CoopTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { block_m, block_n, block_k, size, lanes } = self;
-        write!(f, "{block_m}x{block_n}x{block_k},{size},{lanes}")
+        let Self { block_m, block_n, block_k, size, lanes, split_k } = self;
+        write!(f, "{block_m}x{block_n}x{block_k},{size},{lanes}{}", Slices(*split_k))
     }
 }
 
 impl CoopTile {
-    pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
+    fn from_numbers(numbers: &[u32]) -> Option<Self> {
         let &[block_m, block_n, block_k, size, lanes] = numbers else { return None };
-        let tile = Self { block_m, block_n, block_k, size, lanes };
+        let tile = Self { block_m, block_n, block_k, size, lanes, split_k: 1 };
         let sound = matches!(size, 8 | 16)
             && (4..=128).contains(&lanes)
             && lanes.is_multiple_of(size)
@@ -57,6 +60,12 @@ impl CoopTile {
             && block_m.is_multiple_of(tile.subgroups()[0] * size)
             && block_n.is_multiple_of(tile.subgroups()[1] * size);
         (sound && tile.loads_evenly()).then_some(tile)
+    }
+
+    /// Parses what `Display` prints.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (sizes, split_k) = split_k::parse(text)?;
+        Some(Self { split_k, ..Self::from_numbers(&split_k::numbers(sizes)?)? })
     }
 
     /// Whether each invocation loads of as many columns of the input.
@@ -101,8 +110,22 @@ impl CoopTile {
         (self.block_m + self.block_n) * (self.block_k + 8) * 2 + self.subgroups()[0] * self.size * self.block_n * 4
     }
 
-    /// Whether the layer is one for cooperative matrices, on the device that the tile was made for.
-    pub(super) fn supports(&self, dtype: DType, limits: &DeviceLimits) -> Result<(), String> {
+    /// Iterations of an invocation's loops for each step.
+    fn iterations(&self) -> u64 {
+        let columns = self.block_n / self.loaders();
+        let loads_a = (self.block_m * self.block_k / 4).div_ceil(self.invocations()) + 1;
+        let loads_b = (self.block_k / 4).div_ceil(self.invocations() / self.loaders()) * (columns * 5 + 1) + 1;
+        u64::from(2 * (loads_a + loads_b) + columns + self.block_k / self.size + 3)
+    }
+
+    /// Whether the product is one for cooperative matrices, on the device that the tile was made for, and there is room for its slices.
+    pub(super) fn supports(&self, product: &Product, limits: &DeviceLimits) -> Result<(), String> {
+        self.check_matrices(product.dtype, limits)?;
+        split_k::supports(product, limits, self.split_k)
+    }
+
+    /// Whether numbers are ones for cooperative matrices, and those of the device are what the tile was made for.
+    pub(super) fn check_matrices(&self, dtype: DType, limits: &DeviceLimits) -> Result<(), String> {
         supports(dtype, limits)?;
         let own = (Some(self.size), Some(self.lanes));
         if own == (limits.cooperative_matrix, limits.subgroup) {
@@ -136,8 +159,13 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Result<Vec<(Ope
     let tile = |&[m, n, k]: &[u32; 3]| CoopTile::from_numbers(&[m * size, n * size, k * size, size, lanes]);
     let fit =
         |tile: &CoopTile| tile.invocations() <= limits.workgroup_invocations && tile.workgroup_bytes() <= limits.workgroup_bytes;
-    let tiles = TABLE.iter().filter_map(tile).filter(fit);
-    Ok(cheapest_first(limits.class, tiles.map(|tile| (cost(product, limits, &tile), tile))))
+    let sliced = TABLE.iter().filter_map(tile).filter(fit).flat_map(|tile| {
+        let cost = |split_k: u32| cost(product, limits, &CoopTile { split_k, ..tile });
+        let workgroups = product.blocks(tile.block_m, tile.block_n);
+        let choices = split_k::choices(product, limits, tile.block_k, tile.iterations(), workgroups, cost);
+        choices.into_iter().map(move |(cost, split_k)| (cost, CoopTile { split_k, ..tile }))
+    });
+    Ok(split_k::that_pay(cheapest_first(limits.class, sliced), |tile| tile.split_k))
 }
 
 /// What it does. A matrix product counts as a part of its multiply-adds: not measured on a GPU, an eighth; software computes each, and
@@ -154,8 +182,11 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Operations
     let puts = Of::SHARED4 * 0.25 * ((block_m + block_n) * block_k / threads);
     let multiply = Of::FMA * (block_m * block_n * block_k / threads * part);
     let operands = Of::SHARED4 * 0.25 * ((fragments_m + fragments_n) * fragment * block_k / size);
-    let per_thread = (loads + puts + operands + multiply + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k, 1);
-    Of::total(limits, product.blocks(tile.block_m, tile.block_n), threads, per_thread)
+    let stores = Of::stores(block_m * block_n / threads, product.stores_four());
+    let per_thread =
+        (loads + puts + operands + multiply + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k, tile.split_k) + stores;
+    let workgroups = product.blocks(tile.block_m, tile.block_n) * u64::from(tile.split_k);
+    Of::total(limits, workgroups, threads, per_thread) + split_k::cost(product, limits, tile.split_k)
 }
 
 /// Whether the input is loaded by four rows.
@@ -193,20 +224,17 @@ fn finish_sums(subgroup: i32, at: i32, channel: i32, index: i32) {
     if stores_four { (4, FOUR) } else { (1, ONE) }
 }
 
-/// The dispatch.
-pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Result<Step> {
-    let CoopTile { block_m, block_n, block_k, size, lanes } = *tile;
+/// The dispatches.
+pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Result<Vec<Step>> {
+    let CoopTile { block_m, block_n, block_k, size, lanes, split_k } = *tile;
     let label = format!("{}_coop {} {tile}", product.operands.label(), product.dtype);
     let loads = if vectors(product) { Loads::FourOfMatrix } else { Loads::Matrix };
     let (rows, put_b) = put_b(loads);
     let columns = block_n / tile.loaders();
     let stores_four = product.stores_four();
     let (width, finish_sums) = finish_sums(stores_four);
-    let blocks = Blocks { block: [block_m, block_n, block_k], columns, half: 0, split_k: 1, stores_four, m_first: false };
+    let blocks = Blocks { block: [block_m, block_n, block_k], columns, half: 0, split_k, stores_four, m_first: false };
     let [subgroups_m, subgroups_n] = tile.subgroups();
-    let loads_a = (block_m * block_k / 4).div_ceil(tile.invocations()) + 1;
-    let loads_b = (block_k / 4).div_ceil(tile.invocations() / tile.loaders()) * (columns * 5 + 1) + 1;
-    let per_step = u64::from(2 * (loads_a + loads_b) + columns + block_k / size + 3);
     let mut kernel = product
         .kernel(label, tile.invocations(), blocks, loads)
         .constant("SIZE", size)
@@ -217,7 +245,7 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &CoopTile) ->
         .constant("MATRICES_N", tile.fragments()[1])
         .constant("WIDTH", width)
         .constant("ACROSS", tile.across(width))
-        .iterations(product.iterations(block_k, 1, per_step))
+        .iterations(product.iterations(block_k, split_k, tile.iterations()))
         .fragment(put_b)
         .fragment(finish_sums)
         .fragment(include_str!("../../shaders/coop_gemm.wgsl"))
@@ -225,7 +253,8 @@ pub(super) fn step(product: &Product, limits: &DeviceLimits, tile: &CoopTile) ->
     kernel.subgroups = true;
     kernel.cooperative = true;
     kernel.workgroup_bytes = tile.workgroup_bytes();
-    Ok(Step { kernel, grid: fold(product.blocks(block_m, block_n), limits.workgroups)? })
+    let workgroups = product.blocks(block_m, block_n) * u64::from(split_k);
+    split_k::steps(product, limits, Step { kernel, grid: fold(workgroups, limits.workgroups)? }, split_k)
 }
 
 /// The loop, written out because matrices have no places in arrays that all compilers keep in registers: `sum_{i}_{j}`.
@@ -254,15 +283,15 @@ fn main_function(tile: &CoopTile, output: Layout) -> String {
     for (i, j) in pairs(fragments_m, fragments_n) {
         line(format!("    var sum_{i}_{j}: coop_mat{size}x{size}<f32, C>;"));
     }
-    line("    let tiles = select(0, k_tiles(), exists);".into());
-    line("    if (tiles > 0) {\n        fetch(local_id.x, 0);\n    }".into());
-    line("    for (var tile = 0; tile < tiles; tile += 1) {".into());
+    line("    let tiles = select(vec2<i32>(), slice_tiles(), exists);".into());
+    line("    if (tiles.x < tiles.y) {\n        fetch(local_id.x, tiles.x);\n    }".into());
+    line("    for (var tile = tiles.x; tile < tiles.y; tile += 1) {".into());
     line("        workgroupBarrier(); // all have multiplied the step before".into());
     line("        put(local_id.x);".into());
     line("        workgroupBarrier();".into());
     line("        next_a = array<vec4<f16>, LOADS_A>();".into());
     line("        next_b = array<Operand, LOADS_B * COLUMNS * PARTS>();".into());
-    line("        if (tile + 1 < tiles) {\n            fetch(local_id.x, tile + 1);\n        }".into());
+    line("        if (tile + 1 < tiles.y) {\n            fetch(local_id.x, tile + 1);\n        }".into());
     line("        for (var k = 0; k < BLOCK_K; k += SIZE) {".into());
     for i in 0..fragments_m {
         let at = format!("tile_a[first_m + {}][k / RUN][0]", i * size);

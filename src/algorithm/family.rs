@@ -163,8 +163,8 @@ impl Family {
             Family::SubgroupGemm => SubgroupTile::parse(tile).map(Algorithm::SubgroupGemm),
             Family::SubgroupMatmul => SubgroupTile::parse(tile).map(Algorithm::SubgroupMatmul),
             Family::SubgroupStrip => SubgroupTile::from_numbers(&numbers()?).map(Algorithm::SubgroupStrip),
-            Family::CoopGemm => CoopTile::from_numbers(&numbers()?).map(Algorithm::CoopGemm),
-            Family::CoopMatmul => CoopTile::from_numbers(&numbers()?).map(Algorithm::CoopMatmul),
+            Family::CoopGemm => CoopTile::parse(tile).map(Algorithm::CoopGemm),
+            Family::CoopMatmul => CoopTile::parse(tile).map(Algorithm::CoopMatmul),
             Family::Depthwise => DepthwiseTile::from_numbers(&numbers()?).map(Algorithm::Depthwise),
             Family::PoolPatch => PoolTile::from_numbers(&numbers()?).map(Algorithm::PoolPatch),
         }

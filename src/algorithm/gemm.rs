@@ -286,7 +286,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
             load_a + load_b + per_k * block_k + Of::BARRIER * if buffers == 1 { 2.0 } else { 1.0 }
         }
     };
-    let per_thread = (per_step + columns) * product.k_tiles(tile.block_k, tile.split_k) + Of::STORE * (thread_m * thread_n);
+    let stores = Of::stores(thread_m * thread_n, stores_four(product, tile));
+    let per_thread = (per_step + columns) * product.k_tiles(tile.block_k, tile.split_k) + stores;
     Of::total(limits, tile.workgroups(product), threads, per_thread) + split_k::cost(product, limits, tile.split_k)
 }
 

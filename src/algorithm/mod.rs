@@ -305,8 +305,8 @@ impl Algorithm {
             Algorithm::SubgroupGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
             Algorithm::SubgroupMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
             Algorithm::SubgroupStrip(tile) => strip::supports_tile(context, tile),
-            Algorithm::CoopGemm(tile) => tile.supports(Product::new(context, Operands::Implicit)?.dtype, context.limits),
-            Algorithm::CoopMatmul(tile) => tile.supports(Product::new(context, Operands::Plain)?.dtype, context.limits),
+            Algorithm::CoopGemm(tile) => tile.supports(&Product::new(context, Operands::Implicit)?, context.limits),
+            Algorithm::CoopMatmul(tile) => tile.supports(&Product::new(context, Operands::Plain)?, context.limits),
             Algorithm::Winograd(tile) => winograd::supports_tile(context, tile),
             Algorithm::Depthwise(_) => depthwise::supports(context),
             Algorithm::PoolPatch(_) => pool_patch::supports(context),
@@ -336,8 +336,11 @@ fn subgroup_parts(context: &Context, operands: Operands, tile: &SubgroupTile) ->
 
 fn coop_parts(context: &Context, operands: Operands, tile: &CoopTile) -> Result<Parts> {
     let product = Product::new(context, operands).expect("the layer was accepted");
-    let step = cooperative::step(&product, context.limits, tile)?;
-    Ok(Parts { steps: vec![step], packing: operands.packing(tile.panel()), workspace: Vec::new() })
+    Ok(Parts {
+        steps: cooperative::steps(&product, context.limits, tile)?,
+        packing: operands.packing(tile.panel()),
+        workspace: split_k::workspace(&product, tile.split_k),
+    })
 }
 
 impl fmt::Display for Algorithm {

@@ -167,7 +167,7 @@ pub(super) fn supports_tile(context: &Context, tile: &WinogradTile) -> Result<()
         ProductTile::Cooperative(_) if tile.outputs != 2 => {
             return Err("the transforms of F(4, 3) lose more than f16 has".into());
         }
-        ProductTile::Cooperative(product) => product.supports(context.dtype(), context.limits)?,
+        ProductTile::Cooperative(product) => product.check_matrices(context.dtype(), context.limits)?,
     }
     let workspace = Tiling::new(context.geometry, tile.outputs).workspace(context.geometry, tile.product.split_k());
     if workspace.iter().any(|&elements| elements > MAX_ELEMENTS as u64) {
@@ -231,7 +231,7 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
     let product_steps = match &tile.product {
         ProductTile::Workgroup(tile) => gemm::steps(&product, limits, tile)?,
         ProductTile::Subgroup(tile) => subgroup::steps(&product, limits, tile)?,
-        ProductTile::Cooperative(tile) => vec![cooperative::step(&product, limits, tile)?],
+        ProductTile::Cooperative(tile) => cooperative::steps(&product, limits, tile)?,
     };
     let [block_m, block_k] = tile.product.panel(&product.geometry);
     let input = transform(context, &tiling, "input")

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::winograd::filtered_axes;
-use super::{CoopTile, GemmTile, SubgroupTile, split_k};
+use super::{CoopTile, GemmTile, SubgroupTile};
 use crate::geometry::Geometry;
 use crate::tensor_desc::DType;
 
@@ -44,7 +44,7 @@ impl ProductTile {
         match self {
             ProductTile::Workgroup(tile) => tile.split_k,
             ProductTile::Subgroup(tile) => tile.split_k,
-            ProductTile::Cooperative(_) => 1,
+            ProductTile::Cooperative(tile) => tile.split_k,
         }
     }
 
@@ -75,7 +75,7 @@ impl WinogradTile {
         let product = match name {
             "gemm" => ProductTile::Workgroup(GemmTile::parse(tile)?),
             "subgroup" => ProductTile::Subgroup(SubgroupTile::parse(tile)?),
-            "coop" => ProductTile::Cooperative(CoopTile::from_numbers(&split_k::numbers(tile)?)?),
+            "coop" => ProductTile::Cooperative(CoopTile::parse(tile)?),
             _ => return None,
         };
         let outputs = outputs.parse().ok().filter(|outputs| [2, 4].contains(outputs))?;
