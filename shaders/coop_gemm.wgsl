@@ -38,21 +38,18 @@ fn set_columns(local: u32) {
 // Begins to load a step.
 fn fetch(local: u32, tile: i32) {
     begin_k_tile(tile);
+    // Those that have nothing to load load the last: what some load and others do not is waited for.
     for (var i = 0; i < LOADS_A; i += 1) {
-        let at = local + u32(i * WORKGROUP);
-        if (BLOCK_M * RUNS % WORKGROUP == 0 || at < u32(BLOCK_M * RUNS)) {
-            // Rows beyond the last are computed like any others, and not stored.
-            let m = min(block_m * BLOCK_M + i32(at / u32(RUNS)), g.group_out - 1);
-            next_a[i] = weights[((group * g.group_out + m) * panels() + panel) * RUNS + i32(at % u32(RUNS))];
-        }
+        let at = min(local + u32(i * WORKGROUP), u32(BLOCK_M * RUNS - 1));
+        // Rows beyond the last are computed like any others, and not stored.
+        let m = min(block_m * BLOCK_M + i32(at / u32(RUNS)), g.group_out - 1);
+        next_a[i] = weights[((group * g.group_out + m) * panels() + panel) * RUNS + i32(at % u32(RUNS))];
     }
     for (var i = 0; i < LOADS_B; i += 1) {
-        let run = i32(local / u32(LOADERS)) + i * LOADED_RUNS;
-        if (RUNS % LOADED_RUNS == 0 || run < RUNS) {
-            for (var j = 0; j < COLUMNS; j += 1) {
-                for (var part = 0; part < PARTS; part += 1) {
-                    next_b[(i * COLUMNS + j) * PARTS + part] = fetch_b(run * RUN + part * ROWS, j);
-                }
+        let run = min(i32(local / u32(LOADERS)) + i * LOADED_RUNS, RUNS - 1);
+        for (var j = 0; j < COLUMNS; j += 1) {
+            for (var part = 0; part < PARTS; part += 1) {
+                next_b[(i * COLUMNS + j) * PARTS + part] = fetch_b(run * RUN + part * ROWS, j);
             }
         }
     }

@@ -54,10 +54,8 @@ var<private> next_b: array<Operand, LOADS_B * COLUMNS>;
 fn fetch(local: i32, loader_row: i32) {
     let panel_at = panel_start();
     for (var i = 0; i < LOADS_A; i += 1) {
-        let at = local + i * WORKGROUP;
-        if (TILE_A % WORKGROUP == 0 || at < TILE_A) {
-            next_a[i] = widened(weights[panel_at + at]);
-        }
+        // Those that have none to load load the last: what some load and others do not is waited for.
+        next_a[i] = widened(weights[panel_at + min(local + i * WORKGROUP, TILE_A - 1)]);
     }
     for (var i = 0; i < LOADS_B; i += 1) {
         for (var j = 0; j < COLUMNS; j += 1) {
@@ -133,12 +131,14 @@ fn main(
             begin_k_tile(tile + 1);
             fetch(local, loader_row);
         }
-        for (var first = 0; first < BLOCK_K; first += RUN) {
+        // Bounds that compilers know, so that those that want to write the loops out can.
+        for (var run = 0; run < BLOCK_K / RUN; run += 1) {
             var runs: array<Run, VECTORS * THREAD_N>;
             for (var i = 0; i < VECTORS * THREAD_N; i += 1) {
                 runs[i] = begun(sums[i]);
             }
-            for (var k = first; k < first + RUN; k += 1) {
+            for (var number = 0; number < RUN; number += 1) {
+                let k = run * RUN + number;
                 var a: array<Four, VECTORS>;
                 for (var i = 0; i < VECTORS; i += 1) {
                     a[i] = tile_a[buffer][k][thread_m][i];

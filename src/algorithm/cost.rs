@@ -95,7 +95,8 @@ impl Operations {
                 shared4: 4.0,
                 fma: 0.5,
                 broadcast: 2.0,
-                barrier: 20.0,
+                // Some 30 cycles of a workgroup of 64, while others go on.
+                barrier: 4.0,
                 workgroup: 100.0,
             },
         }

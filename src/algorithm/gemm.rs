@@ -162,6 +162,9 @@ fn table(class: DeviceClass) -> &'static [[u32; 5]] {
         DeviceClass::Integrated | DeviceClass::Discrete => &[
             [128, 128, 8, 8, 8],
             [128, 64, 8, 8, 8],
+            [64, 128, 8, 8, 8],
+            // Of the first layer's one to four channels.
+            [64, 128, 4, 8, 8],
             [64, 64, 16, 8, 4],
             [64, 64, 8, 4, 4],
             [128, 32, 8, 8, 4],
