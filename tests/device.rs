@@ -226,6 +226,24 @@ fn products_of_gpus_match_the_reference_with_every_tile() {
     }
 }
 
+/// Of the layers without a matrix product, what is another text on a GPU, or offered there only.
+#[test]
+fn patches_and_trees_of_gpus_match_the_reference() {
+    let desc = EngineDesc { class: Some(DeviceClass::Discrete), ..Default::default() };
+    let engine = [Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"))];
+    let cheapest = |engine: &Engine, problem: &Problem| {
+        let named = |algorithm: &Algorithm| ["depthwise", "pool_tree"].contains(&algorithm.name());
+        Ok(engine.candidates(problem)?.algorithms.into_iter().filter(named).take(4).collect::<Vec<_>>())
+    };
+    let narrow = |_: &Engine, _: &Problem| Ok(vec!["depthwise(4x1)".parse()?, "depthwise(4x2)".parse()?]);
+    check_on(&engine, &lines("depthwise.txt"), &[DType::F32], &cheapest);
+    check_on(&engine, &lines("depthwise.txt")[..4], &[DType::F32], &narrow);
+    let windows = lines("pool.txt")
+        .into_iter()
+        .filter(|line| engine[0].candidates(line).unwrap().algorithms.contains(&Algorithm::PoolTree));
+    check_on(&engine, &windows.collect::<Vec<_>>(), &[DType::F32], &cheapest);
+}
+
 #[test]
 fn products_without_tests_of_bounds_match_the_reference() {
     let desc = EngineDesc { specialise: Specialise::Always, ..Default::default() };

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot, vectors};
 use crate::layout::Layout;
+use crate::limits::DeviceClass;
 use crate::problem::Layer;
 
 /// The outputs that an invocation computes.
@@ -45,6 +46,12 @@ const MAX_LOADS: u64 = 256;
 const MAX_COLUMNS: u32 = 4;
 
 const TILES: [[u32; 2]; 11] = [[1, 1], [1, 4], [2, 2], [4, 4], [7, 4], [7, 7], [14, 4], [14, 7], [14, 8], [28, 4], [28, 8]];
+
+/// Patches for GPUs besides, whose neighbours load neighbours.
+const NARROW: [[u32; 2]; 3] = [[4, 1], [8, 1], [4, 2]];
+
+/// The most loads of a walk that is written out for a GPU, so that a row need not wait for the one before.
+const MAX_AHEAD: u64 = 96;
 
 impl fmt::Display for DepthwiseTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,10 +119,23 @@ fn fits(geometry: &Geometry, tile: DepthwiseTile) -> bool {
 }
 
 pub(super) fn tiles(context: &Context) -> Vec<(Operations, DepthwiseTile)> {
-    let scalar = TILES.iter().filter_map(|numbers| DepthwiseTile::from_numbers(numbers));
+    let narrow = if is_software(context) { &[] } else { NARROW.as_slice() };
+    let scalar = TILES.iter().chain(narrow).filter_map(|numbers| DepthwiseTile::from_numbers(numbers));
     let vectors = TILES.iter().filter_map(|&[y, x]| DepthwiseTile::from_numbers(&[y, x, 4]));
     let fitting = scalar.chain(vectors).filter(|&tile| fits(context.geometry, tile));
     cheapest_first(context.limits.class, fitting.map(|tile| (cost(context, tile), tile)))
+}
+
+fn is_software(context: &Context) -> bool {
+    context.limits.class == DeviceClass::Software
+}
+
+/// Whether all rows of a patch are written out, and not turns of a loop.
+fn is_written_out(context: &Context, tile: DepthwiseTile) -> bool {
+    let geometry = context.geometry;
+    let steps = u64::from(tile.y + DepthwiseTile::live(geometry) - 1);
+    let loads = steps * u64::from(DepthwiseTile::rows(geometry)) * tile.span(geometry);
+    !is_software(context) && geometry.kernel[0] == 1 && loads <= MAX_AHEAD
 }
 
 /// Invocations in all.
@@ -150,7 +170,12 @@ fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     // With channels last, what neighbouring invocations load one by one lies a row of channels apart: measured on lavapipe, twice as
     // long for the whole layer.
     let scattered = tile.channels == 1 && geometry.input_layout == Layout::ChannelsLast;
-    let scatter = if scattered { 2.5 } else { 1.0 };
+    let scatter = match (scattered, is_software(context)) {
+        (true, _) => 2.5,
+        (false, true) => 1.0,
+        // A GPU fetches as many sectors for neighbours as the loads of one lie apart.
+        (false, false) => (f64::from(tile.x) * f64::from(geometry.stride[2])).min(8.0).sqrt(),
+    };
     let per_thread = load * (1.1 * scatter * steps * slices * inputs) + others * channels;
     let workgroups = invocations(geometry, tile).div_ceil(u64::from(WORKGROUP));
     Of::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
@@ -190,13 +215,13 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .fragment(lanes)
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"))
-        .fragment(main_function(geometry, *tile));
+        .fragment(main_function(geometry, *tile, is_written_out(context, *tile)));
     let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
     Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })
 }
 
 /// The walk: `sum_a_j` is the sum of column `j` of the output row that began `a` steps ago, `v_i` the input `i` of a row.
-fn main_function(geometry: &Geometry, tile: DepthwiseTile) -> String {
+fn main_function(geometry: &Geometry, tile: DepthwiseTile, written_out: bool) -> String {
     let [slices, kernel_y, kernel_x] = geometry.kernel;
     let [share_y, share_x] = [1, 2].map(|axis| overlap(geometry, axis).share);
     let (live, rows, span) = (DepthwiseTile::live(geometry), DepthwiseTile::rows(geometry), tile.span(geometry));
@@ -217,7 +242,6 @@ fn main_function(geometry: &Geometry, tile: DepthwiseTile) -> String {
     line("        return;".into());
     line("    }".into());
     line("    let at = place.at * g.stride - g.pad_begin;".into());
-    line("    let outputs = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y); // rows of the patch".into());
     let weights = |slice: &str| {
         let weight = |tap: u32| format!("let w_{tap} = weight_at(place.channel, {slice}{tap});");
         (0..kernel_y * kernel_x).map(weight).collect::<Vec<_>>()
@@ -227,56 +251,68 @@ fn main_function(geometry: &Geometry, tile: DepthwiseTile) -> String {
     if slices == 1 {
         weights("").into_iter().for_each(|weight| line(format!("    {weight}")));
     }
-    line(format!("    for (var step = 0; step < outputs + {last}; step += 1) {{"));
-    if slices > 1 {
-        line(format!("        for (var z = 0; z < {slices}; z += 1) {{"));
-        weights(&format!("z * {} + ", kernel_y * kernel_x)).into_iter().for_each(&mut line);
-    } else {
-        line("        {".into());
-        line("        let z = 0;".into());
-    }
-    for part in 0..rows {
-        line(format!(
-            "        let row_{part} = input_row(place, at.x + z * g.dilation.x, at.y + (step * {share_y} + {part}) * g.dilation.y);"
-        ));
-        for i in 0..span {
-            line(format!("        let v_{part}_{i} = input_at(row_{part}, at.z + {i} * g.dilation.z);"));
+    let turns = if written_out { 0..tile.y + last } else { 0..1 };
+    for step in turns {
+        if written_out {
+            line(format!("    {{\n        let step = {step};"));
+        } else {
+            line(
+                "    let outputs = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y); // rows of the patch".into(),
+            );
+            line(format!("    for (var step = 0; step < outputs + {last}; step += 1) {{"));
         }
-        for age in 0..live {
-            let tap_y = part + age * share_y;
-            for tap_x in (0..kernel_x).filter(|_| tap_y < kernel_y) {
-                let weight = tap_y * kernel_x + tap_x;
-                for (age, j) in all(age) {
-                    let value = j * share_x + tap_x;
-                    line(format!("        sum_{age}_{j} = fma(w_{weight}, v_{part}_{value}, sum_{age}_{j});"));
+        if slices > 1 {
+            line(format!("        for (var z = 0; z < {slices}; z += 1) {{"));
+            weights(&format!("z * {} + ", kernel_y * kernel_x)).into_iter().for_each(&mut line);
+        } else {
+            line("        {".into());
+            line("        let z = 0;".into());
+        }
+        for part in 0..rows {
+            line(format!(
+                "        let row_{part} = input_row(place, at.x + z * g.dilation.x, at.y + (step * {share_y} + {part}) * g.dilation.y);"
+            ));
+            for i in 0..span {
+                line(format!("        let v_{part}_{i} = input_at(row_{part}, at.z + {i} * g.dilation.z);"));
+            }
+            for age in 0..live {
+                let tap_y = part + age * share_y;
+                for tap_x in (0..kernel_x).filter(|_| tap_y < kernel_y) {
+                    let weight = tap_y * kernel_x + tap_x;
+                    for (age, j) in all(age) {
+                        let value = j * share_x + tap_x;
+                        line(format!("        sum_{age}_{j} = fma(w_{weight}, v_{part}_{value}, sum_{age}_{j});"));
+                    }
                 }
             }
         }
+        line("        }".into());
+        // Before that, the oldest sums are those of rows above the patch.
+        line(format!("            let y = place.at.y + (step - {last}) * SPREAD_Y;"));
+        // Without a loop, which ends with the patch, some rows may be below it.
+        let above = if written_out { " && y < g.output.y" } else { "" };
+        line(format!("        if (step >= {last}{above}) {{"));
+        line("            let row = output_row(place, y);".into());
+        let (width, store) = match (stores_four(geometry, tile), tile.channels) {
+            (true, _) => (4, "store_4"),
+            (false, 1) => (1, "store"),
+            (false, _) => (1, "store_lanes"),
+        };
+        for j in (0..tile.x).step_by(width as usize) {
+            let sums = (j..j + width).map(|j| format!("sum_{last}_{j}")).collect::<Vec<_>>().join(", ");
+            let sums = if width == 1 { sums } else { format!("vec4<f32>({sums})") };
+            line(format!("            let x_{j} = place.at.z + {j} * SPREAD_X;"));
+            line(format!("            if (x_{j} < g.output.z) {{"));
+            line(format!("                {store}({sums}, place.channel, row + x_{j} * output_step());"));
+            line("            }".into());
+        }
+        line("        }".into());
+        for (age, j) in (0..live).rev().flat_map(all) {
+            let next = if age > 0 { format!("sum_{}_{j}", age - 1) } else { "Lanes()".into() };
+            line(format!("        sum_{age}_{j} = {next};"));
+        }
+        line("    }".into());
     }
-    line("        }".into());
-    // Before that, the oldest sums are those of rows above the patch.
-    line(format!("        if (step >= {last}) {{"));
-    line(format!("            let y = place.at.y + (step - {last}) * SPREAD_Y;"));
-    line("            let row = output_row(place, y);".into());
-    let (width, store) = match (stores_four(geometry, tile), tile.channels) {
-        (true, _) => (4, "store_4"),
-        (false, 1) => (1, "store"),
-        (false, _) => (1, "store_lanes"),
-    };
-    for j in (0..tile.x).step_by(width as usize) {
-        let sums = (j..j + width).map(|j| format!("sum_{last}_{j}")).collect::<Vec<_>>().join(", ");
-        let sums = if width == 1 { sums } else { format!("vec4<f32>({sums})") };
-        line(format!("            let x_{j} = place.at.z + {j} * SPREAD_X;"));
-        line(format!("            if (x_{j} < g.output.z) {{"));
-        line(format!("                {store}({sums}, place.channel, row + x_{j} * output_step());"));
-        line("            }".into());
-    }
-    line("        }".into());
-    for (age, j) in (0..live).rev().flat_map(all) {
-        let next = if age > 0 { format!("sum_{}_{j}", age - 1) } else { "Lanes()".into() };
-        line(format!("        sum_{age}_{j} = {next};"));
-    }
-    line("    }".into());
     line("}".into());
     text
 }
