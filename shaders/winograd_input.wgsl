@@ -3,7 +3,7 @@
 // Expects Elem, g, layout.wgsl, winograd_tile.wgsl, source(), inside(), OUT_*, ALPHA_* (inputs of a tile on an axis), transform_input() for x,
 // transform_input_y(), component(), which may scale and round, workgroup_index(), WORKGROUP.
 // input: [batch, in_channels, z, y, x] in the order of its layout,
-// transformed: [batch, ALPHA_Y * ALPHA_X, in_channels, z, rows or tiles of y, tiles of x].
+// transformed: [batch, ALPHA_Y * ALPHA_X, in_channels, z, rows or tiles of y, tiles of x], with padding.
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

@@ -2,7 +2,7 @@
 // Y = A^T M A, and finishes them.
 // Expects g, layout.wgsl, winograd_tile.wgsl, OUT_*, ALPHA_*, transform_output() for x, transform_output_y(), store(), workgroup_index(),
 // WORKGROUP.
-// products: [batch, ALPHA_Y * ALPHA_X, out_channels, z, rows or tiles of y, tiles of x],
+// products: [batch, ALPHA_Y * ALPHA_X, out_channels, z, rows or tiles of y, tiles of x], with padding,
 // output: [batch, out_channels, z, y, x] in the order of its layout.
 
 @compute @workgroup_size(WORKGROUP)

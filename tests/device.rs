@@ -226,9 +226,9 @@ fn products_of_gpus_match_the_reference_with_every_tile() {
     }
 }
 
-/// Of the layers without a matrix product, what is another text on a GPU, or offered there only.
+/// What is another text on a GPU, or offered there only, but the matrix products themselves.
 #[test]
-fn patches_and_trees_of_gpus_match_the_reference() {
+fn patches_tiles_and_trees_of_gpus_match_the_reference() {
     let desc = EngineDesc { class: Some(DeviceClass::Discrete), ..Default::default() };
     let engine = [Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"))];
     let cheapest = |engine: &Engine, problem: &Problem| {
@@ -238,6 +238,14 @@ fn patches_and_trees_of_gpus_match_the_reference() {
     let narrow = |_: &Engine, _: &Problem| Ok(vec!["depthwise(4x1)".parse()?, "depthwise(4x2)".parse()?]);
     check_on(&engine, &lines("depthwise.txt"), &[DType::F32], &cheapest);
     check_on(&engine, &lines("depthwise.txt")[..4], &[DType::F32], &narrow);
+    // Tiles whose number is no multiple of four, in planes that are padded to one.
+    let winograd = |engine: &Engine, problem: &Problem| {
+        let named = |algorithm: &Algorithm| algorithm.name() == "winograd";
+        Ok(engine.candidates(problem)?.algorithms.into_iter().filter(named).collect::<Vec<_>>())
+    };
+    let tiles =
+        ["conv 2x9x14x14 o6 k3x3 p1x1 f32 bias relu", "conv 1x4x3x9x9 o8 k1x3x3 p0x1x1 g2 f32", "conv 3x5x97 o7 k3 p1 d2 f32"];
+    check_on(&engine, &tiles.map(|line| line.parse().unwrap()), &dtypes(), &winograd);
     let windows = lines("pool.txt")
         .into_iter()
         .filter(|line| engine[0].candidates(line).unwrap().algorithms.contains(&Algorithm::PoolTree));

@@ -1,4 +1,5 @@
-// Which tile of which channel an invocation of a Winograd transform works on. Expects g, blocks.wgsl, OUT_*, ALPHA_*.
+// Which tile of which channel an invocation of a Winograd transform works on. Expects g, blocks.wgsl, OUT_*, ALPHA_*,
+// and PADS, whether channels of the workspaces begin at multiples of four places.
 // Places of a channel: z, rows, tiles of x. A row is a tile where y is transformed, which ALPHA_Y > 1 says, and else a row as it is.
 // The outputs and the inputs of a tile lie a dilation apart, so that tiles interleave.
 
@@ -8,7 +9,7 @@ struct Tile {
     item: i32,
     channel: i32,
     place: i32,  // among those of the channel
-    places: i32,
+    plane: i32,  // from a channel to the next
     z: i32,
     y: i32,      // its first output
     x: i32,
@@ -30,10 +31,11 @@ fn tile_of(index: i32, size: vec3<i32>, channels: i32) -> Tile {
     let tile_y = row - slice * tiles_y;
     let y = select(tile_y, block_start(tile_y, OUT_Y, g.dilation.y), FILTERS_Y);
     let x = block_start(index - row * tiles_x, OUT_X, g.dilation.z);
-    return Tile(item, plane - item * channels, index - plane * places, places, slice - plane * size.x, y, x);
+    let padded = select(places, (places + 3) / 4 * 4, PADS);
+    return Tile(item, plane - item * channels, index - plane * places, padded, slice - plane * size.x, y, x);
 }
 
-// Where a component of a tile is in a workspace, [batch, ALPHA_Y * ALPHA_X, channels, places].
+// Where a component of a tile is in a workspace, [batch, ALPHA_Y * ALPHA_X, channels, places and padding].
 fn component_at(tile: Tile, component: i32, channels: i32) -> i32 {
-    return ((tile.item * ALPHA_Y * ALPHA_X + component) * channels + tile.channel) * tile.places + tile.place;
+    return ((tile.item * ALPHA_Y * ALPHA_X + component) * channels + tile.channel) * tile.plane + tile.place;
 }

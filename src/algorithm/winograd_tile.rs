@@ -145,8 +145,8 @@ mod tests {
         let (line, two) = ("conv 1x32x14x14 o32 k3x3 p1x1 f16", "winograd(2,coop,32x32x16,8,8)");
         let problem: Problem = line.parse().unwrap();
         let plan = two.parse::<Algorithm>().unwrap().plan(&problem, &device()).unwrap();
-        // 16 components of 49 tiles: inputs in f16, products in f32.
-        assert_eq!(plan.workspace, [2 * 16 * 49 * 32, 4 * 16 * 49 * 32]);
+        // 16 components of 49 tiles in planes of 52: inputs in f16, products in f32.
+        assert_eq!(plan.workspace, [2 * 16 * 52 * 32, 4 * 16 * 52 * 32]);
         let candidates = Algorithm::candidates(&problem, &device()).unwrap().algorithms;
         assert!(candidates.iter().any(|algorithm| algorithm.to_string().starts_with("winograd(2,coop,")), "{candidates:?}");
 
