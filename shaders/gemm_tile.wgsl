@@ -9,7 +9,8 @@
 // is done on the way to the tile. Rows need no padding: neighbours read and write neighbouring words.
 // An invocation has runs of QUAD neighbouring columns, which one load reads from its tile and finish_row() takes together; runs lie
 // THREADS_N apart.
-// Expects also ROWS, the rows that a load of B brings, and put_b(), which puts them into tile_b; WORKGROUP, COLUMNS, workgroup_index(), and
+// Expects also ROWS and LOADED_COLUMNS, the rows or the columns that a load of B brings, and put_b(), which puts them into tile_b; WORKGROUP,
+// COLUMNS, the loads of an invocation along n, workgroup_index(), and
 // weights in panels [BLOCK_K, BLOCK_M].
 
 const VECTORS_M: i32 = BLOCK_M / 4;               // vec4s of a row of tile_a
@@ -17,7 +18,7 @@ const VECTORS: i32 = THREAD_M / 4;                // vec4s of an invocation's ro
 const THREADS_N: i32 = BLOCK_N / THREAD_N;        // invocations along n
 const THREADS_M: i32 = BLOCK_M / THREAD_M;        // invocations along m
 const RUNS_N: i32 = THREAD_N / QUAD;              // an invocation's runs of QUAD neighbouring columns
-const LOADERS: i32 = min(WORKGROUP, BLOCK_N);     // invocations along n while loading
+const LOADERS: i32 = min(WORKGROUP, BLOCK_N / LOADED_COLUMNS); // invocations along n while loading
 const LOADED_ROWS: i32 = WORKGROUP / LOADERS;     // rows that are loaded at a time
 const TILE_A: i32 = BLOCK_K * VECTORS_M;
 const LOADS_A: i32 = (TILE_A + WORKGROUP - 1) / WORKGROUP;                              // vec4s of A that an invocation loads
@@ -26,7 +27,7 @@ const LOADS_B: i32 = (BLOCK_K + ROWS * LOADED_ROWS - 1) / (ROWS * LOADED_ROWS); 
 const_assert BLOCK_K % ROWS == 0 && BLOCK_K % RUN == 0;
 const_assert THREAD_M % 4 == 0 && BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N == 0 && THREAD_N % QUAD == 0;
 const_assert WORKGROUP == (BLOCK_M / THREAD_M) * THREADS_N;
-const_assert WORKGROUP % LOADERS == 0 && BLOCK_N == LOADERS * COLUMNS && BLOCK_K % LOADED_ROWS == 0;
+const_assert WORKGROUP % LOADERS == 0 && BLOCK_N == LOADERS * LOADED_COLUMNS * COLUMNS;
 
 // Arrays of arrays, so that the bounds of an index are tested once for all rows and columns of an invocation, and not for each.
 alias RowsA = array<array<Four, VECTORS>, THREADS_M>;
@@ -59,7 +60,7 @@ fn fetch(local: i32, loader_row: i32) {
     }
     for (var i = 0; i < LOADS_B; i += 1) {
         for (var j = 0; j < COLUMNS; j += 1) {
-            next_b[i * COLUMNS + j] = fetch_b(ROWS * (loader_row + i * LOADED_ROWS), j);
+            next_b[i * COLUMNS + j] = fetch_b(min(ROWS * (loader_row + i * LOADED_ROWS), BLOCK_K - ROWS), j);
         }
     }
 }
@@ -75,7 +76,7 @@ fn put(buffer: i32, local: i32, loader_row: i32, loader_column: i32) {
         let row = ROWS * (loader_row + i * LOADED_ROWS);
         if (BLOCK_K % (ROWS * LOADED_ROWS) == 0 || row < BLOCK_K) {
             for (var j = 0; j < COLUMNS; j += 1) {
-                put_b(buffer, row, loader_column + j * LOADERS, masked(next_b[i * COLUMNS + j], met_b(row, j)));
+                put_b(buffer, row, loader_column + j * LOADERS * LOADED_COLUMNS, masked(next_b[i * COLUMNS + j], met_b(row, j)));
             }
         }
     }
@@ -92,11 +93,11 @@ fn main(
     }
     let local = i32(local_id.x);
     let loader_row = i32(local_id.x / u32(LOADERS));
-    let loader_column = i32(local_id.x % u32(LOADERS));
+    let loader_column = i32(local_id.x % u32(LOADERS)) * LOADED_COLUMNS;
     let thread_m = i32(local_id.x / u32(THREADS_N));
     let thread_n = i32(local_id.x % u32(THREADS_N));
     for (var j = 0; j < COLUMNS; j += 1) {
-        set_column(j, block_n * BLOCK_N + loader_column + j * LOADERS);
+        set_column(j, block_n * BLOCK_N + loader_column + j * LOADERS * LOADED_COLUMNS);
     }
 
     var sums: array<Sums, VECTORS * THREAD_N>; // [THREAD_M / 4, THREAD_N]
@@ -118,7 +119,7 @@ fn main(
             }
             for (var row = ROWS * loader_row; row < BLOCK_K; row += ROWS * LOADED_ROWS) {
                 for (var j = 0; j < COLUMNS; j += 1) {
-                    put_b(0, row, loader_column + j * LOADERS, load_b(row, j));
+                    put_b(0, row, loader_column + j * LOADERS * LOADED_COLUMNS, load_b(row, j));
                 }
             }
         }

@@ -1,5 +1,5 @@
-// Four rows of B that are neighbours in memory, as Numbers, or zeros where none are met; the first row, and the place of its input, are
-// multiples of 4. Expects input: array<vec4<Elem>>.
+// Four rows or columns of B that are neighbours in memory, as Numbers, or zeros where none are met; the first, and the place of its input,
+// are multiples of 4. Expects input: array<vec4<Elem>>.
 
 alias Operand = vec4<Number>;
 

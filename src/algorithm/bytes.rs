@@ -231,7 +231,7 @@ fn step(product: &Product, limits: &DeviceLimits, tile: &Loop, centred: bool) ->
     let name = product.operands.label();
     match tile {
         Loop::Workgroup(tile) => {
-            let blocks = tile.blocks(false);
+            let blocks = tile.blocks(false, Loads::One);
             let kernel = kernel(product, format!("{name}_bytes {tile}"), tile.invocations(), blocks, centred);
             gemm::looped(kernel, product, limits, tile, blocks, Loads::One)
         }

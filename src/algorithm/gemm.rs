@@ -120,8 +120,8 @@ impl GemmTile {
         bands.div_ceil(u64::from(self.block_m / self.panel_m())) * product.column_blocks(self.block_n)
     }
 
-    pub(super) fn blocks(&self, stores_four: bool) -> Blocks {
-        let columns = if self.buffers == 0 { self.thread_n } else { (self.block_n / self.invocations()).max(1) };
+    pub(super) fn blocks(&self, stores_four: bool, loads: Loads) -> Blocks {
+        let columns = if self.buffers == 0 { self.thread_n } else { (self.block_n / columns(loads) / self.invocations()).max(1) };
         let Self { block_n, block_k, half, split_k, .. } = *self;
         Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores_four, m_first: false }
     }
@@ -224,7 +224,7 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
     split_k::that_pay(cheapest_first(limits.class, sliced), |tile| tile.split_k)
 }
 
-/// How many rows of `B` a load brings, and how they are put into a tile.
+/// How many rows of `B` a load brings, and how they, or the columns, are put into a tile.
 fn rows(loads: Loads) -> (u32, &'static str) {
     const ONE: &str = "\
 fn put_b(buffer: i32, row: i32, column: i32, b: Number) {
@@ -237,7 +237,19 @@ fn put_b(buffer: i32, row: i32, column: i32, rows: Operand) {
     put_number(buffer, row + 2, column, rows.z);
     put_number(buffer, row + 3, column, rows.w);
 }";
-    if loads == Loads::Four { (4, FOUR) } else { (1, ONE) }
+    const COLUMNS: &str = "\
+fn put_b(buffer: i32, row: i32, column: i32, columns: Operand) {
+    let run = u32(column) / 4u;
+    tile_b[buffer][row][run / u32(THREADS_N)][run % u32(THREADS_N)][0] = columns.x;
+    tile_b[buffer][row][run / u32(THREADS_N)][run % u32(THREADS_N)][1] = columns.y;
+    tile_b[buffer][row][run / u32(THREADS_N)][run % u32(THREADS_N)][2] = columns.z;
+    tile_b[buffer][row][run / u32(THREADS_N)][run % u32(THREADS_N)][3] = columns.w;
+}";
+    match loads {
+        Loads::Four => (4, FOUR),
+        Loads::FourColumns => (1, COLUMNS),
+        Loads::One | Loads::Matrix | Loads::FourOfMatrix => (1, ONE),
+    }
 }
 
 /// What is done with the sums of neighbouring columns.
@@ -257,7 +269,7 @@ fn finish_row(row: array<Sum, QUAD>, column: i32, terms: i32, channel: i32, inde
 fn row_of(loads: Loads) -> &'static str {
     match loads {
         Loads::Four => "fn row_of(rows: vec4<f32>, number: i32) -> f32 {\n    return rows[number];\n}",
-        Loads::One | Loads::Matrix | Loads::FourOfMatrix => "fn row_of(row: Number, number: i32) -> Number {\n    return row;\n}",
+        _ => "fn row_of(row: Number, number: i32) -> Number {\n    return row;\n}",
     }
 }
 
@@ -266,9 +278,23 @@ fn stores_four(product: &Product, tile: &GemmTile) -> bool {
     tile.buffers > 0 && tile.thread_n.is_multiple_of(4) && product.stores_four()
 }
 
-/// Whether the input is loaded by four rows.
-fn vectors(product: &Product, tile: &GemmTile) -> bool {
-    product.has_vectors() && tile.block_k.is_multiple_of(4)
+/// What a load of the input brings: four channels where those are neighbours, or four columns where these are and an invocation reads
+/// its columns from the tile by fours.
+fn loads(product: &Product, tile: &GemmTile) -> Loads {
+    let groups = tile.block_n / 4;
+    let evenly = groups > 0 && tile.invocations().max(groups).is_multiple_of(tile.invocations().min(groups));
+    if product.has_vectors() && tile.block_k.is_multiple_of(4) {
+        Loads::Four
+    } else if product.has_column_vectors() && stores_four(product, tile) && evenly {
+        Loads::FourColumns
+    } else {
+        Loads::One
+    }
+}
+
+/// Columns that a load brings.
+fn columns(loads: Loads) -> u32 {
+    if loads == Loads::FourColumns { 4 } else { 1 }
 }
 
 /// What it does.
@@ -277,8 +303,9 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
     let [block_m, block_n, block_k, thread_m, thread_n] =
         [tile.block_m, tile.block_n, tile.block_k, tile.thread_m, tile.thread_n].map(f64::from);
     let threads = f64::from(tile.invocations());
-    let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
-    let columns = product.operands.address() * f64::from(tile.blocks(false).columns);
+    let loads = loads(product, tile);
+    let load = if loads == Loads::One { Of::LOAD } else { Of::LOAD4 * 0.25 };
+    let columns = product.operands.address() * f64::from(tile.blocks(false, loads).columns);
     let products = half::product(limits.class, tile.half) * (thread_m * thread_n);
     let per_step = match tile.buffers {
         0 => (Of::LOAD4 * (thread_m / 4.0) + load * thread_n + products) * block_k,
@@ -297,8 +324,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
 /// The dispatches.
 pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Result<Vec<Step>> {
     let label = format!("{} {} {tile}", product.operands.label(), product.dtype);
-    let loads = if vectors(product, tile) { Loads::Four } else { Loads::One };
-    let blocks = tile.blocks(stores_four(product, tile));
+    let loads = loads(product, tile);
+    let blocks = tile.blocks(stores_four(product, tile), loads);
     let step = looped(product.kernel(label, tile.invocations(), blocks, loads), product, limits, tile, blocks, loads)?;
     split_k::steps(product, limits, step, tile.split_k)
 }
@@ -325,6 +352,7 @@ pub(super) fn looped(
             .fragment(include_str!("../../shaders/gemm_registers.wgsl")),
         buffers => kernel
             .constant("BUFFERS", buffers)
+            .constant("LOADED_COLUMNS", columns(loads))
             .constant("QUAD", if blocks.stores_four { 4 } else { 1 })
             .constant("RUN", tile.run())
             .fragment(put_b)

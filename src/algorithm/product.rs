@@ -106,6 +106,13 @@ impl Product {
         self.geometry.input_layout == Layout::ChannelsLast && self.geometry.group_in().is_multiple_of(4)
     }
 
+    /// Whether four neighbouring columns of `B` are neighbours in memory, at a multiple of 4: those of the input as it lies.
+    pub fn has_column_vectors(&self) -> bool {
+        self.operands == Operands::Plain
+            && self.geometry.input_layout == Layout::ChannelsFirst
+            && self.geometry.input_plane().is_multiple_of(4)
+    }
+
     /// Whether four neighbouring columns are four neighbouring outputs of each channel, at a multiple of 4. Pictures, which have up to four
     /// channels, are written texel by texel.
     pub fn stores_four(&self) -> bool {
@@ -148,7 +155,7 @@ impl Product {
     pub fn kernel(&self, label: String, invocations: u32, blocks: Blocks, loads: Loads) -> Kernel {
         let kernel = self.with_blocks(Kernel::new(label, self.result, invocations), blocks);
         let kernel = match loads {
-            Loads::Four => kernel
+            Loads::Four | Loads::FourColumns => kernel
                 .binding("input", vectors(self.dtype), self.input)
                 .fragment(include_str!("../../shaders/lib/operand_4.wgsl")),
             Loads::FourOfMatrix => {
@@ -161,7 +168,7 @@ impl Product {
             Loads::Matrix | Loads::FourOfMatrix => {
                 kernel.binding("weights", "array<vec4<f16>>", Slot::Weights).fragment("alias Number = f16;")
             }
-            Loads::One | Loads::Four => {
+            Loads::One | Loads::Four | Loads::FourColumns => {
                 let numbers = match blocks.half {
                     0 => include_str!("../../shaders/lib/floats.wgsl"),
                     _ => include_str!("../../shaders/lib/halves.wgsl"),
@@ -217,6 +224,8 @@ pub(super) enum Loads {
     One,
     /// Four rows that are neighbours in memory.
     Four,
+    /// Four columns that are neighbours in memory, all of them or none.
+    FourColumns,
     /// An element in f16, for cooperative matrices.
     Matrix,
     /// Four rows in f16 that are neighbours in memory, for cooperative matrices.
