@@ -228,16 +228,23 @@ fn products_of_gpus_match_the_reference_with_every_tile() {
 
 /// What is another text on a GPU, or offered there only, but the matrix products themselves.
 #[test]
-fn patches_tiles_and_trees_of_gpus_match_the_reference() {
+fn patches_strips_tiles_and_trees_of_gpus_match_the_reference() {
     let desc = EngineDesc { class: Some(DeviceClass::Discrete), ..Default::default() };
     let engine = [Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"))];
     let cheapest = |engine: &Engine, problem: &Problem| {
-        let named = |algorithm: &Algorithm| ["depthwise", "pool_tree"].contains(&algorithm.name());
+        let named = |algorithm: &Algorithm| ["depthwise", "pool_tree", "subgroup_strip"].contains(&algorithm.name());
         Ok(engine.candidates(problem)?.algorithms.into_iter().filter(named).take(4).collect::<Vec<_>>())
     };
     let narrow = |_: &Engine, _: &Problem| Ok(vec!["depthwise(4x1)".parse()?, "depthwise(4x2)".parse()?]);
     check_on(&engine, &lines("depthwise.txt"), &[DType::F32], &cheapest);
     check_on(&engine, &lines("depthwise.txt")[..4], &[DType::F32], &narrow);
+    if engine[0].limits().subgroup.is_some() {
+        let strips = lines("strip.txt").into_iter().filter(|line| {
+            let algorithms = engine[0].candidates(line).unwrap().algorithms;
+            algorithms.iter().any(|algorithm| algorithm.name() == "subgroup_strip")
+        });
+        check_on(&engine, &strips.collect::<Vec<_>>(), &[DType::F32], &cheapest);
+    }
     // Tiles whose number is no multiple of four, in planes that are padded to one.
     let winograd = |engine: &Engine, problem: &Problem| {
         let named = |algorithm: &Algorithm| algorithm.name() == "winograd";

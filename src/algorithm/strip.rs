@@ -180,17 +180,17 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let loads = Of::LOAD * strip.loads(tile.thread_n) as f64;
     let per_channel =
         Of::LOAD4 * (rows / chunk) + loads + Of::BROADCAST * (block_m * taps) + Of::FMA * (block_m * thread_n * taps);
-    let stores = Of::stores(block_m * thread_n, stores_four(product, limits, tile));
+    let stores = Of::stores(block_m * thread_n, stores_four(product, tile));
     // Where its inputs are is found once for all channels of a step, which takes about as long as loading them once.
     let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::ADDRESS + loads) * strip.steps(geometry) as f64 + stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
 }
 
 /// Whether outputs of a strip are stored by fours: neighbours in a row, all of them outputs, at a multiple of 4.
-fn stores_four(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> bool {
+fn stores_four(product: &Product, tile: &SubgroupTile) -> bool {
     let geometry = &product.geometry;
     let whole = tile.thread_n.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
-    limits.class == DeviceClass::Software && whole && overlap(geometry).spread == 1 && product.stores_four()
+    whole && overlap(geometry).spread == 1 && product.stores_four()
 }
 
 /// Blocks of the result in all groups: the rows of outputs end in strips that are not full.
@@ -207,7 +207,7 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let (segment, rows) = (strip.segment, strip.rows);
     let block_k = strip.block_k(&product.geometry);
     let label = format!("conv_strip {} {tile}", product.dtype);
-    let stores_four = stores_four(&product, context.limits, tile);
+    let stores_four = stores_four(&product, tile);
     let block = [tile.block_m, tile.thread_n * tile.lanes, block_k];
     let m_first = product.has_few_weights(context.limits);
     let blocks = Blocks { block, columns: tile.thread_n, half: 0, split_k: 1, stores_four, m_first };
