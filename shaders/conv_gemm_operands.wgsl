@@ -4,7 +4,8 @@
 // B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
 // Bounds that nothing can pass are no part of the text's meaning: ALL_INPUTS says that every column has an input at every tap, WHOLE_K
 // that every row of a tile is a channel.
-// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the loads of an
+// invocation along n: columns, or the first of four columns each.
 
 var<private> group: i32;
 var<private> phase: vec3<i32>;

@@ -90,10 +90,10 @@ fn store_sums(exists: bool, subgroup: i32, lane: i32, first_m: i32, first_n: i32
     let from_n = block_n * BLOCK_N + first_n;
     if (OUTPUT_LAST) {
         let m = from_m + lane % SIZE;
-        for (var i = 0; i < COLUMNS_C * SIZE / LANES; i += 1) {
-            let column = lane / SIZE + i * (LANES / SIZE);
+        for (var first = 0; first < COLUMNS_C; first += LANES / SIZE) {
+            let column = first + lane / SIZE;
             let start = column_output(from_n + column);
-            if (exists && start >= 0 && (WHOLE_M || m < g.group_out)) {
+            if ((COLUMNS_C % (LANES / SIZE) == 0 || column < COLUMNS_C) && exists && start >= 0 && (WHOLE_M || m < g.group_out)) {
                 finish_sums(subgroup, column * SIZE + lane % SIZE, group * g.group_out + m, start + m * output_channel_step());
             }
         }

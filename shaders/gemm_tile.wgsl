@@ -26,7 +26,7 @@ const LOADS_B: i32 = (BLOCK_K + ROWS * LOADED_ROWS - 1) / (ROWS * LOADED_ROWS); 
 
 const_assert BLOCK_K % ROWS == 0 && BLOCK_K % RUN == 0;
 const_assert THREAD_M % 4 == 0 && BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N == 0 && THREAD_N % QUAD == 0;
-const_assert WORKGROUP == (BLOCK_M / THREAD_M) * THREADS_N;
+const_assert WORKGROUP == THREADS_M * THREADS_N && (LOADED_COLUMNS == 1 || LOADED_COLUMNS == QUAD);
 const_assert WORKGROUP % LOADERS == 0 && BLOCK_N == LOADERS * LOADED_COLUMNS * COLUMNS;
 
 // Arrays of arrays, so that the bounds of an index are tested once for all rows and columns of an invocation, and not for each.

@@ -1,7 +1,8 @@
 // The operands of a plain matrix product, C[m, n] = sum over k of A[m, k] B[k, n], for a group of a convolution whose kernel is
 // one tap at stride 1: B is the input itself, so that no index arithmetic is left in the loop. The planner brings fully connected
 // layers to this form. Same functions as conv_gemm_operands.wgsl.
-// Expects g, layout.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the columns that one invocation loads.
+// Expects g, layout.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the loads of an
+// invocation along n: columns, or the first of four columns each.
 
 var<private> group: i32;
 var<private> panel: i32;                         // the current tile's panel of weights

@@ -226,6 +226,24 @@ fn products_of_gpus_match_the_reference_with_every_tile() {
     }
 }
 
+#[test]
+fn products_by_tiles_of_odd_sizes_match_the_reference() {
+    // Five invocations, forty, more rows loaded at a time than a step has, blocks that are no powers of two.
+    let tiles = ["(64x20x8,8x4,b2)", "(16x12x3,4x4,b2)", "(4x60x4,4x12,b2)", "(16x24x6,8x8,b2,k2)", "(20x16x5,4x1)"];
+    let named = |names: &[&str]| {
+        let list = names.iter().flat_map(|name| tiles.map(|tile| format!("{name}{tile}").parse()));
+        list.collect::<wgconv::Result<Vec<Algorithm>>>()
+    };
+    let plain = ["conv 2x11x3x12 o37 k1x1 f32 bias", "conv 3x13x5x5 o37 k1x1 f32 relu"].map(|line| line.parse().unwrap());
+    check_on(engines(), &plain, &dtypes(), &|_, _| named(&["gemm", "matmul"]));
+    let taps = ["conv 1x9x6x10 o37 k3x3 p1x1 f32", "conv 1x8x6x10 nhwc o37 k3x3 p1x1 f32 out=nchw bias"];
+    check_on(engines(), &taps.map(|line| line.parse().unwrap()), &[DType::F32], &|_, problem: &Problem| {
+        // Loads of four channels have four rows of a step.
+        let list = named(&["gemm"])?;
+        Ok(list.into_iter().filter(|algorithm| algorithm.plan(problem, engine().limits()).is_ok()).collect())
+    });
+}
+
 /// What is another text on a GPU, or offered there only, but the matrix products themselves.
 #[test]
 fn patches_strips_tiles_and_trees_of_gpus_match_the_reference() {

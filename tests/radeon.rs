@@ -24,7 +24,7 @@ struct Radeon {
 }
 
 impl Radeon {
-    /// `None` where there is no such driver.
+    /// `None` where no such driver is found.
     fn open() -> Option<Self> {
         // SAFETY: this file has one test, and nothing else reads the environment meanwhile.
         unsafe {
@@ -55,7 +55,8 @@ impl Radeon {
                 .push_next(&mut of_1_1)
                 .push_next(&mut of_1_2);
             let create = vk::DeviceCreateInfo::default().queue_create_infos(&queues).enabled_extension_names(&extensions);
-            let device = instance.create_device(physical, &create.push_next(&mut features), None).ok()?;
+            let device = instance.create_device(physical, &create.push_next(&mut features), None);
+            let device = device.unwrap_or_else(|error| panic!("the null device gives no device: {error}"));
             let statistics = ash::khr::pipeline_executable_properties::Device::new(&instance, &device);
             Some(Self { _entry: entry, device, statistics })
         }
@@ -112,7 +113,8 @@ impl Radeon {
 fn spirv(kernel: &Kernel) -> Vec<u32> {
     let text = kernel.wgsl();
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
-    let validated = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16).validate(&module);
+    let validated =
+        Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP).validate(&module);
     let info = validated.unwrap_or_else(|error| panic!("{}", error.emit_to_string(&text)));
     let options = spv::Options {
         lang_version: (1, 3),
@@ -140,6 +142,7 @@ const LINES: &[&str] = &[
     "conv 8x96x27x27 o256 k5x5 p2x2 g2 f32 bias gelu",
     "conv 1x128x56x56 o128 k3x3 p1x1 g32 f32 bias",
     "conv 1x96x112x112 o96 k3x3 s2x2 p1x1 g96 f32 bias relu6",
+    "conv 1x96x56x56 o96 k3x3 p1x1 g96 f32 nhwc bias",
     "conv 1x64x16x28x28 o128 k3x3x3 p1x1x1 f32 bias",
     "conv 1x128x4096 o128 k3 p16 d16 f32 bias",
     "conv 1x2048x1x1 o1000 k1x1 f32 bias",
@@ -148,12 +151,15 @@ const LINES: &[&str] = &[
     "global_avg_pool 1x2048x7x7 f32",
 ];
 
+/// How many algorithms of a layer are compiled: those that the planner would try first.
+const CHEAPEST: usize = 16;
+
 #[test]
 fn kernels_of_gpus_fit_the_registers_of_one() {
     let Some(radeon) = Radeon::open() else {
         return eprintln!("there is no RADV of Mesa that compiles for hardware which is not there: nothing is checked");
     };
-    let limits = DeviceLimits {
+    let plain = DeviceLimits {
         f16: true,
         workgroup_bytes: 32 << 10,
         workgroup_invocations: 1024,
@@ -162,9 +168,13 @@ fn kernels_of_gpus_fit_the_registers_of_one() {
         ..Default::default()
     };
     let (mut seen, mut wrong) = (HashSet::new(), Vec::new());
-    for (line, dtype) in LINES.iter().flat_map(|line| [(line, DType::F32), (line, DType::F16)]) {
-        let problem = line.parse::<Problem>().unwrap().with_dtype(dtype);
-        for algorithm in Algorithm::candidates(&problem, &limits).unwrap().algorithms {
+    let problems = LINES.iter().flat_map(|line| {
+        let problem: Problem = line.parse().unwrap();
+        [DType::F32, DType::F16].map(|dtype| problem.with_dtype(dtype))
+    });
+    let limits = [plain, DeviceLimits { subgroup: Some(32), ..plain }];
+    for (problem, limits) in problems.flat_map(|problem| limits.map(|limits| (problem.clone(), limits))) {
+        for algorithm in Algorithm::candidates(&problem, &limits).unwrap().algorithms.into_iter().take(CHEAPEST) {
             let plan = algorithm.plan_as(&problem, &limits, GeometryMode::Constant).unwrap();
             for step in plan.steps.iter().filter(|step| seen.insert(step.kernel.wgsl())) {
                 let about = format!("{problem} by {algorithm}, {}", step.kernel.label);

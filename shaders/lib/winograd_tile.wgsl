@@ -9,7 +9,7 @@ struct Tile {
     item: i32,
     channel: i32,
     place: i32,  // among those of the channel
-    plane: i32,  // from a channel to the next
+    channel_step: i32, // from a channel to the next
     z: i32,
     y: i32,      // its first output
     x: i32,
@@ -37,5 +37,5 @@ fn tile_of(index: i32, size: vec3<i32>, channels: i32) -> Tile {
 
 // Where a component of a tile is in a workspace, [batch, ALPHA_Y * ALPHA_X, channels, places and padding].
 fn component_at(tile: Tile, component: i32, channels: i32) -> i32 {
-    return ((tile.item * ALPHA_Y * ALPHA_X + component) * channels + tile.channel) * tile.plane + tile.place;
+    return ((tile.item * ALPHA_Y * ALPHA_X + component) * channels + tile.channel) * tile.channel_step + tile.place;
 }

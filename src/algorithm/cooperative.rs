@@ -100,7 +100,7 @@ impl CoopTile {
         [self.block_m / (subgroups_m * self.size), self.block_n / (subgroups_n * self.size)]
     }
 
-    /// Lanes that store columns, or so many neighbouring ones, side by side.
+    /// Lanes side by side along n, each of which stores `width` columns at once.
     fn across(&self, width: u32) -> u32 {
         gcd(i64::from(self.lanes), i64::from(self.fragments()[1] * self.size / width)) as u32
     }
@@ -114,7 +114,7 @@ impl CoopTile {
     fn iterations(&self) -> u64 {
         let columns = self.block_n / self.loaders();
         let loads_a = (self.block_m * self.block_k / 4).div_ceil(self.invocations()) + 1;
-        let loads_b = (self.block_k / 4).div_ceil(self.invocations() / self.loaders()) * (columns * 5 + 1) + 1;
+        let loads_b = (self.block_k / 4).div_ceil(self.invocations() / self.loaders()) * (columns * 6 + 2) + 1;
         u64::from(2 * (loads_a + loads_b) + columns + self.block_k / self.size + 3)
     }
 
@@ -177,7 +177,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Operations
     let part = if limits.class == DeviceClass::Software { 4.0 } else { 0.125 };
     let [fragments_m, fragments_n] = tile.fragments().map(f64::from);
     let fragment = size * size / f64::from(tile.lanes);
-    let load = if vectors(product) { Of::LOAD4 * 0.25 } else { Of::LOAD };
+    let load = if product.has_vectors() { Of::LOAD4 * 0.25 } else { Of::LOAD };
     let loads = (load * block_n + Of::LOAD4 * 0.25 * block_m) * (block_k / threads);
     let puts = Of::SHARED4 * 0.25 * ((block_m + block_n) * block_k / threads);
     let multiply = Of::FMA * (block_m * block_n * block_k / threads * part);
@@ -187,11 +187,6 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Operations
         (loads + puts + operands + multiply + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k, tile.split_k) + stores;
     let workgroups = product.blocks(tile.block_m, tile.block_n) * u64::from(tile.split_k);
     Of::total(limits, workgroups, threads, per_thread) + split_k::cost(product, limits, tile.split_k)
-}
-
-/// Whether the input is loaded by four rows.
-fn vectors(product: &Product) -> bool {
-    product.has_vectors()
 }
 
 /// How the rows of a load are put into a tile.
@@ -228,7 +223,7 @@ fn finish_sums(subgroup: i32, at: i32, channel: i32, index: i32) {
 pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Result<Vec<Step>> {
     let CoopTile { block_m, block_n, block_k, size, lanes, split_k } = *tile;
     let label = format!("{}_coop {} {tile}", product.operands.label(), product.dtype);
-    let loads = if vectors(product) { Loads::FourOfMatrix } else { Loads::Matrix };
+    let loads = if product.has_vectors() { Loads::FourOfMatrix } else { Loads::Matrix };
     let (rows, put_b) = put_b(loads);
     let columns = block_n / tile.loaders();
     let stores_four = product.stores_four();

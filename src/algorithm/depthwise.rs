@@ -2,7 +2,8 @@
 //!
 //! Nothing is shared between channels, so a matrix product would be one row high. What can be saved is loads: an invocation walks down a
 //! patch of outputs of one channel. Each row of inputs is loaded once, for all columns of the patch and for all rows of outputs that see
-//! it: those are the sums that it holds, and they move on by one when the oldest is finished.
+//! it: those are the sums that it holds, and they move on by one when the oldest is finished. The walk over a small patch is written out
+//! for GPUs, which then load all rows ahead.
 //!
 //! Outputs of an invocation lie `spread` apart, so that inputs of neighbours are a whole number (`share`) of dilations apart and are
 //! shared whatever the dilation is. Sums and inputs have names in the text: compilers leave long loops as they are, and arrays that those
@@ -75,6 +76,11 @@ impl DepthwiseTile {
         u64::from(self.x - 1) * u64::from(overlap(geometry, 2).share) + u64::from(geometry.kernel[2])
     }
 
+    /// Rows of the patch that a plane has.
+    fn rows_of_outputs(self, geometry: &Geometry) -> u32 {
+        self.y.min(geometry.output[1].div_ceil(overlap(geometry, 1).spread))
+    }
+
     /// Rows of inputs that are loaded between two rows of outputs: not those that a long stride steps over.
     fn rows(geometry: &Geometry) -> u32 {
         overlap(geometry, 1).share.min(geometry.kernel[1])
@@ -133,8 +139,8 @@ fn is_software(context: &Context) -> bool {
 /// Whether all rows of a patch are written out, and not turns of a loop.
 fn is_written_out(context: &Context, tile: DepthwiseTile) -> bool {
     let geometry = context.geometry;
-    let steps = u64::from(tile.y + DepthwiseTile::live(geometry) - 1);
-    let loads = steps * u64::from(DepthwiseTile::rows(geometry)) * tile.span(geometry);
+    let steps = u64::from(tile.rows_of_outputs(geometry) + DepthwiseTile::live(geometry) - 1);
+    let loads = steps * u64::from(DepthwiseTile::rows(geometry)) * tile.span(geometry) * u64::from(tile.channels);
     !is_software(context) && geometry.kernel[0] == 1 && loads <= MAX_AHEAD
 }
 
@@ -159,7 +165,7 @@ fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
     let geometry = context.geometry;
     let slices = f64::from(geometry.kernel[0]);
     let taps = f64::from(geometry.kernel[1]) * f64::from(geometry.kernel[2]);
-    let rows = tile.y.min(geometry.output[1]);
+    let rows = tile.rows_of_outputs(geometry);
     let steps = f64::from(rows + DepthwiseTile::live(geometry) - 1);
     let inputs = f64::from(DepthwiseTile::rows(geometry)) * tile.span(geometry) as f64;
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
@@ -222,97 +228,103 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
 
 /// The walk: `sum_a_j` is the sum of column `j` of the output row that began `a` steps ago, `v_i` the input `i` of a row.
 fn main_function(geometry: &Geometry, tile: DepthwiseTile, written_out: bool) -> String {
+    let last = DepthwiseTile::live(geometry) - 1;
+    let mut text = String::from(
+        "@compute @workgroup_size(WORKGROUP)\n\
+         fn main(\n\
+         \x20   @builtin(workgroup_id) id: vec3<u32>,\n\
+         \x20   @builtin(num_workgroups) count: vec3<u32>,\n\
+         \x20   @builtin(local_invocation_id) local_id: vec3<u32>,\n\
+         ) {\n\
+         \x20   let index = workgroup_index(id, count) * WORKGROUP + i32(local_id.x);\n\
+         \x20   let place = patch_of(index);\n\
+         \x20   if (index < 0 || place.item >= g.batch) {\n\
+         \x20       return;\n\
+         \x20   }\n\
+         \x20   let at = place.at * g.stride - g.pad_begin;\n",
+    );
+    for (age, j) in (0..=last).flat_map(|age| (0..tile.x).map(move |j| (age, j))) {
+        text += &format!("    var sum_{age}_{j} = Lanes();\n");
+    }
+    if geometry.kernel[0] == 1 {
+        text += &weights(geometry, "");
+    }
+    let body = step(geometry, tile, written_out);
+    if written_out {
+        for step in 0..tile.rows_of_outputs(geometry) + last {
+            text += &format!("    {{\n        let step = {step};\n{body}    }}\n");
+        }
+    } else {
+        text += "    let outputs = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y); // rows of the patch\n";
+        text += &format!("    for (var step = 0; step < outputs + {last}; step += 1) {{\n{body}    }}\n");
+    }
+    text + "}\n"
+}
+
+/// The weights of a slice, whose first one's number begins with this.
+fn weights(geometry: &Geometry, slice: &str) -> String {
+    let taps = 0..geometry.kernel[1] * geometry.kernel[2];
+    taps.map(|tap| format!("    let w_{tap} = weight_at(place.channel, {slice}{tap});\n")).collect()
+}
+
+/// A step of the walk: the next rows of inputs, and the row of outputs that they finish.
+fn step(geometry: &Geometry, tile: DepthwiseTile, written_out: bool) -> String {
     let [slices, kernel_y, kernel_x] = geometry.kernel;
     let [share_y, share_x] = [1, 2].map(|axis| overlap(geometry, axis).share);
     let (live, rows, span) = (DepthwiseTile::live(geometry), DepthwiseTile::rows(geometry), tile.span(geometry));
     let last = live - 1;
+    let all = |age: u32| (0..tile.x).map(move |j| (age, j));
     let mut text = String::new();
     let mut line = |text_line: String| {
-        let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
+        let _ = writeln!(text, "        {text_line}"); // writing to a String cannot fail
     };
-    line("@compute @workgroup_size(WORKGROUP)".into());
-    line("fn main(".into());
-    line("    @builtin(workgroup_id) id: vec3<u32>,".into());
-    line("    @builtin(num_workgroups) count: vec3<u32>,".into());
-    line("    @builtin(local_invocation_id) local_id: vec3<u32>,".into());
-    line(") {".into());
-    line("    let index = workgroup_index(id, count) * WORKGROUP + i32(local_id.x);".into());
-    line("    let place = patch_of(index);".into());
-    line("    if (index < 0 || place.item >= g.batch) {".into());
-    line("        return;".into());
-    line("    }".into());
-    line("    let at = place.at * g.stride - g.pad_begin;".into());
-    let weights = |slice: &str| {
-        let weight = |tap: u32| format!("let w_{tap} = weight_at(place.channel, {slice}{tap});");
-        (0..kernel_y * kernel_x).map(weight).collect::<Vec<_>>()
-    };
-    let all = |age: u32| (0..tile.x).map(move |j| (age, j));
-    (0..live).flat_map(all).for_each(|(age, j)| line(format!("    var sum_{age}_{j} = Lanes();")));
-    if slices == 1 {
-        weights("").into_iter().for_each(|weight| line(format!("    {weight}")));
+    if slices > 1 {
+        line(format!("for (var z = 0; z < {slices}; z += 1) {{"));
+        line(weights(geometry, &format!("z * {} + ", kernel_y * kernel_x)));
+    } else {
+        line("{".into());
+        line("let z = 0;".into());
     }
-    let turns = if written_out { 0..tile.y + last } else { 0..1 };
-    for step in turns {
-        if written_out {
-            line(format!("    {{\n        let step = {step};"));
-        } else {
-            line(
-                "    let outputs = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y); // rows of the patch".into(),
-            );
-            line(format!("    for (var step = 0; step < outputs + {last}; step += 1) {{"));
+    for part in 0..rows {
+        let at_y = format!("at.y + (step * {share_y} + {part}) * g.dilation.y");
+        line(format!("let row_{part} = input_row(place, at.x + z * g.dilation.x, {at_y});"));
+        for i in 0..span {
+            line(format!("let v_{part}_{i} = input_at(row_{part}, at.z + {i} * g.dilation.z);"));
         }
-        if slices > 1 {
-            line(format!("        for (var z = 0; z < {slices}; z += 1) {{"));
-            weights(&format!("z * {} + ", kernel_y * kernel_x)).into_iter().for_each(&mut line);
-        } else {
-            line("        {".into());
-            line("        let z = 0;".into());
-        }
-        for part in 0..rows {
-            line(format!(
-                "        let row_{part} = input_row(place, at.x + z * g.dilation.x, at.y + (step * {share_y} + {part}) * g.dilation.y);"
-            ));
-            for i in 0..span {
-                line(format!("        let v_{part}_{i} = input_at(row_{part}, at.z + {i} * g.dilation.z);"));
-            }
-            for age in 0..live {
-                let tap_y = part + age * share_y;
-                for tap_x in (0..kernel_x).filter(|_| tap_y < kernel_y) {
-                    let weight = tap_y * kernel_x + tap_x;
-                    for (age, j) in all(age) {
-                        let value = j * share_x + tap_x;
-                        line(format!("        sum_{age}_{j} = fma(w_{weight}, v_{part}_{value}, sum_{age}_{j});"));
-                    }
+        for age in 0..live {
+            let tap_y = part + age * share_y;
+            for tap_x in (0..kernel_x).filter(|_| tap_y < kernel_y) {
+                let weight = tap_y * kernel_x + tap_x;
+                for (age, j) in all(age) {
+                    let value = j * share_x + tap_x;
+                    line(format!("sum_{age}_{j} = fma(w_{weight}, v_{part}_{value}, sum_{age}_{j});"));
                 }
             }
         }
-        line("        }".into());
-        // Before that, the oldest sums are those of rows above the patch.
-        line(format!("            let y = place.at.y + (step - {last}) * SPREAD_Y;"));
-        // Without a loop, which ends with the patch, some rows may be below it.
-        let above = if written_out { " && y < g.output.y" } else { "" };
-        line(format!("        if (step >= {last}{above}) {{"));
-        line("            let row = output_row(place, y);".into());
-        let (width, store) = match (stores_four(geometry, tile), tile.channels) {
-            (true, _) => (4, "store_4"),
-            (false, 1) => (1, "store"),
-            (false, _) => (1, "store_lanes"),
-        };
-        for j in (0..tile.x).step_by(width as usize) {
-            let sums = (j..j + width).map(|j| format!("sum_{last}_{j}")).collect::<Vec<_>>().join(", ");
-            let sums = if width == 1 { sums } else { format!("vec4<f32>({sums})") };
-            line(format!("            let x_{j} = place.at.z + {j} * SPREAD_X;"));
-            line(format!("            if (x_{j} < g.output.z) {{"));
-            line(format!("                {store}({sums}, place.channel, row + x_{j} * output_step());"));
-            line("            }".into());
-        }
-        line("        }".into());
-        for (age, j) in (0..live).rev().flat_map(all) {
-            let next = if age > 0 { format!("sum_{}_{j}", age - 1) } else { "Lanes()".into() };
-            line(format!("        sum_{age}_{j} = {next};"));
-        }
+    }
+    line("}".into());
+    line(format!("let y = place.at.y + (step - {last}) * SPREAD_Y;"));
+    // Before that, the oldest sums are those of rows above the patch. Without a loop, which ends with the patch, some rows may be below it.
+    let above = if written_out { " && y < g.output.y" } else { "" };
+    line(format!("if (step >= {last}{above}) {{"));
+    line("    let row = output_row(place, y);".into());
+    let (width, store) = match (stores_four(geometry, tile), tile.channels) {
+        (true, _) => (4, "store_4"),
+        (false, 1) => (1, "store"),
+        (false, _) => (1, "store_lanes"),
+    };
+    for j in (0..tile.x).step_by(width as usize) {
+        let sums = (j..j + width).map(|j| format!("sum_{last}_{j}")).collect::<Vec<_>>().join(", ");
+        let sums = if width == 1 { sums } else { format!("vec4<f32>({sums})") };
+        line(format!("    let x_{j} = place.at.z + {j} * SPREAD_X;"));
+        line(format!("    if (x_{j} < g.output.z) {{"));
+        line(format!("        {store}({sums}, place.channel, row + x_{j} * output_step());"));
         line("    }".into());
     }
     line("}".into());
+    for (age, j) in (0..live).rev().flat_map(all) {
+        let next = if age > 0 { format!("sum_{}_{j}", age - 1) } else { "Lanes()".into() };
+        line(format!("sum_{age}_{j} = {next};"));
+    }
     text
 }

@@ -126,7 +126,7 @@ impl GemmTile {
         Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores_four, m_first: false }
     }
 
-    /// Whether the kernel's assumptions hold (its `const_assert`s).
+    /// Whether the kernel's assumptions hold: its `const_assert`s, and that invocations load the rows of a step without a rest.
     fn fits(&self) -> bool {
         let Self { block_m, block_n, block_k, thread_m, thread_n, .. } = *self;
         let sizes = [block_m, block_n, block_k, thread_m, thread_n];

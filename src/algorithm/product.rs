@@ -155,27 +155,18 @@ impl Product {
     pub fn kernel(&self, label: String, invocations: u32, blocks: Blocks, loads: Loads) -> Kernel {
         let kernel = self.with_blocks(Kernel::new(label, self.result, invocations), blocks);
         let kernel = match loads {
-            Loads::Four | Loads::FourColumns => kernel
+            Loads::Four | Loads::FourColumns | Loads::FourOfMatrix => kernel
                 .binding("input", vectors(self.dtype), self.input)
                 .fragment(include_str!("../../shaders/lib/operand_4.wgsl")),
-            Loads::FourOfMatrix => {
-                kernel.binding("input", "array<vec4<f16>>", self.input).fragment(include_str!("../../shaders/lib/operand_4.wgsl"))
-            }
             Loads::Matrix => kernel.input_of("array<f16>", self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
             Loads::One => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
         };
-        let kernel = match loads {
-            Loads::Matrix | Loads::FourOfMatrix => {
-                kernel.binding("weights", "array<vec4<f16>>", Slot::Weights).fragment("alias Number = f16;")
-            }
-            Loads::One | Loads::Four | Loads::FourColumns => {
-                let numbers = match blocks.half {
-                    0 => include_str!("../../shaders/lib/floats.wgsl"),
-                    _ => include_str!("../../shaders/lib/halves.wgsl"),
-                };
-                kernel.binding("weights", vectors(self.dtype), Slot::Weights).fragment(numbers)
-            }
+        let numbers = match loads {
+            Loads::Matrix | Loads::FourOfMatrix => "alias Number = f16;",
+            Loads::One | Loads::Four | Loads::FourColumns if blocks.half == 0 => include_str!("../../shaders/lib/floats.wgsl"),
+            Loads::One | Loads::Four | Loads::FourColumns => include_str!("../../shaders/lib/halves.wgsl"),
         };
+        let kernel = kernel.binding("weights", vectors(self.dtype), Slot::Weights).fragment(numbers);
         let kernel = kernel.with_geometry(&self.geometry, self.mode).fragment(self.operands.fragment());
         match blocks.split_k {
             1 if blocks.stores_four => kernel.with_epilogue_of_4(&self.epilogue, self.output),
@@ -195,7 +186,7 @@ impl Product {
 pub(super) struct Blocks {
     /// Rows and columns of the result, and terms of one step.
     pub block: [u32; 3],
-    /// Columns that an invocation loads.
+    /// Loads of an invocation along n, of a column each or of four.
     pub columns: u32,
     /// Products of a run in f16; 0 where all is in f32.
     pub half: u32,

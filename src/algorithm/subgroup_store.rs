@@ -44,7 +44,7 @@ impl Columns {
 /// How a store comes to its sums.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Each sum has a store of its own, which is an instruction on a GPU.
+    /// Each sum, or each four of neighbours, has a store of its own, which is an instruction on a GPU.
     Written,
     /// One store in loops, its sums chosen from all by the loops' numbers. A store is a long text on devices that store lane by lane, and
     /// the loops' ends are none that a compiler knows, which would write it out again: written out, kernels take seven times as long to
