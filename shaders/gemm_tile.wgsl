@@ -10,8 +10,7 @@
 // An invocation has runs of QUAD neighbouring columns, which one load reads from its tile and finish_row() takes together; runs lie
 // THREADS_N apart.
 // Expects also ROWS and LOADED_COLUMNS, the rows or the columns that a load of B brings, and put_b(), which puts them into tile_b; WORKGROUP,
-// COLUMNS, the loads of an invocation along n, workgroup_index(), and
-// weights in panels [BLOCK_K, BLOCK_M].
+// COLUMNS, the loads of an invocation along n, workgroup_index(), and weights in panels [BLOCK_K, BLOCK_M].
 
 const VECTORS_M: i32 = BLOCK_M / 4;               // vec4s of a row of tile_a
 const VECTORS: i32 = THREAD_M / 4;                // vec4s of an invocation's rows
@@ -125,9 +124,11 @@ fn main(
         }
         workgroupBarrier();
         let more = BUFFERS == 2 && tile + 1 < tiles.y;
-        // What was loaded before is in the tiles: nobody need keep it where nothing is loaded now.
-        next_a = array<Four, LOADS_A>();
-        next_b = array<Operand, LOADS_B * COLUMNS>();
+        if (BUFFERS == 2) {
+            // What was loaded before is in the tiles: nobody need keep it where nothing is loaded now.
+            next_a = array<Four, LOADS_A>();
+            next_b = array<Operand, LOADS_B * COLUMNS>();
+        }
         if (more) {
             begin_k_tile(tile + 1);
             fetch(local, loader_row);

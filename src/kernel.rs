@@ -279,6 +279,14 @@ impl Kernel {
     }
 }
 
+/// How the main function of a text that is written out begins: with what `workgroup_index()` takes. The other parameters follow.
+pub(crate) const MAIN: &str = "\
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+";
+
 /// The WGSL type of an array of such elements, four at a time.
 pub(crate) fn vectors(dtype: DType) -> &'static str {
     match dtype {

@@ -6,8 +6,12 @@ use std::sync::{Mutex, OnceLock};
 
 use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, Engine, EngineDesc, Layer, Precision, Problem, Specialise, verify};
 
-/// An engine for each core, for the whole run: a software adapter compiles on the one thread of its queue. They may choose any kernel.
 /// Without an adapter every test fails with the hint of the error.
+fn open(desc: &EngineDesc) -> Engine {
+    Engine::new(desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"))
+}
+
+/// An engine for each core, for the whole run: a software adapter compiles on the one thread of its queue. They may choose any kernel.
 fn engines() -> &'static [Engine] {
     static ENGINES: OnceLock<Vec<Engine>> = OnceLock::new();
     ENGINES.get_or_init(|| {
@@ -18,9 +22,8 @@ fn engines() -> &'static [Engine] {
             cooperative_matrix: true,
             ..Default::default()
         };
-        let open = || Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let engines: Vec<_> = std::iter::repeat_with(open).take(cores.min(4)).collect();
+        let engines: Vec<_> = std::iter::repeat_with(|| open(&desc)).take(cores.min(4)).collect();
         eprintln!("adapter: {}", engines[0].adapter());
         engines
     })
@@ -175,8 +178,7 @@ fn cooperative_matrices_match_the_reference_with_every_tile() {
 #[test]
 fn products_in_f16_match_the_reference_with_every_tile() {
     let desc = EngineDesc { specialise: Specialise::Never, precision: Precision::Half, ..Default::default() };
-    let open = || Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"));
-    let engines: Vec<_> = engines().iter().map(|_| open()).collect();
+    let engines: Vec<_> = engines().iter().map(|_| open(&desc)).collect();
     if !engines[0].limits().f16 {
         return eprintln!("{} has no f16: no product in it is checked", engines[0].adapter_name());
     }
@@ -248,7 +250,7 @@ fn products_by_tiles_of_odd_sizes_match_the_reference() {
 #[test]
 fn patches_strips_tiles_and_trees_of_gpus_match_the_reference() {
     let desc = EngineDesc { class: Some(DeviceClass::Discrete), ..Default::default() };
-    let engine = [Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"))];
+    let engine = [open(&desc)];
     let cheapest = |engine: &Engine, problem: &Problem| {
         let named = |algorithm: &Algorithm| ["depthwise", "pool_tree", "subgroup_strip"].contains(&algorithm.name());
         Ok(engine.candidates(problem)?.algorithms.into_iter().filter(named).take(4).collect::<Vec<_>>())
@@ -280,7 +282,7 @@ fn patches_strips_tiles_and_trees_of_gpus_match_the_reference() {
 #[test]
 fn products_without_tests_of_bounds_match_the_reference() {
     let desc = EngineDesc { specialise: Specialise::Always, ..Default::default() };
-    let engine = [Engine::new(&desc).unwrap_or_else(|error| panic!("the device tests need a GPU adapter: {error}"))];
+    let engine = [open(&desc)];
     let one_of_all = |engine: &Engine, problem: &Problem| {
         let all = [engine.candidates(problem)?.algorithms, gpu_products(engine, problem)?].concat();
         Ok(one_of_each(&all))

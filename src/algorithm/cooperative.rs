@@ -17,6 +17,7 @@ use super::product::{Blocks, Loads, Product};
 use super::split_k::{self, Slices};
 use crate::error::Result;
 use crate::geometry::gcd;
+use crate::kernel::MAIN;
 use crate::layout::Layout;
 use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::DType;
@@ -256,20 +257,15 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -
 fn main_function(tile: &CoopTile, output: Layout) -> String {
     let [fragments_m, fragments_n] = tile.fragments();
     let size = tile.size;
-    let mut text = String::from(
-        "@compute @workgroup_size(WORKGROUP)\n\
-         fn main(\n\
-         \x20   @builtin(workgroup_id) id: vec3<u32>,\n\
-         \x20   @builtin(num_workgroups) count: vec3<u32>,\n\
-         \x20   @builtin(local_invocation_id) local_id: vec3<u32>,\n\
+    let mut text = String::from(MAIN);
+    text += "    @builtin(local_invocation_id) local_id: vec3<u32>,\n\
          \x20   @builtin(subgroup_id) subgroup_index: u32,\n\
          \x20   @builtin(subgroup_invocation_id) lane: u32,\n\
          ) {\n\
          \x20   // Matrices must be in control flow that is seen to be uniform, so a workgroup past the grid's end takes no step and stores nothing.\n\
          \x20   let exists = locate(workgroup_index(id, count));\n\
          \x20   set_columns(local_id.x);\n\
-         \x20   let subgroup = i32(subgroup_index);\n",
-    );
+         \x20   let subgroup = i32(subgroup_index);\n";
     let mut line = |text_line: String| {
         let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
     };

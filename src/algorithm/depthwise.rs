@@ -17,7 +17,7 @@ use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::kernel::{Kernel, Slot, vectors};
+use crate::kernel::{Kernel, MAIN, Slot, vectors};
 use crate::layout::Layout;
 use crate::limits::DeviceClass;
 use crate::problem::Layer;
@@ -229,20 +229,15 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
 /// The walk: `sum_a_j` is the sum of column `j` of the output row that began `a` steps ago, `v_i` the input `i` of a row.
 fn main_function(geometry: &Geometry, tile: DepthwiseTile, written_out: bool) -> String {
     let last = DepthwiseTile::live(geometry) - 1;
-    let mut text = String::from(
-        "@compute @workgroup_size(WORKGROUP)\n\
-         fn main(\n\
-         \x20   @builtin(workgroup_id) id: vec3<u32>,\n\
-         \x20   @builtin(num_workgroups) count: vec3<u32>,\n\
-         \x20   @builtin(local_invocation_id) local_id: vec3<u32>,\n\
+    let mut text = String::from(MAIN);
+    text += "    @builtin(local_invocation_id) local_id: vec3<u32>,\n\
          ) {\n\
          \x20   let index = workgroup_index(id, count) * WORKGROUP + i32(local_id.x);\n\
          \x20   let place = patch_of(index);\n\
          \x20   if (index < 0 || place.item >= g.batch) {\n\
          \x20       return;\n\
          \x20   }\n\
-         \x20   let at = place.at * g.stride - g.pad_begin;\n",
-    );
+         \x20   let at = place.at * g.stride - g.pad_begin;\n";
     for (age, j) in (0..=last).flat_map(|age| (0..tile.x).map(move |j| (age, j))) {
         text += &format!("    var sum_{age}_{j} = Lanes();\n");
     }

@@ -18,7 +18,7 @@ use super::strip::{self, Strip};
 use super::subgroup_store::{Columns, Found, ending};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, MAIN};
 use crate::limits::{DeviceClass, DeviceLimits};
 
 /// The tile of a matrix product through subgroup broadcasts.
@@ -264,19 +264,16 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Colu
     };
     let mut text = String::from(
         "// A subgroup computes BLOCK_M x BLOCK_N of C: a lane owns COLUMNS columns, and all BLOCK_M rows of each.\n\
-         // weights: panels [BLOCK_K, BLOCK_M], of which a subgroup loads CHUNK rows at a time, four numbers to a lane.\n\
-         @compute @workgroup_size(WORKGROUP)\n\
-         fn main(\n\
-         \x20   @builtin(workgroup_id) id: vec3<u32>,\n\
-         \x20   @builtin(num_workgroups) count: vec3<u32>,\n\
-         \x20   @builtin(subgroup_id) subgroup: u32,\n\
+         // weights: panels [BLOCK_K, BLOCK_M], of which a subgroup loads CHUNK rows at a time, four numbers to a lane.\n",
+    );
+    text += MAIN;
+    text += "    @builtin(subgroup_id) subgroup: u32,\n\
          \x20   @builtin(subgroup_invocation_id) lane_index: u32,\n\
          ) {\n\
          \x20   let lane = i32(lane_index);\n\
          \x20   if (!locate(workgroup_index(id, count) * SUBGROUPS + i32(subgroup))) {\n\
          \x20       return;\n\
-         \x20   }\n",
-    );
+         \x20   }\n";
     let mut line = |text_line: String| {
         let _ = writeln!(text, "{text_line}"); // writing to a String cannot fail
     };

@@ -46,9 +46,9 @@ struct Tiling {
     output: [u32; 3],
     /// Whether the product is a plain one.
     plain: bool,
-    /// Whether it is a GPU's, which stores four places at once where channels begin at multiples of four. On lavapipe that is within 7 %
-    /// of what it is without, to either side.
-    fours: bool,
+    /// Whether channels of the workspaces begin at multiples of four places, which a GPU's plain product stores at once, where the padding
+    /// is little. On lavapipe that is within 7 % of what it is without, to either side.
+    pads: bool,
 }
 
 impl Tiling {
@@ -63,26 +63,21 @@ impl Tiling {
         let places = |size: [u32; 3]| [size[0], if filters_y { tiles(1) } else { size[1] }, tiles(2)];
         let [input, output] = [geometry.input, geometry.output].map(places);
         let untouched = |axis: usize| geometry.kernel[axis] == 1 && geometry.stride[axis] == 1 && geometry.pad_begin[axis] == 0;
+        let plain = input == output && untouched(0) && (filters_y || untouched(1));
+        let padding = padded(count(output)) - count(output);
         Self {
             outputs,
             alpha: [if filters_y { outputs[0] + TAPS - 1 } else { 1 }, outputs[1] + TAPS - 1],
             input,
             output,
-            plain: input == output && untouched(0) && (filters_y || untouched(1)),
-            fours: context.limits.class != DeviceClass::Software,
+            plain,
+            pads: plain && context.limits.class != DeviceClass::Software && padding > 0 && 8 * padding <= count(output),
         }
     }
 
-    /// From a channel of the workspaces to the next: so many places, and in a plain product some more where they are few beside them.
+    /// From a channel of the workspaces, of so many places, to the next.
     fn plane(&self, places: [u32; 3]) -> u64 {
-        let places = places.into_iter().map(u64::from).fold(1, u64::saturating_mul);
-        if self.pads() { places.next_multiple_of(4) } else { places }
-    }
-
-    fn pads(&self) -> bool {
-        let places = self.output.into_iter().map(u64::from).fold(1, u64::saturating_mul);
-        let padding = places.checked_next_multiple_of(4).map_or(0, |padded| padded - places);
-        self.plain && self.fours && padding > 0 && 8 * padding <= places
+        if self.pads { padded(count(places)) } else { count(places) }
     }
 
     /// Components of a tile.
@@ -90,21 +85,22 @@ impl Tiling {
         self.alpha[0] * self.alpha[1]
     }
 
-    /// Places of all channels of the transformed input, and of the products; a number that does not fit is as good as one too large.
+    /// Places of all channels of the transformed input, and of the products, where a channel has what `plane` says of its places.
+    fn all(&self, geometry: &Geometry, plane: impl Fn([u32; 3]) -> u64) -> [u64; 2] {
+        let channels = |places, channels| plane(places).saturating_mul(count([geometry.batch, channels, 1]));
+        [channels(self.input, geometry.in_channels), channels(self.output, geometry.out_channels)]
+    }
+
+    /// Those without padding.
     fn places(&self, geometry: &Geometry) -> [u64; 2] {
-        [(self.input, geometry.in_channels), (self.output, geometry.out_channels)].map(|(places, channels)| {
-            places.into_iter().chain([geometry.batch, channels]).map(u64::from).fold(1, u64::saturating_mul)
-        })
+        self.all(geometry, count)
     }
 
     /// Elements of the transformed input, of the products, and of as many slices of them.
     fn workspace(&self, geometry: &Geometry, split_k: u32) -> [u64; 3] {
         let slices = if split_k == 1 { 0 } else { u64::from(split_k) };
-        let [input, output] =
-            [(self.input, geometry.in_channels), (self.output, geometry.out_channels)].map(|(places, channels)| {
-                let sizes = [geometry.batch, channels, self.components()].map(u64::from);
-                sizes.into_iter().fold(self.plane(places), u64::saturating_mul)
-            });
+        let planes = self.all(geometry, |places| self.plane(places));
+        let [input, output] = planes.map(|places| places.saturating_mul(u64::from(self.components())));
         [input, output, output.saturating_mul(slices)]
     }
 
@@ -144,6 +140,16 @@ impl Tiling {
             slices: 2,
         }
     }
+}
+
+/// The product of sizes; a number that does not fit is as good as one too large.
+fn count(sizes: [u32; 3]) -> u64 {
+    sizes.into_iter().map(u64::from).fold(1, u64::saturating_mul)
+}
+
+/// With padding up to a multiple of four.
+fn padded(places: u64) -> u64 {
+    places.checked_next_multiple_of(4).unwrap_or(places)
 }
 
 /// Whether an axis has three taps at stride 1, whatever their distance.
@@ -317,7 +323,7 @@ fn transform(context: &Context, tiling: &Tiling, name: &str) -> Kernel {
         .constant("OUT_X", out_x)
         .constant("ALPHA_Y", alpha_y)
         .constant("ALPHA_X", alpha_x)
-        .flag("PADS", tiling.pads())
+        .flag("PADS", tiling.pads)
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/winograd_tile.wgsl"))
         .fragment(axis)
