@@ -252,7 +252,8 @@ fn patches_strips_tiles_and_trees_of_gpus_match_the_reference() {
     let desc = EngineDesc { class: Some(DeviceClass::Discrete), ..Default::default() };
     let engine = [open(&desc)];
     let cheapest = |engine: &Engine, problem: &Problem| {
-        let named = |algorithm: &Algorithm| ["depthwise", "pool_tree", "subgroup_strip"].contains(&algorithm.name());
+        let named =
+            |algorithm: &Algorithm| ["depthwise", "pool_plane", "pool_tree", "subgroup_strip"].contains(&algorithm.name());
         Ok(engine.candidates(problem)?.algorithms.into_iter().filter(named).take(4).collect::<Vec<_>>())
     };
     let narrow = |_: &Engine, _: &Problem| Ok(vec!["depthwise(4x1)".parse()?, "depthwise(4x2)".parse()?]);
@@ -293,6 +294,34 @@ fn products_without_tests_of_bounds_match_the_reference() {
 #[test]
 fn poolings_match_the_reference() {
     check(&lines("pool.txt"), &dtypes(), one_of_each);
+}
+
+/// However many invocations share a plane.
+#[test]
+fn planes_match_the_reference() {
+    let all: Vec<Algorithm> = [1, 2, 4, 16, 64, 256].map(|lanes| format!("pool_plane({lanes})").parse().unwrap()).into();
+    let takes = |problem: &Problem| all[0].plan(problem, engine().limits()).is_ok();
+    let planes: Vec<_> = lines("pool.txt").into_iter().filter(takes).collect();
+    assert!(planes.len() >= 14, "{} lines", planes.len());
+    check_on(engines(), &planes, &dtypes(), &|_, _| Ok(all.clone()));
+}
+
+/// A NaN is the greatest of all, an infinity is less than nothing, and neither is another plane's.
+#[test]
+fn maxima_of_planes_know_nan_and_infinity() -> wgconv::Result<()> {
+    let [nan, least] = [f32::NAN, f32::NEG_INFINITY];
+    let planes = [[1.0, nan, 3.0, -2.0, 0.5], [least; 5], [-1.0, -2.0, -0.5, -7.0, least], [4.0, 3.0, 2.0, 1.0, nan]];
+    for line in ["global_max_pool 1x4x5 f32", "global_max_pool 1x4x5 f32 nhwc"] {
+        let problem: Problem = line.parse()?;
+        let Layer::Pool(pool) = &problem.layer else { unreachable!("{line}") };
+        let x = engine().upload(planes.as_flattened(), &problem.input)?;
+        for lanes in [1, 4, 64] {
+            let algorithm = format!("pool_plane({lanes})").parse()?;
+            let y = engine().pool_with(pool, &problem.input, &algorithm)?.run(&x)?.to_vec::<f32>()?;
+            assert!(y[0].is_nan() && y[3].is_nan() && y[1..3] == [least, -0.5], "{line}, {algorithm}: {y:?}");
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::cost::Operations;
 use super::product::{Operands, Product};
 use super::{
-    Algorithm, Context, CoopTile, DepthwiseTile, GemmTile, PoolTile, SubgroupTile, WinogradTile, cooperative, depthwise, direct,
-    gemm, pool, pool_patch, strip, subgroup, winograd,
+    Algorithm, Context, CoopTile, DepthwiseTile, GemmTile, PlaneTile, PoolTile, SubgroupTile, WinogradTile, cooperative,
+    depthwise, direct, gemm, pool, pool_patch, pool_plane, strip, subgroup, winograd,
 };
 use crate::error::{Error, Result};
 
@@ -22,13 +22,14 @@ pub(super) enum Family {
     Depthwise,
     Direct,
     PoolPatch,
+    PoolPlane,
     Pool,
     PoolTree,
 }
 
 impl Family {
     /// All of them. Of equal guesses the first here wins, and so the one with less arithmetic on addresses.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Family::CoopMatmul,
         Family::SubgroupMatmul,
         Family::Matmul,
@@ -40,13 +41,14 @@ impl Family {
         Family::Depthwise,
         Family::Direct,
         Family::PoolPatch,
+        Family::PoolPlane,
         Family::Pool,
         Family::PoolTree,
     ];
 
     /// The names of all, in their order.
-    pub const NAMES: [&'static str; 13] = {
-        let (mut names, mut number) = ([""; 13], 0);
+    pub const NAMES: [&'static str; 14] = {
+        let (mut names, mut number) = ([""; 14], 0);
         while number < names.len() {
             names[number] = Self::ALL[number].name();
             number += 1;
@@ -67,6 +69,7 @@ impl Family {
             Family::Depthwise => "depthwise",
             Family::Direct => "direct",
             Family::PoolPatch => "pool_patch",
+            Family::PoolPlane => "pool_plane",
             Family::Pool => "pool",
             Family::PoolTree => "pool_tree",
         }
@@ -81,6 +84,7 @@ impl Family {
             Family::SubgroupStrip => Some("32x7,8"),
             Family::Winograd => Some("2,subgroup,32x4,8"),
             Family::Depthwise | Family::PoolPatch => Some("14x4"),
+            Family::PoolPlane => Some("16"),
             Family::Direct | Family::Pool | Family::PoolTree => None,
         }
     }
@@ -116,6 +120,7 @@ impl Family {
             Family::Winograd => all(winograd::tiles(context)?, Algorithm::Winograd),
             Family::Depthwise => depthwise::supports(context).map(|()| all(depthwise::tiles(context), Algorithm::Depthwise))?,
             Family::PoolPatch => pool_patch::supports(context).map(|()| all(pool_patch::tiles(context), Algorithm::PoolPatch))?,
+            Family::PoolPlane => pool_plane::supports(context).map(|()| all(pool_plane::tiles(context), Algorithm::PoolPlane))?,
             Family::Pool => pool::supports(context).map(|()| vec![(pool::cost(context), Algorithm::Pool)])?,
             Family::PoolTree => pool::supports_tree(context).map(|()| vec![(pool::tree_cost(context), Algorithm::PoolTree)])?,
         };
@@ -167,6 +172,7 @@ impl Family {
             Family::CoopMatmul => CoopTile::parse(tile).map(Algorithm::CoopMatmul),
             Family::Depthwise => DepthwiseTile::from_numbers(&numbers()?).map(Algorithm::Depthwise),
             Family::PoolPatch => PoolTile::from_numbers(&numbers()?).map(Algorithm::PoolPatch),
+            Family::PoolPlane => PlaneTile::from_numbers(&numbers()?).map(Algorithm::PoolPlane),
         }
     }
 }
@@ -187,6 +193,7 @@ impl Algorithm {
             Algorithm::Winograd(_) => Family::Winograd,
             Algorithm::Depthwise(_) => Family::Depthwise,
             Algorithm::PoolPatch(_) => Family::PoolPatch,
+            Algorithm::PoolPlane(_) => Family::PoolPlane,
         }
     }
 }

@@ -19,6 +19,7 @@ mod picture;
 mod plan;
 mod pool;
 mod pool_patch;
+mod pool_plane;
 mod product;
 mod split;
 mod split_k;
@@ -42,6 +43,7 @@ pub(crate) use pack::{PackOrder, WeightSource};
 pub use plan::{Packing, Plan, Step, Work};
 pub(crate) use plan::{View, fold};
 pub use pool_patch::PoolTile;
+pub use pool_plane::PlaneTile;
 pub(crate) use split::WeightPart;
 pub use split::{Split, SplitAxis};
 pub use subgroup::SubgroupTile;
@@ -94,6 +96,8 @@ pub enum Algorithm {
     Depthwise(DepthwiseTile),
     /// Register patches over the rows of a plane: poolings with sliding windows.
     PoolPatch(PoolTile),
+    /// Whole planes, four elements a load: global poolings.
+    PoolPlane(PlaneTile),
     /// One invocation for each output: any pooling.
     Pool,
     /// One workgroup for each output, which it sums as a tree: poolings over large windows.
@@ -282,6 +286,7 @@ impl Algorithm {
             Algorithm::Winograd(tile) => winograd::plan(&context, tile),
             Algorithm::Depthwise(tile) => depthwise::plan(&context, tile),
             Algorithm::PoolPatch(tile) => pool_patch::plan(&context, tile),
+            Algorithm::PoolPlane(tile) => pool_plane::plan(&context, tile),
             Algorithm::Pool => pool::plan(&context),
             Algorithm::PoolTree => pool::plan_tree(&context),
         }?;
@@ -310,6 +315,7 @@ impl Algorithm {
             Algorithm::Winograd(tile) => winograd::supports_tile(context, tile),
             Algorithm::Depthwise(_) => depthwise::supports(context),
             Algorithm::PoolPatch(_) => pool_patch::supports(context),
+            Algorithm::PoolPlane(_) => pool_plane::supports(context),
             Algorithm::Pool => pool::supports(context),
             Algorithm::PoolTree => pool::supports_tree(context),
         }
@@ -356,6 +362,7 @@ impl fmt::Display for Algorithm {
             Algorithm::Winograd(tile) => write!(f, "({tile})"),
             Algorithm::Depthwise(tile) => write!(f, "({tile})"),
             Algorithm::PoolPatch(tile) => write!(f, "({tile})"),
+            Algorithm::PoolPlane(tile) => write!(f, "({tile})"),
         }
     }
 }

@@ -201,7 +201,7 @@ pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
     }
     let Patch { z, y, x, .. } = patch;
     let kept = y.kept(tile.y);
-    let mut kernel = pool::kernel(context, &format!("pool_patch {tile}"), WORKGROUP)?
+    let mut kernel = pool::kernel(context, &format!("pool_patch {tile}"), "array<Elem>", WORKGROUP)?
         .constant("KERNEL_Z", z.kernel)
         .constant("KERNEL_Y", y.kernel)
         .constant("KERNEL_X", x.kernel)

@@ -45,7 +45,7 @@ impl Algorithm {
         let pointwise = 16.0 * EPSILON; // exp, tanh and friends on a GPU
         match self {
             // pow() of a GPU is exp2(p * log2(x)): its error grows with the exponent.
-            Algorithm::PoolPatch(_) | Algorithm::Pool | Algorithm::PoolTree => {
+            Algorithm::PoolPatch(_) | Algorithm::PoolPlane(_) | Algorithm::Pool | Algorithm::PoolTree => {
                 Tolerance { sum: (terms + 64.0) * EPSILON, relative: relative + 4.0 * pointwise, absolute, shared: false }
             }
             Algorithm::Winograd(tile) => {

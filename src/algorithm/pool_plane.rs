@@ -1,0 +1,126 @@
+//! Pooling of whole planes, such as a global average: its elements are neighbours, which are loaded four at a time.
+
+use std::fmt;
+
+use super::cost::{Operations, cheapest_first};
+use super::plan::fold;
+use super::{Context, Parts, pool};
+use crate::error::Result;
+use crate::geometry::Geometry;
+use crate::layout::Layout;
+use crate::limits::{DeviceClass, DeviceLimits};
+
+/// How the elements of a plane are shared out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PlaneTile {
+    /// Invocations that work on a plane, a power of two; where channels are last, on four planes.
+    pub lanes: u32,
+}
+
+/// Invocations of a workgroup that has several planes.
+const WORKGROUP: u32 = 64;
+
+/// The most invocations of a plane: every WebGPU device has workgroups of so many.
+const MAX_LANES: u32 = 256;
+
+const LANES: [u32; 5] = [1, 4, 16, 64, 256];
+
+/// Neighbouring invocations of a GPU that one load of memory serves: 128 bytes.
+const TOGETHER: f64 = 8.0;
+
+impl fmt::Display for PlaneTile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.lanes)
+    }
+}
+
+impl PlaneTile {
+    pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
+        let &[lanes] = numbers else { return None };
+        (lanes.is_power_of_two() && lanes <= MAX_LANES).then_some(Self { lanes })
+    }
+
+    fn workgroup(self) -> u32 {
+        WORKGROUP.max(self.lanes)
+    }
+
+    fn workgroups(self, geometry: &Geometry) -> u64 {
+        let shared = if is_last(geometry) { 4 } else { 1 };
+        (geometry.output_elements() / shared).div_ceil(u64::from(self.workgroup() / self.lanes))
+    }
+}
+
+fn is_last(geometry: &Geometry) -> bool {
+    geometry.input_layout == Layout::ChannelsLast
+}
+
+/// Fours of elements that the invocations of a plane load.
+fn fours(geometry: &Geometry) -> u64 {
+    let plane = geometry.input.map(u64::from).iter().product::<u64>();
+    if is_last(geometry) { plane } else { plane.div_ceil(4) }
+}
+
+/// Whether the only window of a plane is all of it.
+fn is_whole(geometry: &Geometry) -> bool {
+    (0..3).all(|axis| {
+        let whole = geometry.kernel[axis] == geometry.input[axis] && geometry.dilation[axis] == 1;
+        let unpadded = geometry.pad_begin[axis] == 0 && geometry.pad_end[axis] == 0;
+        geometry.output[axis] == 1 && (geometry.adaptive || (whole && unpadded))
+    })
+}
+
+pub(super) fn supports(context: &Context) -> Result<(), String> {
+    pool::supports(context)?;
+    let geometry = context.geometry;
+    if !is_whole(geometry) {
+        return Err("a window is not a whole plane".into());
+    }
+    if context.problem.indices().is_some() {
+        return Err("four elements at a time have no positions".into());
+    }
+    let neighbours = if is_last(geometry) { u64::from(geometry.in_channels) } else { geometry.input_elements() };
+    if !neighbours.is_multiple_of(4) {
+        let what = if is_last(geometry) { "channels" } else { "elements of the input" };
+        return Err(format!("{neighbours} {what} are no multiple of 4"));
+    }
+    Ok(())
+}
+
+pub(super) fn tiles(context: &Context) -> Vec<(Operations, PlaneTile)> {
+    let fours = fours(context.geometry);
+    let tiles = LANES.iter().filter(|&&lanes| lanes == 1 || u64::from(lanes) <= fours);
+    let tiles = tiles.filter(|&&lanes| lanes <= context.limits.workgroup_invocations);
+    let tiles = tiles.map(|&lanes| PlaneTile { lanes });
+    cheapest_first(context.limits.class, tiles.map(|tile| (cost(context.geometry, context.limits, tile), tile)))
+}
+
+/// What it does.
+fn cost(geometry: &Geometry, limits: &DeviceLimits, tile: PlaneTile) -> Operations {
+    use Operations as Of;
+    // Invocations of several planes, which lie apart, share no lines of memory.
+    let scatter = match limits.class {
+        DeviceClass::Integrated | DeviceClass::Discrete if !is_last(geometry) => {
+            (TOGETHER / f64::from(tile.lanes)).max(1.0).sqrt()
+        }
+        _ => 1.0,
+    };
+    let loads = fours(geometry).div_ceil(u64::from(tile.lanes)) as f64;
+    let joins = f64::from(tile.lanes.ilog2());
+    let outputs = if is_last(geometry) { 4.0 } else { 1.0 };
+    let per_thread = (Of::LOAD4 * scatter + Of::FMA * 4.0) * loads
+        + (Of::BARRIER + Of::SHARED4 * 2.0) * joins
+        + Of::LOAD * 2.0
+        + Of::STORE * (outputs / f64::from(tile.lanes));
+    Of::total(limits, tile.workgroups(geometry), f64::from(tile.workgroup()), per_thread)
+}
+
+pub(super) fn plan(context: &Context, tile: &PlaneTile) -> Result<Parts> {
+    let geometry = context.geometry;
+    let mut kernel = pool::kernel(context, &format!("pool_plane {tile}"), "array<vec4<Elem>>", tile.workgroup())?
+        .constant("LANES", tile.lanes)
+        .fragment(include_str!("../../shaders/pool_plane.wgsl"));
+    let turns = fours(geometry).div_ceil(u64::from(tile.lanes));
+    kernel.iterations = turns / 4 + 16;
+    kernel.workgroup_bytes = if tile.lanes > 1 { 16 * tile.workgroup() } else { 0 };
+    Ok(pool::parts(kernel, fold(tile.workgroups(geometry), context.limits.workgroups)?))
+}
