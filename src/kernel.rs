@@ -14,7 +14,7 @@ pub(crate) use epilogue::activation_text;
 pub(crate) use image::TargetShape;
 
 use crate::desc::PaddingMode;
-use crate::geometry::{Geometry, gcd};
+use crate::geometry::Geometry;
 use crate::image::ImageFormat;
 use crate::layout::Layout;
 use crate::tensor_desc::DType;
@@ -334,7 +334,6 @@ impl GeometryUniform {
     pub fn new(geometry: &Geometry) -> Self {
         let fit = |value: u64| i32::try_from(value).expect("a checked geometry fits 32 bits");
         let list = |values: [u32; 3]| values.map(|value| fit(u64::from(value)));
-        let common = |axis: usize| gcd(i64::from(geometry.input_dilation[axis]), i64::from(geometry.dilation[axis]));
         let phase_output = geometry.phase_output();
         let phase_plane: u64 = phase_output.iter().map(|&size| u64::from(size)).product();
         Self {
@@ -356,9 +355,9 @@ impl GeometryUniform {
             output_plane: fit(geometry.output_plane()),
             phases: list(geometry.phases()),
             columns: fit(u64::from(geometry.batch) * phase_plane),
-            tap_step: std::array::from_fn(|axis| fit((i64::from(geometry.input_dilation[axis]) / common(axis)) as u64)),
+            tap_step: list(geometry.tap_step()),
             taps: fit(geometry.taps()),
-            source_step: std::array::from_fn(|axis| fit((i64::from(geometry.dilation[axis]) / common(axis)) as u64)),
+            source_step: list(geometry.source_step()),
             outputs: fit(geometry.output_elements()),
         }
     }

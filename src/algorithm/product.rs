@@ -8,7 +8,7 @@ use super::Context;
 use super::cost::Operations;
 use super::plan::Packing;
 use crate::desc::Epilogue;
-use crate::geometry::{Geometry, gcd};
+use crate::geometry::Geometry;
 use crate::kernel::{GeometryMode, Kernel, Slot, vectors};
 use crate::layout::Layout;
 use crate::limits::{DeviceClass, DeviceLimits};
@@ -86,12 +86,8 @@ impl Product {
 
     /// The most steps of `block_k` channels of a tap, in any phase.
     pub fn most_k_tiles(&self, block_k: u32) -> u64 {
-        let axis = |axis: usize| {
-            let gap = i64::from(self.geometry.input_dilation[axis]);
-            let step = gap / gcd(gap, i64::from(self.geometry.dilation[axis]));
-            u64::from(self.geometry.kernel[axis]).div_ceil(step.unsigned_abs())
-        };
-        axis(0) * axis(1) * axis(2) * u64::from(self.geometry.group_in().div_ceil(block_k))
+        let taps: u64 = self.geometry.phase_taps().iter().map(|&taps| u64::from(taps)).product();
+        taps * u64::from(self.geometry.group_in().div_ceil(block_k))
     }
 
     /// The most iterations of all loops of an invocation that takes `per_step` of them for `block_k` channels of a tap, and one of

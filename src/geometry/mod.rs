@@ -174,6 +174,26 @@ impl Geometry {
         std::array::from_fn(|axis| self.output[axis].div_ceil(self.input_dilation[axis]))
     }
 
+    /// Distance of two taps that one phase uses.
+    pub fn tap_step(&self) -> [u32; 3] {
+        std::array::from_fn(|axis| self.input_dilation[axis] / self.common(axis))
+    }
+
+    /// Distance of the inputs that two such taps meet.
+    pub fn source_step(&self) -> [u32; 3] {
+        std::array::from_fn(|axis| self.dilation[axis] / self.common(axis))
+    }
+
+    /// The most taps that a phase uses.
+    pub fn phase_taps(&self) -> [u32; 3] {
+        let step = self.tap_step();
+        std::array::from_fn(|axis| self.kernel[axis].div_ceil(step[axis]))
+    }
+
+    fn common(&self, axis: usize) -> u32 {
+        gcd(i64::from(self.input_dilation[axis]), i64::from(self.dilation[axis])) as u32 // a divisor of two u32 is one
+    }
+
     /// Floating-point operations of a convolution: two for each product of an input (or its zero padding) and a weight.
     pub fn flop(&self) -> u64 {
         let positions = if self.transposed { self.input_plane() } else { self.output_plane() };
