@@ -119,9 +119,6 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
     if geometry.input_dilation != [1; 3] {
         return Err("a transposed convolution with a stride uses other taps at each phase".into());
     }
-    if geometry.group_out() < 4 {
-        return Err(format!("a group has {} output channels, but a tile has at least 4", geometry.group_out()));
-    }
     if geometry.kernel[2] == 1 {
         return Err("the last axis has one tap, which has nothing to share".into());
     }
