@@ -1,14 +1,62 @@
-// What a depthwise convolution (one input channel to a group, any number of output channels for it) does around its sums: inputs found
-// and loaded, rows of outputs found. The walk over the rows of a patch is written out by src/algorithm/depthwise.rs.
+// What a convolution in patches of one output channel does around its sums: patches, inputs and weights found and loaded, rows of outputs
+// found. The walk over the rows of a patch is written out by src/algorithm/depthwise.rs.
 // Where channels are last an invocation may do CHANNELS = 4 of them at once: Lanes is f32, or vec4<f32>.
-// Expects g, Lanes, input_lanes(), weight_lanes(), layout.wgsl, source(), inside().
-// input and output: [batch, channels, z, y, x] in the order of their layouts, weights: [out_channels, taps].
+// PHASED: outputs of a transposed convolution with a stride are of several phases, and a patch is of one of them. Coordinates of outputs
+// count those of the phase.
+// Expects g, Lanes, input_lanes(), weight_lanes(), layout.wgsl, patch.wgsl, source.wgsl.
+// input and output: [batch, channels, z, y, x] in the order of their layouts, weights: [out_channels, group_in, taps].
 
-// The first input of a row that a patch sees, or -1 where the row is outside.
-fn input_row(place: Place, at_z: i32, at_y: i32) -> i32 {
+var<private> phase: vec3<i32>;
+var<private> first: vec3<i32>; // tap of the phase
+
+// The patch with this number: those of each phase behind those of the phase before.
+fn patch_with(number: i32) -> Place {
+    if (!PHASED) {
+        return patch_of(number);
+    }
+    let blocks_y = block_count(g.phase_output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
+    let blocks_x = block_count(g.phase_output.z, TILE_X * SPREAD_X) * SPREAD_X;
+    let patches = g.batch * (g.out_channels / CHANNELS) * g.phase_output.x * blocks_y * blocks_x;
+    let column = quotient(number, patches);
+    let row = quotient(column, g.phases.z);
+    let slice = quotient(row, g.phases.y);
+    phase = vec3<i32>(slice, row - slice * g.phases.y, column - row * g.phases.z);
+    first = vec3<i32>(first_tap(phase.x, 0), first_tap(phase.y, 1), first_tap(phase.z, 2));
+    var place = patch_of(number - column * patches);
+    place.item = select(place.item, g.batch, slice >= g.phases.x); // there is no such phase
+    return place;
+}
+
+// The input that the first tap of an output meets.
+fn first_source(at: vec3<i32>) -> vec3<i32> {
+    if (PHASED) {
+        return at + vec3<i32>(tap_source(phase.x, first.x, 0), tap_source(phase.y, first.y, 1), tap_source(phase.z, first.z, 2));
+    }
+    return at * g.stride - g.pad_begin;
+}
+
+// One past the last output of the phase on each axis.
+fn phase_ends() -> vec3<i32> {
+    if (PHASED) {
+        return (g.output - phase + g.input_dilation - vec3<i32>(1)) / g.input_dilation;
+    }
+    return g.output;
+}
+
+// How many taps the phase has.
+fn phase_taps() -> vec3<i32> {
+    if (PHASED) {
+        return vec3<i32>(tap_count(first.x, 0), tap_count(first.y, 1), tap_count(first.z, 2));
+    }
+    return g.kernel;
+}
+
+// The first input of a row that a patch sees of an input channel of its group, or -1 where the row is outside.
+fn input_row(place: Place, channel: i32, at_z: i32, at_y: i32) -> i32 {
     let z = source(at_z, g.input.x);
     let y = source(at_y, g.input.y);
-    let start = input_start(place.item, quotient(place.channel, g.group_out)) + (z * g.input.y + y) * g.input.z * input_step();
+    let plane = input_start(place.item, quotient(place.channel, g.group_out) * g.group_in + channel);
+    let start = plane + (z * g.input.y + y) * g.input.z * input_step();
     return select(-1, start, inside(z, g.input.x) && inside(y, g.input.y));
 }
 
@@ -18,11 +66,25 @@ fn input_at(row: i32, at_x: i32) -> Lanes {
     return select(Lanes(), input_lanes(select(0, row + x * input_step(), met)), met);
 }
 
-fn weight_at(channel: i32, tap: i32) -> Lanes {
-    return weight_lanes(channel * g.taps + tap);
+// Where the weight of a tap of the phase lies.
+fn first_weight(channel: i32, input_channel: i32, tap: vec3<i32>) -> i32 {
+    var at = tap;
+    if (PHASED) {
+        at = first + tap * g.tap_step;
+    }
+    return (channel * g.group_in + input_channel) * g.taps + (at.x * g.kernel.y + at.y) * g.kernel.z + at.z;
 }
 
-// The first output of a row.
-fn output_row(place: Place, y: i32) -> i32 {
-    return output_start(place.item, place.channel) + (place.at.x * g.output.y + y) * g.output.z * output_step();
+// The first output of a row of the tensor.
+fn output_row(place: Place, row: i32) -> i32 {
+    var at = vec2<i32>(place.at.x, row);
+    if (PHASED) {
+        at = at * g.input_dilation.xy + phase.xy;
+    }
+    return output_start(place.item, place.channel) + (at.x * g.output.y + at.y) * g.output.z * output_step();
+}
+
+// From there to an output of the row.
+fn output_column(x: i32) -> i32 {
+    return select(x, x * g.input_dilation.z + phase.z, PHASED) * output_step();
 }

@@ -1,9 +1,13 @@
-//! Depthwise convolution in register patches: one input channel to a group, any channel multiplier, kernel, stride and dilation.
+//! Convolution in register patches of one output channel: depthwise layers with any channel multiplier, kernel, stride and dilation, and
+//! layers whose groups have one, two or three output channels.
 //!
 //! Nothing is shared between channels, so a matrix product would be one row high. What can be saved is loads: an invocation walks down a
 //! patch of outputs of one channel. Each row of inputs is loaded once, for all columns of the patch and for all rows of outputs that see
 //! it: those are the sums that it holds, and they move on by one when the oldest is finished. The walk over a small patch is written out
 //! for GPUs, which then load all rows ahead.
+//!
+//! What a step sums comes in slices: input channels, taps on z and, of a kernel that does not fit registers, single rows of taps or parts
+//! of them. The patches of a transposed convolution are those of one phase each, which is a convolution with fewer taps.
 //!
 //! Outputs of an invocation lie `spread` apart, so that inputs of neighbours are a whole number (`share`) of dilations apart and are
 //! shared whatever the dilation is. Sums and inputs have names in the text: compilers leave long loops as they are, and arrays that those
@@ -43,6 +47,9 @@ const MAX_SPAN: u64 = 64;
 const MAX_PRODUCTS: u64 = 1024;
 const MAX_LOADS: u64 = 256;
 
+/// The most output channels of a group that has several input channels: products of matrices have tiles at least four high.
+const MAX_GROUP_OUT: u32 = 3;
+
 /// The most columns of a patch of four channels: its sums, inputs and weights stay in registers.
 const MAX_COLUMNS: u32 = 4;
 
@@ -71,65 +78,122 @@ impl DepthwiseTile {
         ((1..=64).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x, channels })
     }
 
-    /// Inputs of a row that the patch sees, in steps of the dilation.
-    fn span(self, geometry: &Geometry) -> u64 {
-        u64::from(self.x - 1) * u64::from(overlap(geometry, 2).share) + u64::from(geometry.kernel[2])
-    }
-
     /// Rows of the patch that a plane has.
     fn rows_of_outputs(self, geometry: &Geometry) -> u32 {
-        self.y.min(geometry.output[1].div_ceil(overlap(geometry, 1).spread))
-    }
-
-    /// Rows of inputs that are loaded between two rows of outputs: not those that a long stride steps over.
-    fn rows(geometry: &Geometry) -> u32 {
-        overlap(geometry, 1).share.min(geometry.kernel[1])
-    }
-
-    /// Rows of outputs that one row of inputs may meet.
-    fn live(geometry: &Geometry) -> u32 {
-        geometry.kernel[1].div_ceil(overlap(geometry, 1).share)
+        self.y.min(geometry.phase_output()[1].div_ceil(overlap(geometry, 1).spread))
     }
 }
 
+/// How the outputs of a phase see its inputs; all outputs are of one phase but those of a transposed convolution.
 fn overlap(geometry: &Geometry, axis: usize) -> Overlap {
-    Overlap::new(geometry.stride[axis], geometry.dilation[axis])
+    Overlap::new(geometry.stride[axis], geometry.source_step()[axis])
+}
+
+/// What a patch sums at once of each of its rows: a part of the taps of a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slice {
+    /// Taps on y: all, or one.
+    rows: u32,
+    /// Taps on x: all, or a part, of which the last may have fewer.
+    columns: u32,
+    /// Slices: input channels, taps on z, parts of the taps on y, and on x.
+    count: [u32; 4],
+}
+
+impl Slice {
+    /// The largest that fits registers.
+    fn new(geometry: &Geometry, tile: DepthwiseTile) -> Option<Self> {
+        let [z, y, x] = geometry.phase_taps();
+        let parts = (1..=x).map(|parts| x.div_ceil(parts)).take_while(|&columns| columns > 1);
+        let single = parts.chain([1]).map(|columns| (1, columns));
+        let (rows, columns) = [(y, x)].into_iter().chain(single).find(|&(rows, columns)| {
+            let slice = Self { rows, columns, count: [1; 4] };
+            let (taps, span) = (u64::from(rows) * u64::from(columns), slice.span(geometry, tile));
+            let loads = taps + u64::from(slice.rows_of_inputs(geometry)) * span;
+            span <= MAX_SPAN && u64::from(tile.x) * taps <= MAX_PRODUCTS && loads <= MAX_LOADS
+        })?;
+        let count = [geometry.group_in(), z, y.div_ceil(rows), x.div_ceil(columns)];
+        Some(Self { rows, columns, count })
+    }
+
+    fn slices(&self) -> u64 {
+        self.count.iter().map(|&count| u64::from(count)).product()
+    }
+
+    /// Which of them a loop goes through. It also leaves out the only tap on z where some phases have none.
+    fn loops(&self, geometry: &Geometry) -> [bool; 4] {
+        let [channels, z, y, x] = self.count.map(|count| count > 1);
+        [channels, z || geometry.kernel[0] < geometry.tap_step()[0], y, x]
+    }
+
+    /// Whether there is one, and no loop.
+    fn is_alone(&self, geometry: &Geometry) -> bool {
+        !self.loops(geometry).contains(&true)
+    }
+
+    /// Inputs of a row that the patch sees, in steps of the dilation.
+    fn span(&self, geometry: &Geometry, tile: DepthwiseTile) -> u64 {
+        u64::from(tile.x - 1) * u64::from(overlap(geometry, 2).share) + u64::from(self.columns)
+    }
+
+    /// Rows of inputs that are loaded between two rows of outputs: not those that a long stride steps over.
+    fn rows_of_inputs(&self, geometry: &Geometry) -> u32 {
+        overlap(geometry, 1).share.min(self.rows)
+    }
+
+    /// Rows of outputs that one row of inputs may meet.
+    fn live(&self, geometry: &Geometry) -> u32 {
+        self.rows.div_ceil(overlap(geometry, 1).share)
+    }
+
+    /// Whether all slices, or all phases, have this tap on y.
+    fn has_row(&self, geometry: &Geometry, tap: u32) -> bool {
+        self.count[2] > 1 || tap < geometry.kernel[1] / geometry.tap_step()[1]
+    }
+
+    /// The same of a tap on x.
+    fn has_column(&self, geometry: &Geometry, tap: u32) -> bool {
+        (self.count[3] - 1) * self.columns + tap < geometry.kernel[2] / geometry.tap_step()[2]
+    }
 }
 
 pub(super) fn supports(context: &Context) -> Result<(), String> {
     let Layer::Conv(_) = context.problem.layer else { return Err("the layer is not a convolution".into()) };
     let geometry = context.geometry;
-    if geometry.group_in() != 1 {
-        return Err(format!("groups have {} input channels, but depthwise means 1", geometry.group_in()));
+    let (group_in, group_out) = (geometry.group_in(), geometry.group_out());
+    if group_in > 1 && group_out > MAX_GROUP_OUT {
+        let why = format!(
+            "groups have {group_in} input and {group_out} output channels, but it is for 1, or for at most {MAX_GROUP_OUT}"
+        );
+        return Err(why);
     }
-    if geometry.input_dilation != [1; 3] {
-        return Err("a transposed convolution with a stride uses other taps at each phase".into());
+    if group_in > 1 && geometry.taps() == 1 {
+        return Err("one tap of several channels has no inputs to share".into());
     }
-    if !fits(geometry, DepthwiseTile { y: 1, x: 1, channels: 1 }) {
-        return Err(format!("a {}x{} kernel does not fit registers", geometry.kernel[1], geometry.kernel[2]));
+    if geometry.tap_step() != geometry.input_dilation {
+        return Err("a stride and a dilation of a transposed convolution share a factor: some outputs meet no input".into());
     }
     Ok(())
 }
 
 /// Whether four channels of an input are neighbours that four channels of the output are made from.
 fn has_vectors(geometry: &Geometry) -> bool {
-    geometry.input_layout == Layout::ChannelsLast && geometry.group_out() == 1 && geometry.in_channels.is_multiple_of(4)
+    let alone = geometry.group_in() == 1 && geometry.group_out() == 1;
+    geometry.input_layout == Layout::ChannelsLast && alone && geometry.in_channels.is_multiple_of(4)
 }
 
-fn fits(geometry: &Geometry, tile: DepthwiseTile) -> bool {
-    let taps = u64::from(geometry.kernel[1]) * u64::from(geometry.kernel[2]);
-    let span = tile.span(geometry);
-    let loads = taps + u64::from(DepthwiseTile::rows(geometry)) * span;
+/// What a tile sums at once, if it takes the layer.
+fn slice_of(geometry: &Geometry, tile: DepthwiseTile) -> Option<Slice> {
     let channels = tile.channels == 1 || has_vectors(geometry);
-    channels && span <= MAX_SPAN && u64::from(tile.x) * taps <= MAX_PRODUCTS && loads <= MAX_LOADS
+    channels.then(|| Slice::new(geometry, tile)).flatten()
 }
 
 pub(super) fn tiles(context: &Context) -> Vec<(Operations, DepthwiseTile)> {
     let narrow = if is_software(context) { &[] } else { NARROW.as_slice() };
     let scalar = TILES.iter().chain(narrow).filter_map(|numbers| DepthwiseTile::from_numbers(numbers));
     let vectors = TILES.iter().filter_map(|&[y, x]| DepthwiseTile::from_numbers(&[y, x, 4]));
-    let fitting = scalar.chain(vectors).filter(|&tile| fits(context.geometry, tile));
-    cheapest_first(context.limits.class, fitting.map(|tile| (cost(context, tile), tile)))
+    let fitting = scalar.chain(vectors).filter_map(|tile| Some((cost(context, tile, &slice_of(context.geometry, tile)?), tile)));
+    cheapest_first(context.limits.class, fitting)
 }
 
 fn is_software(context: &Context) -> bool {
@@ -137,18 +201,25 @@ fn is_software(context: &Context) -> bool {
 }
 
 /// Whether all rows of a patch are written out, and not turns of a loop.
-fn is_written_out(context: &Context, tile: DepthwiseTile) -> bool {
+fn is_written_out(context: &Context, tile: DepthwiseTile, slice: &Slice) -> bool {
     let geometry = context.geometry;
-    let steps = u64::from(tile.rows_of_outputs(geometry) + DepthwiseTile::live(geometry) - 1);
-    let loads = steps * u64::from(DepthwiseTile::rows(geometry)) * tile.span(geometry) * u64::from(tile.channels);
-    !is_software(context) && geometry.kernel[0] == 1 && loads <= MAX_AHEAD
+    let steps = u64::from(tile.rows_of_outputs(geometry) + slice.live(geometry) - 1);
+    let loads = steps * u64::from(slice.rows_of_inputs(geometry)) * slice.span(geometry, tile) * u64::from(tile.channels);
+    !is_software(context) && slice.is_alone(geometry) && loads <= MAX_AHEAD
+}
+
+/// Whether outputs are of several phases.
+fn is_phased(geometry: &Geometry) -> bool {
+    geometry.input_dilation != [1; 3]
 }
 
 /// Invocations in all.
 fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
-    let blocks = |axis: usize, tile: u32| overlap(geometry, axis).blocks(geometry.output[axis], tile);
-    let planes = u64::from(geometry.batch) * u64::from(geometry.out_channels) * u64::from(geometry.output[0]);
-    planes * blocks(1, tile.y) * blocks(2, tile.x) / u64::from(tile.channels)
+    let outputs = geometry.phase_output();
+    let blocks = |axis: usize, tile: u32| overlap(geometry, axis).blocks(outputs[axis], tile);
+    let phases: u64 = geometry.phases().iter().map(|&phases| u64::from(phases)).product();
+    let planes = u64::from(geometry.batch) * u64::from(geometry.out_channels) * u64::from(outputs[0]);
+    phases * planes * blocks(1, tile.y) * blocks(2, tile.x) / u64::from(tile.channels)
 }
 
 /// Whether four outputs are stored at once: neighbours in a row, all of them outputs, at a multiple of 4. Stores of one are checked and
@@ -156,23 +227,25 @@ fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
 fn stores_four(geometry: &Geometry, tile: DepthwiseTile) -> bool {
     let in_row = geometry.output_layout == Layout::ChannelsFirst && overlap(geometry, 2).spread == 1;
     let whole = tile.x.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
-    tile.channels == 1 && in_row && whole && geometry.out_channels > 1
+    tile.channels == 1 && in_row && whole && geometry.out_channels > 1 && !is_phased(geometry)
 }
 
 /// What it does.
-fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
+fn cost(context: &Context, tile: DepthwiseTile, slice: &Slice) -> Operations {
     use Operations as Of;
     let geometry = context.geometry;
-    let slices = f64::from(geometry.kernel[0]);
-    let taps = f64::from(geometry.kernel[1]) * f64::from(geometry.kernel[2]);
+    let slices = slice.slices() as f64;
+    let taps = f64::from(slice.rows) * f64::from(slice.columns);
     let rows = tile.rows_of_outputs(geometry);
-    let steps = f64::from(rows + DepthwiseTile::live(geometry) - 1);
-    let inputs = f64::from(DepthwiseTile::rows(geometry)) * tile.span(geometry) as f64;
+    let steps = f64::from(rows + slice.live(geometry) - 1);
+    let inputs = f64::from(slice.rows_of_inputs(geometry)) * slice.span(geometry, tile) as f64;
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
     let weights = if slices > 1.0 { steps * taps * slices } else { taps };
     let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
     let stores = Of::stores(f64::from(rows * tile.x), stores_four(geometry, tile));
-    let others = Of::LOAD * weights + stores + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
+    // Its phase, and where the phase begins.
+    let start = Of::ADDRESS * if is_phased(geometry) { 4.0 } else { 0.0 };
+    let others = start + Of::LOAD * weights + stores + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
     // With channels last, what neighbouring invocations load one by one lies a row of channels apart: measured on lavapipe, twice as
     // long for the whole layer.
     let scattered = tile.channels == 1 && geometry.input_layout == Layout::ChannelsLast;
@@ -189,12 +262,12 @@ fn cost(context: &Context, tile: DepthwiseTile) -> Operations {
 
 pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
     let geometry = context.geometry;
-    if !fits(geometry, *tile) {
-        return Err(crate::Error::unsupported(
+    let slice = slice_of(geometry, *tile).ok_or_else(|| {
+        crate::Error::unsupported(
             "algorithm",
             format!("depthwise({tile}) needs more registers than it may for `{}`", context.problem),
-        ));
-    }
+        )
+    })?;
     let lanes = if tile.channels == 4 {
         include_str!("../../shaders/lib/lanes_4.wgsl")
     } else {
@@ -205,7 +278,8 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .constant("TILE_X", tile.x)
         .constant("SPREAD_Y", overlap(geometry, 1).spread)
         .constant("SPREAD_X", overlap(geometry, 2).spread)
-        .constant("CHANNELS", tile.channels);
+        .constant("CHANNELS", tile.channels)
+        .flag("PHASED", is_phased(geometry));
     let kernel = match tile.channels {
         4 => kernel.binding("input", vectors(context.dtype()), Slot::Input),
         _ => kernel.input(Slot::Input),
@@ -216,91 +290,127 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         false => kernel.with_epilogue(context.epilogue(), Slot::Output),
     };
     let kernel = kernel
-        .iterations(u64::from(tile.y + DepthwiseTile::live(geometry)) * (u64::from(geometry.kernel[0]) + 1))
+        .iterations(iterations(geometry, *tile, &slice))
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(lanes)
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"))
-        .fragment(main_function(geometry, *tile, is_written_out(context, *tile)));
+        .fragment(main_function(geometry, *tile, &slice, is_written_out(context, *tile, &slice)));
     let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
     Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })
 }
 
-/// The walk: `sum_a_j` is the sum of column `j` of the output row that began `a` steps ago, `v_i` the input `i` of a row.
-fn main_function(geometry: &Geometry, tile: DepthwiseTile, written_out: bool) -> String {
-    let last = DepthwiseTile::live(geometry) - 1;
+/// The most iterations of an invocation's loops: to find the first taps of a phase, the steps, and the slices of each.
+fn iterations(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice) -> u64 {
+    let nested = slice.count.iter().rev().fold(0, |inner, &count| u64::from(count) * (inner + 1));
+    let first_taps: u64 = geometry.tap_step().iter().map(|&step| u64::from(step)).sum();
+    first_taps + u64::from(tile.y + slice.live(geometry)) * (nested + 1)
+}
+
+/// The walk: `sum_a_j` is the sum of column `j` of the output row that began `a` steps ago, `v_r_i` the input `i` of a row.
+fn main_function(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice, written_out: bool) -> String {
+    let last = slice.live(geometry) - 1;
     let mut text = String::from(MAIN);
     text += "    @builtin(local_invocation_id) local_id: vec3<u32>,\n\
          ) {\n\
          \x20   let index = workgroup_index(id, count) * WORKGROUP + i32(local_id.x);\n\
-         \x20   let place = patch_of(index);\n\
-         \x20   if (index < 0 || place.item >= g.batch) {\n\
+         \x20   if (index < 0) {\n\
          \x20       return;\n\
          \x20   }\n\
-         \x20   let at = place.at * g.stride - g.pad_begin;\n";
+         \x20   let place = patch_with(index);\n\
+         \x20   let ends = phase_ends();\n\
+         \x20   if (place.item >= g.batch || place.at.x >= ends.x) {\n\
+         \x20       return;\n\
+         \x20   }\n\
+         \x20   let at = first_source(place.at);\n\
+         \x20   let taps = phase_taps();\n";
     for (age, j) in (0..=last).flat_map(|age| (0..tile.x).map(move |j| (age, j))) {
         text += &format!("    var sum_{age}_{j} = Lanes();\n");
     }
-    if geometry.kernel[0] == 1 {
-        text += &weights(geometry, "");
+    if slice.is_alone(geometry) {
+        text += &weights(geometry, slice, ["0"; 4]);
     }
-    let body = step(geometry, tile, written_out);
+    let body = step(geometry, tile, slice, written_out);
     if written_out {
         for step in 0..tile.rows_of_outputs(geometry) + last {
             text += &format!("    {{\n        let step = {step};\n{body}    }}\n");
         }
     } else {
-        text += "    let outputs = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y); // rows of the patch\n";
+        text += "    let outputs = min(TILE_Y, (ends.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y); // rows of the patch\n";
         text += &format!("    for (var step = 0; step < outputs + {last}; step += 1) {{\n{body}    }}\n");
     }
     text + "}\n"
 }
 
-/// The weights of a slice, whose first one's number begins with this.
-fn weights(geometry: &Geometry, slice: &str) -> String {
-    let taps = 0..geometry.kernel[1] * geometry.kernel[2];
-    taps.map(|tap| format!("    let w_{tap} = weight_at(place.channel, {slice}{tap});\n")).collect()
+/// The weights of the slice that these say: an input channel of the group, and the first taps on z, y and x. Which of them it has, too.
+fn weights(geometry: &Geometry, slice: &Slice, [channel, z, y, x]: [&str; 4]) -> String {
+    let [_, step_y, step_x] = geometry.tap_step();
+    let mut text = format!("    let w = first_weight(place.channel, {channel}, vec3<i32>({z}, {y}, {x}));\n");
+    for (row, column) in (0..slice.rows).flat_map(|row| (0..slice.columns).map(move |column| (row, column))) {
+        let tap = u64::from(row * step_y) * u64::from(geometry.kernel[2]) + u64::from(column * step_x);
+        text += &format!("    let w_{row}_{column} = weight_lanes(w + {tap});\n");
+    }
+    for row in (0..slice.rows).filter(|&row| !slice.has_row(geometry, row)) {
+        text += &format!("    let has_row_{row} = {y} + {row} < taps.y;\n");
+    }
+    for column in (0..slice.columns).filter(|&column| !slice.has_column(geometry, column)) {
+        text += &format!("    let has_column_{column} = {x} + {column} < taps.z;\n");
+    }
+    text
 }
 
 /// A step of the walk: the next rows of inputs, and the row of outputs that they finish.
-fn step(geometry: &Geometry, tile: DepthwiseTile, written_out: bool) -> String {
-    let [slices, kernel_y, kernel_x] = geometry.kernel;
+fn step(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice, written_out: bool) -> String {
     let [share_y, share_x] = [1, 2].map(|axis| overlap(geometry, axis).share);
-    let (live, rows, span) = (DepthwiseTile::live(geometry), DepthwiseTile::rows(geometry), tile.span(geometry));
+    let (live, rows, span) = (slice.live(geometry), slice.rows_of_inputs(geometry), slice.span(geometry, tile));
     let last = live - 1;
     let all = |age: u32| (0..tile.x).map(move |j| (age, j));
     let mut text = String::new();
     let mut line = |text_line: String| {
         let _ = writeln!(text, "        {text_line}"); // writing to a String cannot fail
     };
-    if slices > 1 {
-        line(format!("for (var z = 0; z < {slices}; z += 1) {{"));
-        line(weights(geometry, &format!("z * {} + ", kernel_y * kernel_x)));
-    } else {
-        line("{".into());
-        line("let z = 0;".into());
+    // The first of each slice on each of its axes, whose loops are only where there are several.
+    let loops = [("c", "g.group_in", 1), ("z", "taps.x", 1), ("y", "taps.y", slice.rows), ("x", "taps.z", slice.columns)];
+    let looped = slice.loops(geometry);
+    for (name, end, by) in (0..4).filter(|&number| looped[number]).map(|number| loops[number]) {
+        line(format!("for (var {name} = 0; {name} < {end}; {name} += {by}) {{"));
     }
+    line("{".into());
+    let first: [&str; 4] = std::array::from_fn(|number| if looped[number] { loops[number].0 } else { "0" });
+    if !slice.is_alone(geometry) {
+        line(weights(geometry, slice, first));
+    }
+    let [channel, z, y, x] = first;
     for part in 0..rows {
-        let at_y = format!("at.y + (step * {share_y} + {part}) * g.dilation.y");
-        line(format!("let row_{part} = input_row(place, at.x + z * g.dilation.x, {at_y});"));
+        let at_y = format!("at.y + (step * {share_y} + {part} + {y}) * g.source_step.y");
+        line(format!("let row_{part} = input_row(place, {channel}, at.x + {z} * g.source_step.x, {at_y});"));
         for i in 0..span {
-            line(format!("let v_{part}_{i} = input_at(row_{part}, at.z + {i} * g.dilation.z);"));
+            line(format!("let v_{part}_{i} = input_at(row_{part}, at.z + ({i} + {x}) * g.source_step.z);"));
         }
         for age in 0..live {
             let tap_y = part + age * share_y;
-            for tap_x in (0..kernel_x).filter(|_| tap_y < kernel_y) {
-                let weight = tap_y * kernel_x + tap_x;
+            for tap_x in (0..slice.columns).filter(|_| tap_y < slice.rows) {
+                let has = [
+                    (!slice.has_row(geometry, tap_y)).then(|| format!("has_row_{tap_y}")),
+                    (!slice.has_column(geometry, tap_x)).then(|| format!("has_column_{tap_x}")),
+                ];
+                let has = has.into_iter().flatten().collect::<Vec<_>>().join(" && ");
                 for (age, j) in all(age) {
                     let value = j * share_x + tap_x;
-                    line(format!("sum_{age}_{j} = fma(w_{weight}, v_{part}_{value}, sum_{age}_{j});"));
+                    let sum = format!("fma(w_{tap_y}_{tap_x}, v_{part}_{value}, sum_{age}_{j})");
+                    let sum = if has.is_empty() { sum } else { format!("select(sum_{age}_{j}, {sum}, {has})") };
+                    line(format!("sum_{age}_{j} = {sum};"));
                 }
             }
         }
     }
     line("}".into());
+    for _ in looped.into_iter().filter(|&looped| looped) {
+        line("}".into());
+    }
     line(format!("let y = place.at.y + (step - {last}) * SPREAD_Y;"));
     // Before that, the oldest sums are those of rows above the patch. Without a loop, which ends with the patch, some rows may be below it.
-    let above = if written_out { " && y < g.output.y" } else { "" };
+    let above = if written_out { " && y < ends.y" } else { "" };
     line(format!("if (step >= {last}{above}) {{"));
     line("    let row = output_row(place, y);".into());
     let (width, store) = match (stores_four(geometry, tile), tile.channels) {
@@ -312,8 +422,8 @@ fn step(geometry: &Geometry, tile: DepthwiseTile, written_out: bool) -> String {
         let sums = (j..j + width).map(|j| format!("sum_{last}_{j}")).collect::<Vec<_>>().join(", ");
         let sums = if width == 1 { sums } else { format!("vec4<f32>({sums})") };
         line(format!("    let x_{j} = place.at.z + {j} * SPREAD_X;"));
-        line(format!("    if (x_{j} < g.output.z) {{"));
-        line(format!("        {store}({sums}, place.channel, row + x_{j} * output_step());"));
+        line(format!("    if (x_{j} < ends.z) {{"));
+        line(format!("        {store}({sums}, place.channel, row + output_column(x_{j}));"));
         line("    }".into());
     }
     line("}".into());
