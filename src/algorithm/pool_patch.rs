@@ -28,7 +28,7 @@ pub struct PoolTile {
 const WORKGROUP: u32 = 64;
 
 /// The most loads that stand in a kernel's text once it is unrolled: compile time grows with them.
-const MAX_LOADS: u64 = 96;
+const MAX_LOADS: u64 = 176;
 
 /// The most columns of a row: Mesa unrolls no loop of many more turns, and an array that is indexed by a variable lies in memory. Measured on
 /// averages: 24 are fast on 22.3.6 and 25.0.7, 26 take five times as long on the first, 27 twice on the second.
@@ -44,7 +44,8 @@ const MAX_UNROLLED: u64 = 49;
 /// The most rows of a window that a loop without such copies goes through.
 const MAX_ROWS: u64 = 4096;
 
-const TILES: [[u32; 2]; 12] = [[1, 1], [1, 2], [1, 4], [1, 8], [4, 1], [8, 1], [4, 2], [14, 2], [4, 4], [7, 4], [8, 4], [14, 4]];
+const TILES: [[u32; 2]; 13] =
+    [[1, 1], [1, 2], [1, 4], [1, 8], [4, 1], [8, 1], [14, 1], [4, 2], [14, 2], [4, 4], [7, 4], [8, 4], [14, 4]];
 
 impl fmt::Display for PoolTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
