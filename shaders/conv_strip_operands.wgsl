@@ -1,11 +1,14 @@
 // The operands of a convolution as a matrix product whose lanes own strips: COLUMNS outputs of a row each, which lie SPREAD apart. A tile of
 // k is all channels and a segment of the x taps, or all of them, of one tap on z and y, so that an input is loaded once for all outputs of a
-// strip and all taps of the segment that meet it, and few channels fill a step as well as many do. Not for transposed convolutions with
-// a stride.
+// strip and all taps of the segment that meet it, and few channels fill a step as well as many do.
+// PHASED: of a transposed convolution with a stride a strip is outputs of one phase, which uses some of the taps.
 // Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD, LANES, SEGMENTS and
 // SEGMENT_TAPS.
 
 var<private> group: i32;
+var<private> phase: vec3<i32>;
+var<private> first: vec3<i32>;  // first tap of the phase
+var<private> counts: vec3<i32>; // taps of the phase
 var<private> panel: i32;        // the current tile's panel of weights
 var<private> strip_at: vec3<i32>; // input that tap 0 of the strip's first output meets
 var<private> strip_start: i32;  // first input of the item's and group's first channel; -1: no such strip
@@ -14,11 +17,11 @@ var<private> segment: i32;      // the current tile's taps on x
 
 // Strips of a row of outputs.
 fn strips() -> i32 {
-    return block_count(g.output.z, COLUMNS * SPREAD) * SPREAD;
+    return block_count(g.phase_output.z, COLUMNS * SPREAD) * SPREAD;
 }
 
 fn all_strips() -> i32 {
-    return g.batch * g.output.x * g.output.y * strips();
+    return g.batch * g.phase_output.x * g.phase_output.y * strips();
 }
 
 fn blocks_n() -> i32 {
@@ -27,46 +30,66 @@ fn blocks_n() -> i32 {
 
 fn locate(tile: i32) -> bool {
     group = set_block(tile);
-    return tile >= 0 && group < g.groups;
+    counts = g.kernel;
+    if (!PHASED) {
+        return tile >= 0 && group < g.groups;
+    }
+    let phases = quotient(group, g.groups);
+    group -= phases * g.groups;
+    let phase_rows = quotient(phases, g.phases.z);
+    let phase_planes = quotient(phase_rows, g.phases.y);
+    phase = vec3<i32>(phase_planes, phase_rows - phase_planes * g.phases.y, phases - phase_rows * g.phases.z);
+    first = vec3<i32>(first_tap(phase.x, 0), first_tap(phase.y, 1), first_tap(phase.z, 2));
+    counts = vec3<i32>(tap_count(first.x, 0), tap_count(first.y, 1), tap_count(first.z, 2));
+    return tile >= 0 && phase_planes < g.phases.x;
 }
 
-// The batch item and the first output of a strip.
+// The batch item and the first output of a strip, among those of the phase.
 fn strip_position(strip: i32) -> vec4<i32> {
     let row = quotient(strip, strips());
-    let plane = quotient(row, g.output.y);
-    let item = quotient(plane, g.output.x);
-    return vec4<i32>(plane - item * g.output.x, row - plane * g.output.y, block_start(strip - row * strips(), COLUMNS, SPREAD), item);
+    let plane = quotient(row, g.phase_output.y);
+    let item = quotient(plane, g.phase_output.x);
+    return vec4<i32>(plane - item * g.phase_output.x, row - plane * g.phase_output.y, block_start(strip - row * strips(), COLUMNS, SPREAD), item);
 }
 
 fn set_strip(strip: i32) {
     let position = strip_position(strip);
     strip_at = position.xyz * g.stride - g.pad_begin;
+    if (PHASED) {
+        strip_at = position.xyz + vec3<i32>(tap_source(phase.x, first.x, 0), tap_source(phase.y, first.y, 1), tap_source(phase.z, first.z, 2));
+    }
     strip_start = select(-1, input_start(position.w, group * g.group_in), strip < all_strips());
 }
 
 fn k_tiles() -> i32 {
-    return g.kernel.x * g.kernel.y * SEGMENTS;
+    return counts.x * counts.y * select(SEGMENTS, 0, counts.z == 0);
 }
 
 fn begin_k_tile(tile: i32) {
     panel = tile;
     let tap_row = tile / SEGMENTS;
     segment = tile - tap_row * SEGMENTS;
-    let tap_z = quotient(tap_row, g.kernel.y);
-    let z = source(strip_at.x + tap_z * g.dilation.x, g.input.x);
-    let y = source(strip_at.y + (tap_row - tap_z * g.kernel.y) * g.dilation.y, g.input.y);
+    let tap_z = quotient(tap_row, counts.y);
+    let tap_y = tap_row - tap_z * counts.y;
+    if (PHASED) {
+        // All taps that follow one another in a phase on x are one panel.
+        let row = (first.x + tap_z * g.tap_step.x) * g.kernel.y + first.y + tap_y * g.tap_step.y;
+        panel = row * g.tap_step.z + first.z;
+    }
+    let z = source(strip_at.x + tap_z * g.source_step.x, g.input.x);
+    let y = source(strip_at.y + tap_y * g.source_step.y, g.input.y);
     let met = inside(z, g.input.x) && inside(y, g.input.y) && strip_start >= 0;
     row_start = select(-1, strip_start + (z * g.input.y + y) * g.input.z * input_step(), met);
 }
 
 // Whether the kernel ends before this tap of the current segment.
 fn lacks(tap: i32) -> bool {
-    return segment * SEGMENT_TAPS + tap >= g.kernel.z;
+    return segment * SEGMENT_TAPS + tap >= counts.z;
 }
 
 // Where on x the input is that lies so many dilations after the first one that the strip and the segment see.
 fn input_x(offset: i32) -> i32 {
-    return source(strip_at.z + (segment * SEGMENT_TAPS + offset) * g.dilation.z, g.input.z);
+    return source(strip_at.z + (segment * SEGMENT_TAPS + offset) * g.source_step.z, g.input.z);
 }
 
 // Whether there is one.
@@ -79,16 +102,26 @@ fn first_input(offset: i32, met: bool) -> i32 {
     return select(0, row_start + input_x(offset) * input_step(), met);
 }
 
+// The panels of a block of rows.
+fn panels() -> i32 {
+    return g.kernel.x * g.kernel.y * select(SEGMENTS, g.tap_step.z, PHASED);
+}
+
 // The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.
 fn panel_start() -> i32 {
-    return ((group * blocks_m() + block_m) * k_tiles() + panel) * (BLOCK_K * BLOCK_M / 4);
+    return ((group * blocks_m() + block_m) * panels() + panel) * (BLOCK_K * BLOCK_M / 4);
 }
 
 // An output of a strip in the group's first channel, or -1 where it does not exist.
 fn strip_output(strip: i32, column: i32) -> i32 {
     let position = strip_position(strip);
-    let x = position.z + column * SPREAD;
+    var at = vec3<i32>(position.xy, position.z + column * SPREAD);
+    var exists = strip < all_strips();
+    if (PHASED) {
+        at = at * g.input_dilation + phase;
+        exists = exists && all(at < g.output);
+    }
+    exists = exists && at.z < g.output.z;
     let start = output_start(position.w, group * g.group_out);
-    let exists = strip < all_strips() && x < g.output.z;
-    return select(-1, start + ((position.x * g.output.y + position.y) * g.output.z + x) * output_step(), exists);
+    return select(-1, start + ((at.x * g.output.y + at.y) * g.output.z + at.z) * output_step(), exists);
 }

@@ -5,6 +5,7 @@
 // p[2]: the inner axis of rows and of panels, how many of an inner row's are no padding, and of all inner panels' together;
 // p[3]: strides of rows, outer and inner, and of panels;
 // p[4]: the first weight, the stride of channels, elements that are bound, the first group;
+// p[5]: by how many weights an inner panel begins behind the one before, and an inner row;
 // then for each axis of the groups, outermost first: size, stride.
 
 // A number as one of the outer axis and one of the inner.
@@ -23,9 +24,9 @@ fn of_group(group: i32) -> i32 {
     for (var axis = RANK; axis > 0; axis -= 1) {
         var outer = 0;
         if (axis > 1) {
-            outer = quotient(rest, p[4 + axis].x);
+            outer = quotient(rest, p[5 + axis].x);
         }
-        place += (rest - outer * p[4 + axis].x) * p[4 + axis].y;
+        place += (rest - outer * p[5 + axis].x) * p[5 + axis].y;
         rest = outer;
     }
     return place;
@@ -46,7 +47,7 @@ fn each(number: i32) {
     let channel = ((in_blocks - group * p[1].w) * p[0].z + index - line * p[0].z) * COLUMNS;
     let rows = parts(row, p[2].x);
     let panels = parts(panel, p[2].y);
-    let padding = row >= p[1].y || rows.y >= p[2].z || panels.y * p[2].z + rows.y >= p[2].w;
+    let padding = row >= p[1].y || rows.y >= p[2].z || panels.y * p[5].x + rows.y * p[5].y >= p[2].w;
     let inside = rows.x * p[3].x + rows.y * p[3].y + panels.x * p[3].z + panels.y * p[3].w;
     let place = p[4].x + of_group(group + p[4].w) + channel * p[4].y + inside;
     put(index, select(channel, p[0].w, padding), place);

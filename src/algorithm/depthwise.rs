@@ -208,11 +208,6 @@ fn is_written_out(context: &Context, tile: DepthwiseTile, slice: &Slice) -> bool
     !is_software(context) && slice.is_alone(geometry) && loads <= MAX_AHEAD
 }
 
-/// Whether outputs are of several phases.
-fn is_phased(geometry: &Geometry) -> bool {
-    geometry.input_dilation != [1; 3]
-}
-
 /// Invocations in all.
 fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
     let outputs = geometry.phase_output();
@@ -227,7 +222,7 @@ fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
 fn stores_four(geometry: &Geometry, tile: DepthwiseTile) -> bool {
     let in_row = geometry.output_layout == Layout::ChannelsFirst && overlap(geometry, 2).spread == 1;
     let whole = tile.x.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
-    tile.channels == 1 && in_row && whole && geometry.out_channels > 1 && !is_phased(geometry)
+    tile.channels == 1 && in_row && whole && geometry.out_channels > 1 && !geometry.is_phased()
 }
 
 /// What it does.
@@ -244,7 +239,7 @@ fn cost(context: &Context, tile: DepthwiseTile, slice: &Slice) -> Operations {
     let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
     let stores = Of::stores(f64::from(rows * tile.x), stores_four(geometry, tile));
     // Its phase, and where the phase begins.
-    let start = Of::ADDRESS * if is_phased(geometry) { 4.0 } else { 0.0 };
+    let start = Of::ADDRESS * if geometry.is_phased() { 4.0 } else { 0.0 };
     let others = start + Of::LOAD * weights + stores + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
     // With channels last, what neighbouring invocations load one by one lies a row of channels apart: measured on lavapipe, twice as
     // long for the whole layer.
@@ -279,7 +274,7 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .constant("SPREAD_Y", overlap(geometry, 1).spread)
         .constant("SPREAD_X", overlap(geometry, 2).spread)
         .constant("CHANNELS", tile.channels)
-        .flag("PHASED", is_phased(geometry));
+        .flag("PHASED", geometry.is_phased());
     let kernel = match tile.channels {
         4 => kernel.binding("input", vectors(context.dtype()), Slot::Input),
         _ => kernel.input(Slot::Input),
@@ -303,8 +298,7 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
 /// The most iterations of an invocation's loops: to find the first taps of a phase, the steps, and the slices of each.
 fn iterations(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice) -> u64 {
     let nested = slice.count.iter().rev().fold(0, |inner, &count| u64::from(count) * (inner + 1));
-    let first_taps: u64 = geometry.tap_step().iter().map(|&step| u64::from(step)).sum();
-    first_taps + u64::from(tile.y + slice.live(geometry)) * (nested + 1)
+    geometry.first_taps() + u64::from(tile.y + slice.live(geometry)) * (nested + 1)
 }
 
 /// The walk: `sum_a_j` is the sum of column `j` of the output row that began `a` steps ago, `v_r_i` the input `i` of a row.

@@ -30,9 +30,8 @@ pub(super) fn cost(context: &Context) -> Operations {
 /// Each loop takes one more iteration to find its end, and a driver may count one more to leave it.
 fn iterations(geometry: &Geometry) -> u64 {
     let [z, y, x] = geometry.kernel.map(u64::from);
-    let first_taps: u64 = geometry.input_dilation.iter().map(|&gap| u64::from(gap)).sum();
     let per_channel = [z * y * (x + 2), z * (y + 2), z + 4].iter().fold(0, |sum: u64, &count| sum.saturating_add(count));
-    u64::from(geometry.group_in()).saturating_mul(per_channel).saturating_add(first_taps)
+    u64::from(geometry.group_in()).saturating_mul(per_channel).saturating_add(geometry.first_taps())
 }
 
 pub(super) fn plan(context: &Context) -> Result<Parts> {

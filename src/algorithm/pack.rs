@@ -103,9 +103,11 @@ pub(crate) struct PackOrder {
     pub rows: Nested,
     /// Rows of a panel with those of zeros.
     pub padded_rows: usize,
-    /// How many of each inner run of rows are no zeros, and how many all inner panels have of these together.
+    /// How many of each inner run of rows are no zeros at most, and how many there are in all inner panels.
     pub run: usize,
     pub length: usize,
+    /// By how many of these an inner panel begins behind the one before, and an inner row.
+    pub steps: [usize; 2],
 }
 
 impl PackOrder {
@@ -131,13 +133,14 @@ impl PackOrder {
                 };
                 Self::panelled(source, channels, [one, rows], [block_m, block_k])
             }
-            Packing::Strips { block_m, taps: run, rows: strip } => {
-                let [length, run, strip] = [geometry.kernel[2], run, strip].map(|count| count as usize);
-                let segments = length.div_ceil(run);
-                let strides = [length, run].map(|taps| taps as i64 * tap);
+            Packing::Strips { block_m, taps: run, rows: strip, step } => {
+                let [length, run, strip, step] = [geometry.kernel[2], run, strip, step].map(|count| count as usize);
+                // One segment for each phase, which begin side by side, or segments of all taps behind one another.
+                let (segments, apart) = if step > 1 { (step, 1) } else { (length.div_ceil(run), run) };
+                let strides = [length, apart].map(|taps| taps as i64 * tap);
                 let panels = Nested { count: taps / length * segments, inner: segments, strides };
-                let rows = Nested { count: group_in * strip, inner: strip, strides: [input, tap] };
-                Self { run, length, ..Self::panelled(source, channels, [panels, rows], [block_m, 1]) }
+                let rows = Nested { count: group_in * strip, inner: strip, strides: [input, step as i64 * tap] };
+                Self { run, length, steps: [apart, step], ..Self::panelled(source, channels, [panels, rows], [block_m, 1]) }
             }
         })
     }
@@ -146,7 +149,7 @@ impl PackOrder {
     fn panelled(source: WeightSource, channels: usize, [panels, rows]: [Nested; 2], blocks: [u32; 2]) -> Self {
         let [block, block_rows] = blocks.map(|block| block as usize);
         let padded_rows = rows.count.next_multiple_of(block_rows);
-        Self { source, channels, block, panels, rows, padded_rows, run: rows.inner, length: rows.inner }
+        Self { source, channels, block, panels, rows, padded_rows, run: rows.inner, length: rows.inner, steps: [rows.inner, 1] }
     }
 
     /// Packed weights, zeros included.
@@ -178,7 +181,8 @@ impl PackOrder {
     /// Where the first channel of a row is in its group, if the row is no padding.
     fn row_start(&self, panel: usize, row: usize) -> Option<i64> {
         let (in_run, runs) = (row % self.rows.inner, panel % self.panels.inner);
-        let inside = row < self.rows.count && in_run < self.run && runs * self.run + in_run < self.length;
+        let [panel_step, row_step] = self.steps;
+        let inside = row < self.rows.count && in_run < self.run && runs * panel_step + in_run * row_step < self.length;
         inside.then(|| self.panels.place(panel) + self.rows.place(row))
     }
 
@@ -263,11 +267,14 @@ mod tests {
                 let row = if geometry.input_layout == Layout::ChannelsLast { tap * group_in + c } else { c * taps + tap };
                 panels(block_m, row, (group_in * taps).next_multiple_of(block_k as usize))
             }
-            Packing::Strips { block_m, taps: run, rows } => {
-                let (run, rows) = (run as usize, rows as usize);
-                let segments = x.div_ceil(run);
-                let panel = tap / x * segments + tap % x / run;
-                panels(block_m, (panel * group_in + c) * rows + tap % x % run, taps / x * segments * group_in * rows)
+            Packing::Strips { block_m, taps: run, rows, step } => {
+                let (run, rows, step) = (run as usize, rows as usize, step as usize);
+                let (segments, segment, row) = match step {
+                    1 => (x.div_ceil(run), tap % x / run, tap % x % run),
+                    _ => (step, tap % x % step, tap % x / step),
+                };
+                let panel = tap / x * segments + segment;
+                panels(block_m, (panel * group_in + c) * rows + row, taps / x * segments * group_in * rows)
             }
             Packing::None | Packing::Winograd { .. } => unreachable!("no weights are moved"),
         }
@@ -300,6 +307,8 @@ mod tests {
             "conv 1x2x3x4x20 o130 k2x3x7 f32",
             "conv_transpose 1x6x5x5 o4 k3x3 s2x2 g2 f32",
             "conv_transpose 1x6x9 o70 k5 f32",
+            "conv_transpose 1x6x5x5 o18 k3x4 s2x2 g2 f32",
+            "conv_transpose 1x3x9 o5 k7 s3 f32",
             "conv 1x64x20x20 o300 k3x3 g2 f32",
         ] {
             let problem: Problem = line.parse().unwrap();

@@ -61,6 +61,8 @@ pub enum Packing {
         taps: u32,
         /// Rows of a channel: the taps of a segment, and what pads them.
         rows: u32,
+        /// Distance of two taps on x that follow one another: more than 1 where phases use some of them each, whose segments are panels then.
+        step: u32,
     },
     /// Panels of transformed filters, `[component, group, block of m, tap, block of k][block_k, block_m]`.
     Winograd {
@@ -266,9 +268,10 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
             let rows = up(u64::from(geometry.group_out()), block_m) * up(u64::from(geometry.group_in()), block_k);
             u64::from(components) * u64::from(taps) * u64::from(geometry.groups) * rows
         }
-        Packing::Strips { block_m, taps, rows } => {
+        Packing::Strips { block_m, taps, rows, step } => {
             let [z, y, x] = geometry.kernel;
-            let taps = u64::from(z) * u64::from(y) * u64::from(x.div_ceil(taps)) * u64::from(rows);
+            let segments = u64::from(step) * u64::from(x.div_ceil(step).div_ceil(taps));
+            let taps = u64::from(z) * u64::from(y) * segments * u64::from(rows);
             u64::from(geometry.in_channels) * taps * up(u64::from(geometry.group_out()), block_m)
         }
         Packing::Panels { block_m, block_k, flat } => {

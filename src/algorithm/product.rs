@@ -79,11 +79,6 @@ impl Product {
         if split_k == 1 { tiles } else { (tiles / f64::from(split_k)).ceil() }
     }
 
-    /// Iterations that finding the first taps of a phase takes.
-    pub fn first_taps(&self) -> u64 {
-        self.geometry.input_dilation.iter().map(|&gap| u64::from(gap)).sum()
-    }
-
     /// The most steps of `block_k` channels of a tap, in any phase.
     pub fn most_k_tiles(&self, block_k: u32) -> u64 {
         let taps: u64 = self.geometry.phase_taps().iter().map(|&taps| u64::from(taps)).product();
@@ -94,7 +89,7 @@ impl Product {
     /// `split_k` slices of all.
     pub fn iterations(&self, block_k: u32, split_k: u32, per_step: u64) -> u64 {
         let steps = self.most_k_tiles(block_k).div_ceil(u64::from(split_k));
-        steps.saturating_mul(per_step).saturating_add(self.first_taps())
+        steps.saturating_mul(per_step).saturating_add(self.geometry.first_taps())
     }
 
     /// Whether four rows of `B` are neighbours in memory, and a group has a whole number of such fours.
@@ -115,7 +110,7 @@ impl Product {
         let geometry = &self.geometry;
         geometry.output_layout == Layout::ChannelsFirst
             && geometry.output_plane().is_multiple_of(4)
-            && geometry.input_dilation == [1; 3]
+            && !geometry.is_phased()
             && geometry.out_channels > 4
     }
 
@@ -196,7 +191,7 @@ pub(super) struct Blocks {
 
 /// Whether every output sees an input at every tap: no padding, and no phases of which some have fewer columns.
 fn meets_inputs_only(geometry: &Geometry) -> bool {
-    geometry.input_dilation == [1; 3]
+    !geometry.is_phased()
         && (0..3).all(|axis| {
             let last = u64::from(geometry.output[axis] - 1) * u64::from(geometry.stride[axis])
                 + u64::from(geometry.kernel[axis] - 1) * u64::from(geometry.dilation[axis]);
@@ -273,7 +268,7 @@ impl Operands {
 
 /// The layer as a 1x1 convolution over one axis, where it is one: a kernel of one tap, or a kernel as large as the input.
 fn plain(geometry: &Geometry) -> Option<Geometry> {
-    let unpadded = geometry.pad_begin == [0; 3] && geometry.pad_end == [0; 3] && geometry.input_dilation == [1; 3];
+    let unpadded = geometry.pad_begin == [0; 3] && geometry.pad_end == [0; 3] && !geometry.is_phased();
     let plane = geometry.input_plane() as u32;
     if unpadded && geometry.kernel == [1; 3] && geometry.stride == [1; 3] && geometry.output == geometry.input {
         return Some(Geometry { input: [1, 1, plane], output: [1, 1, plane], ..geometry.clone() });

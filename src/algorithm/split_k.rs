@@ -81,7 +81,7 @@ pub(super) fn choices(
     cost: impl Fn(u32) -> Operations,
 ) -> Vec<(Operations, u32)> {
     let steps = product.most_k_tiles(block_k);
-    let steps_at_once = limits.loop_iterations.saturating_sub(product.first_taps()) / per_step;
+    let steps_at_once = limits.loop_iterations.saturating_sub(product.geometry.first_taps()) / per_step;
     let least = if steps_at_once == 0 { 1 } else { steps.div_ceil(steps_at_once).clamp(1, u64::from(MAX)) as u32 };
     let prices = Operations::prices(limits.class);
     let time = |choice: &(Operations, u32)| choice.0.time(&prices);

@@ -43,8 +43,9 @@ const MAX_SPAN: u64 = 1 << 24;
 /// The inputs that the taps of a strip meet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strip {
-    /// Taps on x.
+    /// The most taps on x of a phase, and the fewest.
     taps: u32,
+    least: u32,
     /// Those of a turn; the last segment of an axis may have fewer.
     pub segment: u32,
     /// How its outputs lie.
@@ -56,8 +57,15 @@ pub(super) struct Strip {
 impl Strip {
     /// With as few segments as turns may be long.
     fn new(geometry: &Geometry, tile: &SubgroupTile) -> Self {
-        let taps = geometry.kernel[2];
-        let of = |segment: u32| Self { taps, segment, overlap: overlap(geometry), rows: segment.next_multiple_of(tile.chunk()) };
+        let taps = geometry.phase_taps()[2];
+        let least = geometry.kernel[2] / geometry.tap_step()[2];
+        let of = |segment: u32| Self {
+            taps,
+            least,
+            segment,
+            overlap: overlap(geometry),
+            rows: segment.next_multiple_of(tile.chunk()),
+        };
         let longest = (1..=taps).take_while(|&segment| of(segment).turn(tile) <= MAX_TURN).last().unwrap_or(1);
         of(taps.div_ceil(taps.div_ceil(longest)))
     }
@@ -71,9 +79,9 @@ impl Strip {
         self.taps.div_ceil(self.segment)
     }
 
-    /// Taps that all segments have.
+    /// Taps that all segments have, and all phases.
     pub fn least_taps(&self) -> u32 {
-        self.taps - (self.segments() - 1) * self.segment
+        self.least - (self.segments() - 1) * self.segment
     }
 
     /// Which input the tap of an output meets, counted in dilations from the first one that the strip sees.
@@ -86,14 +94,16 @@ impl Strip {
         geometry.group_in() * self.rows
     }
 
-    /// Steps: segments of all taps on z and y.
+    /// Steps: segments of all taps on z and y, in the phase that has the most.
     fn steps(&self, geometry: &Geometry) -> u64 {
-        u64::from(geometry.kernel[0]) * u64::from(geometry.kernel[1]) * u64::from(self.segments())
+        let [z, y, _] = geometry.phase_taps();
+        u64::from(z) * u64::from(y) * u64::from(self.segments())
     }
 
     /// The most iterations of an invocation's loops: the steps, a turn for each channel, and the stores.
     pub fn iterations(&self, geometry: &Geometry, tile: &SubgroupTile) -> u64 {
-        self.steps(geometry) * (u64::from(geometry.group_in()) + 1) + u64::from(tile.block_m * tile.thread_n) + 16
+        let turns = self.steps(geometry) * (u64::from(geometry.group_in()) + 1);
+        geometry.first_taps() + turns + u64::from(tile.block_m * tile.thread_n) + 16
     }
 
     /// How many they are.
@@ -116,10 +126,10 @@ impl Strip {
 pub(super) fn supports(context: &Context) -> Result<(), String> {
     let product = Product::new(context, Operands::Strip)?;
     let geometry = &product.geometry;
-    if geometry.input_dilation != [1; 3] {
-        return Err("a transposed convolution with a stride uses other taps at each phase".into());
+    if geometry.tap_step() != geometry.input_dilation {
+        return Err("a stride and a dilation of a transposed convolution share a factor: some outputs meet no input".into());
     }
-    if geometry.kernel[2] == 1 {
+    if geometry.phase_taps()[2] == 1 {
         return Err("the last axis has one tap, which has nothing to share".into());
     }
     subgroup::supports(context.limits)
@@ -140,17 +150,21 @@ pub(super) fn supports_tile(context: &Context, tile: &SubgroupTile) -> Result<()
 
 /// How the outputs of a strip lie, so that their taps meet the same inputs at any stride and dilation.
 fn overlap(geometry: &Geometry) -> Overlap {
-    Overlap::new(geometry.stride[2], geometry.dilation[2])
+    Overlap::new(geometry.stride[2], geometry.source_step()[2])
 }
 
 fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
     let overlap = overlap(geometry);
-    let [taps, dilation, share] = [geometry.kernel[2], geometry.dilation[2], overlap.share].map(u64::from);
+    let strip = Strip::new(geometry, tile);
+    if geometry.is_phased() && strip.segments() > 1 {
+        return Err(format!("the {} taps of a phase are more than a turn of the loop is written out for", strip.taps));
+    }
+    let [taps, dilation, share] = [strip.taps, geometry.source_step()[2], overlap.share].map(u64::from);
     let span = (u64::from(tile.thread_n - 1) * share + taps - 1) * dilation;
     if span > MAX_SPAN {
         return Err(format!("a strip of {} outputs spans {span} inputs, more than {MAX_SPAN}", tile.thread_n));
     }
-    let rows = u64::from(geometry.group_in()) * u64::from(Strip::new(geometry, tile).rows);
+    let rows = u64::from(geometry.group_in()) * u64::from(strip.rows);
     if rows * u64::from(tile.block_m) > MAX_ELEMENTS as u64 {
         return Err(format!("a panel of {rows} rows of weights has more elements than kernels can index"));
     }
@@ -187,14 +201,15 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
 fn stores_four(product: &Product, tile: &SubgroupTile) -> bool {
     let geometry = &product.geometry;
     let whole = tile.thread_n.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
-    whole && overlap(geometry).spread == 1 && product.stores_four()
+    whole && overlap(geometry).spread == 1 && !geometry.is_phased() && product.stores_four()
 }
 
-/// Blocks of the result in all groups: the rows of outputs end in strips that are not full.
+/// Blocks of the result in all groups and phases: the rows of outputs end in strips that are not full.
 pub(super) fn blocks(geometry: &Geometry, tile: &SubgroupTile) -> u64 {
-    let [z, y, x] = geometry.output;
+    let [z, y, x] = geometry.phase_output();
     let strips = [geometry.batch, z, y].map(u64::from).iter().product::<u64>() * overlap(geometry).blocks(x, tile.thread_n);
     let rows = u64::from(geometry.group_out().div_ceil(tile.block_m)) * u64::from(geometry.groups);
+    let rows = geometry.phases().iter().fold(rows, |rows, &phases| rows * u64::from(phases));
     rows * strips.div_ceil(u64::from(tile.lanes))
 }
 
@@ -211,13 +226,14 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let kernel = product
         .kernel(label, tile.invocations(), blocks, Loads::One)
         .constant("SPREAD", strip.overlap.spread)
+        .flag("PHASED", product.geometry.is_phased())
         .constant("SEGMENTS", strip.segments())
         .constant("SEGMENT_TAPS", segment)
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"));
     let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip), stores_four)?;
     Ok(Parts {
         steps: vec![step],
-        packing: Packing::Strips { block_m: tile.block_m, taps: segment, rows },
+        packing: Packing::Strips { block_m: tile.block_m, taps: segment, rows, step: product.geometry.tap_step()[2] },
         workspace: Vec::new(),
     })
 }
@@ -245,7 +261,13 @@ mod tests {
 
     #[test]
     fn inputs_of_a_strip_are_loaded_once() {
-        let strip = |taps, stride, dilation| Strip { taps, segment: taps, overlap: Overlap::new(stride, dilation), rows: taps };
+        let strip = |taps, stride, dilation| Strip {
+            taps,
+            least: taps,
+            segment: taps,
+            overlap: Overlap::new(stride, dilation),
+            rows: taps,
+        };
         assert_eq!(strip(7, 2, 1).offsets(4), (0..13).collect::<Vec<_>>());
         assert_eq!(strip(3, 1, 1).offsets(8), (0..10).collect::<Vec<_>>());
         assert_eq!(strip(2, 4, 1).offsets(2), [0, 1, 4, 5]);

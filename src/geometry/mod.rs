@@ -174,6 +174,16 @@ impl Geometry {
         std::array::from_fn(|axis| self.output[axis].div_ceil(self.input_dilation[axis]))
     }
 
+    /// Whether outputs are of several phases.
+    pub fn is_phased(&self) -> bool {
+        self.input_dilation != [1; 3]
+    }
+
+    /// Taps that a kernel tries at most to find the first of a phase on each axis.
+    pub fn first_taps(&self) -> u64 {
+        self.input_dilation.iter().map(|&gap| u64::from(gap)).sum()
+    }
+
     /// Distance of two taps that one phase uses.
     pub fn tap_step(&self) -> [u32; 3] {
         std::array::from_fn(|axis| self.input_dilation[axis] / self.common(axis))

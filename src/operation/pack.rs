@@ -70,7 +70,7 @@ impl Pack<'_> {
     /// The kernel of a part, of a tensor of so many elements.
     fn part(&self, part: &Part, elements: usize, limits: &DeviceLimits) -> Result<Operation> {
         let Part { columns, chunk, input } = *part;
-        let PackOrder { source, channels, block, panels, rows, padded_rows, run, length } = self.order;
+        let PackOrder { source, channels, block, panels, rows, padded_rows, run, length, steps } = self.order;
         let (sizes, strides): (Vec<usize>, Vec<i64>) = source.groups.iter().copied().unzip();
         let groups = Axes::merged(&sizes, &[&strides]);
         let nested = rows.inner > 1 || panels.inner > 1;
@@ -83,6 +83,7 @@ impl Pack<'_> {
             [size(rows.inner)?, size(panels.inner)?, size(*run)?, size(*length)?],
             [word(rows.strides[0])?, word(rows.strides[1])?, word(panels.strides[0])?, word(panels.strides[1])?],
             [word(source.first - input.start as i64)?, word(source.out)?, size(input.len())?, size(source.chosen.start)?],
+            [size(steps[0])?, size(steps[1])?, 0, 0],
         ];
         for (&size, &stride) in groups.sizes.iter().zip(&groups.strides[0]) {
             parameters.push([word(size as i64)?, word(stride)?, 0, 0]);
@@ -131,11 +132,11 @@ mod tests {
                 let (group, channel) =
                     (in_blocks / p[1][3], in_blocks % p[1][3] * p[0][2] * columns + index % (p[0][2] * columns));
                 let ([outer, in_run], [panels, runs]) = (nested(row, p[2][0]), nested(panel, p[2][1]));
-                if channel >= p[0][3] || row >= p[1][1] || in_run >= p[2][2] || runs * p[2][2] + in_run >= p[2][3] {
+                if channel >= p[0][3] || row >= p[1][1] || in_run >= p[2][2] || runs * p[5][0] + in_run * p[5][1] >= p[2][3] {
                     output[index as usize] = Some(0);
                     continue;
                 }
-                let (_, of_group) = p[5..]
+                let (_, of_group) = p[6..]
                     .iter()
                     .rev()
                     .fold((group + p[4][3], 0), |(rest, place), axis| (rest / axis[0], place + rest % axis[0] * axis[1]));
@@ -168,9 +169,9 @@ mod tests {
             let elements = m * k * 2 + 100;
             let weights: Vec<i32> = (1..=elements as i32).collect();
             for (source, packing) in parts.iter().flat_map(|source| {
-                let strips = Packing::Strips { block_m: 8, taps: 2, rows: 4 };
+                let strips = [1, 2].map(|step| Packing::Strips { block_m: 8, taps: 2, rows: 4, step });
                 let panels = [false, true].map(|flat| Packing::Panels { block_m: 16, block_k: 8, flat });
-                [Packing::Rows, panels[0], panels[1], strips].map(|packing| (source.clone(), packing))
+                [Packing::Rows, panels[0], panels[1], strips[0], strips[1]].map(|packing| (source.clone(), packing))
             }) {
                 let order = PackOrder::new(&geometry, packing, source).unwrap();
                 let expected: Vec<Option<i32>> = order.apply(&weights, 0).iter().copied().map(Some).collect();
