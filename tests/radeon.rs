@@ -132,7 +132,7 @@ fn spirv(kernel: &Kernel) -> Vec<u32> {
     spv::write_vec(&module, &info, &options, None).unwrap_or_else(|error| panic!("{}: {error}", kernel.label))
 }
 
-/// Layers of every kind: deep and flat, few channels and few places, groups, all strides, poolings.
+/// Layers of every kind: deep and flat, few channels and few places, groups, all strides, large kernels, poolings.
 const LINES: &[&str] = &[
     "conv 1x3x224x224 o64 k7x7 s2x2 p3x3 f32 bias relu",
     "conv 1x64x56x56 o64 k3x3 p1x1 f32 bias residual=before relu",
@@ -146,7 +146,11 @@ const LINES: &[&str] = &[
     "conv 1x64x16x28x28 o128 k3x3x3 p1x1x1 f32 bias",
     "conv 1x128x4096 o128 k3 p16 d16 f32 bias",
     "conv 1x2048x1x1 o1000 k1x1 f32 bias",
+    "conv 1x64x64x64 o1 k3x3 p1x1 f32 bias",
+    "conv 1x64x56x56 o64 k31x31 p15x15 g64 f32 bias",
     "conv_transpose 1x128x64x64 o64 k2x2 s2x2 f32 bias",
+    "conv_transpose 1x128x16x16 o64 k4x4 s2x2 p1x1 f32",
+    "conv_transpose 1x21x64x64 o21 k4x4 s2x2 p1x1 g21 f32",
     "max_pool 1x64x112x112 k3x3 s2x2 p1x1 f32",
     "global_avg_pool 1x2048x7x7 f32",
 ];

@@ -80,7 +80,7 @@ pub enum Algorithm {
     /// Implicit matrix product through subgroup broadcasts: any convolution, where the subgroup size is known.
     SubgroupGemm(SubgroupTile),
     /// Implicit matrix product through subgroup broadcasts, over strips of outputs whose taps share their loads: layers of several taps on
-    /// x, but transposed ones with a stride.
+    /// x, of transposed ones with a stride in each phase.
     SubgroupStrip(SubgroupTile),
     /// Plain matrix product through workgroup memory: 1x1 convolutions and fully connected layers.
     Matmul(GemmTile),
@@ -92,7 +92,7 @@ pub enum Algorithm {
     CoopMatmul(CoopTile),
     /// Winograd's minimal filtering: convolutions with three taps at stride 1, in fewer products.
     Winograd(WinogradTile),
-    /// Register patches over the rows of a channel: one input channel to a group.
+    /// Register patches over the rows of an output channel: one input channel to a group, or few output channels.
     Depthwise(DepthwiseTile),
     /// Register patches over the rows of a plane: poolings with sliding windows.
     PoolPatch(PoolTile),

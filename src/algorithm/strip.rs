@@ -4,7 +4,7 @@
 //! taps of a channel, all of them or a segment. So an input is loaded once for all outputs and taps that meet it: 10 loads for 8 outputs of 3 taps, where a product
 //! over columns takes 24. Where loads are dear, as on lavapipe, a 3x3 layer is faster by it than by Winograd's fewer products, and as exact
 //! as the definition. A step is all channels of a tap on z and y, so first layers, whose one to four channels would leave a step of a
-//! product mostly empty, pay for no padding.
+//! product mostly empty, pay for no padding. Of a transposed convolution with a stride a strip is outputs of one phase.
 
 use super::cost::{Operations, cheapest_first};
 use super::patch::Overlap;
