@@ -116,12 +116,14 @@ fn panel_start() -> i32 {
 fn strip_output(strip: i32, column: i32) -> i32 {
     let position = strip_position(strip);
     var at = vec3<i32>(position.xy, position.z + column * SPREAD);
-    var exists = strip < all_strips();
+    var ends = g.output;
+    if (PHASED) {
+        ends = (g.output - phase + g.input_dilation - vec3<i32>(1)) / g.input_dilation;
+    }
+    let exists = strip < all_strips() && all(at < ends);
     if (PHASED) {
         at = at * g.input_dilation + phase;
-        exists = exists && all(at < g.output);
     }
-    exists = exists && at.z < g.output.z;
     let start = output_start(position.w, group * g.group_out);
     return select(-1, start + ((at.x * g.output.y + at.y) * g.output.z + at.z) * output_step(), exists);
 }

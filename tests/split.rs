@@ -152,6 +152,23 @@ fn layers_on_tensors_in_several_buffers_have_the_bits_of_those_in_one() {
     assert!(count > 100, "{count} layers in parts");
 }
 
+/// Its stride does not matter, so its strips may be cut into other segments of taps than those of the other parts.
+#[test]
+fn a_part_of_one_row_has_weights_of_its_own() {
+    let engine = engine(Some(BINDING));
+    let problem: Problem = "conv 1x64x6980 o8 k10 s5 f32".parse().unwrap();
+    let algorithm: Algorithm = "subgroup_strip(8x4,8)".parse().unwrap();
+    match engine.plan(&problem, &algorithm) {
+        Ok(plan) => {
+            let split = plan.split.expect("a binding holds no input");
+            assert_eq!(split.parts.last().unwrap().to_string(), "conv 1x64x10 o8 k10 s5 f32");
+            let report = verify::Case::new(&problem, 1).unwrap().check(&engine, &algorithm).unwrap();
+            assert!(report.passed(), "{report}");
+        }
+        Err(error) => assert_ne!(engine.limits().subgroup, Some(8), "{error}"),
+    }
+}
+
 #[test]
 fn what_cannot_be_split_is_refused_with_the_numbers() {
     let engine = engine(Some(BINDING));

@@ -40,6 +40,9 @@ pub struct DepthwiseTile {
 /// Invocations of a workgroup.
 const WORKGROUP: u32 = 64;
 
+/// The most outputs from the first of a patch to the last, on an axis: so many past the end are still a number of 32 bits.
+const MAX_FAR: u64 = 1 << 24;
+
 /// The most inputs of a row that an invocation holds in registers.
 const MAX_SPAN: u64 = 64;
 
@@ -85,9 +88,8 @@ impl DepthwiseTile {
     }
 }
 
-/// How the outputs of a phase see its inputs; all outputs are of one phase but those of a transposed convolution.
 fn overlap(geometry: &Geometry, axis: usize) -> Overlap {
-    Overlap::new(geometry.stride[axis], geometry.source_step()[axis])
+    Overlap::of(geometry, axis)
 }
 
 /// What a patch sums at once of each of its rows: a part of the taps of a phase.
@@ -105,16 +107,21 @@ impl Slice {
     /// The largest that fits registers.
     fn new(geometry: &Geometry, tile: DepthwiseTile) -> Option<Self> {
         let [z, y, x] = geometry.phase_taps();
-        let parts = (1..=x).map(|parts| x.div_ceil(parts)).take_while(|&columns| columns > 1);
-        let single = parts.chain([1]).map(|columns| (1, columns));
-        let (rows, columns) = [(y, x)].into_iter().chain(single).find(|&(rows, columns)| {
-            let slice = Self { rows, columns, count: [1; 4] };
-            let (taps, span) = (u64::from(rows) * u64::from(columns), slice.span(geometry, tile));
-            let loads = taps + u64::from(slice.rows_of_inputs(geometry)) * span;
-            span <= MAX_SPAN && u64::from(tile.x) * taps <= MAX_PRODUCTS && loads <= MAX_LOADS
-        })?;
-        let count = [geometry.group_in(), z, y.div_ceil(rows), x.div_ceil(columns)];
-        Some(Self { rows, columns, count })
+        let wide = u64::from(tile.x - 1) * u64::from(overlap(geometry, 2).share);
+        let of = |rows: u32, columns: u32| {
+            let count = [geometry.group_in(), z, y.div_ceil(rows), x.div_ceil(columns)];
+            Self { rows, columns, count }
+        };
+        let whole = of(y, x);
+        let (taps, span) = (u64::from(y) * u64::from(x), wide + u64::from(x));
+        let loads = taps + u64::from(whole.rows_of_inputs(geometry)) * span;
+        if span <= MAX_SPAN && u64::from(tile.x) * taps <= MAX_PRODUCTS && loads <= MAX_LOADS {
+            return Some(whole);
+        }
+        // A row of taps, or parts of one that are as long as each other, but for the last.
+        let room = MAX_SPAN.checked_sub(wide)?.min((MAX_LOADS - wide) / 2).min(MAX_PRODUCTS / u64::from(tile.x));
+        let longest = u32::try_from(room).ok().filter(|&room| room > 0)?;
+        Some(of(1, x.div_ceil(x.div_ceil(longest))))
     }
 
     fn slices(&self) -> u64 {
@@ -149,12 +156,12 @@ impl Slice {
 
     /// Whether all slices, or all phases, have this tap on y.
     fn has_row(&self, geometry: &Geometry, tap: u32) -> bool {
-        self.count[2] > 1 || tap < geometry.kernel[1] / geometry.tap_step()[1]
+        self.count[2] > 1 || tap < geometry.least_phase_taps()[1]
     }
 
     /// The same of a tap on x.
     fn has_column(&self, geometry: &Geometry, tap: u32) -> bool {
-        (self.count[3] - 1) * self.columns + tap < geometry.kernel[2] / geometry.tap_step()[2]
+        (self.count[3] - 1) * self.columns + tap < geometry.least_phase_taps()[2]
     }
 }
 
@@ -186,7 +193,9 @@ fn has_vectors(geometry: &Geometry) -> bool {
 /// What a tile sums at once, if it takes the layer.
 fn slice_of(geometry: &Geometry, tile: DepthwiseTile) -> Option<Slice> {
     let channels = tile.channels == 1 || has_vectors(geometry);
-    channels.then(|| Slice::new(geometry, tile)).flatten()
+    let far = |axis: usize, outputs: u32| u64::from(overlap(geometry, axis).spread) * u64::from(outputs);
+    let counted = far(1, tile.y).max(far(2, tile.x)) <= MAX_FAR && invocations(geometry, tile) <= i32::MAX as u64;
+    (channels && counted).then(|| Slice::new(geometry, tile)).flatten()
 }
 
 pub(super) fn tiles(context: &Context) -> Vec<(Operations, DepthwiseTile)> {
@@ -209,13 +218,13 @@ fn is_written_out(context: &Context, tile: DepthwiseTile, slice: &Slice) -> bool
     !is_software(context) && slice.is_alone(geometry) && loads <= MAX_AHEAD
 }
 
-/// Invocations in all.
+/// Invocations in all, or as many as 64 bits count.
 fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
     let outputs = geometry.phase_output();
     let blocks = |axis: usize, tile: u32| overlap(geometry, axis).blocks(outputs[axis], tile);
-    let phases: u64 = geometry.phases().iter().map(|&phases| u64::from(phases)).product();
-    let planes = u64::from(geometry.batch) * u64::from(geometry.out_channels) * u64::from(outputs[0]);
-    phases * planes * blocks(1, tile.y) * blocks(2, tile.x) / u64::from(tile.channels)
+    let planes = [geometry.batch, geometry.out_channels / tile.channels, outputs[0]].map(u64::from);
+    let factors = planes.into_iter().chain(geometry.phases().map(u64::from)).chain([blocks(1, tile.y), blocks(2, tile.x)]);
+    factors.fold(1, u64::saturating_mul)
 }
 
 /// Whether four outputs are stored at once: neighbours in a row, all of them outputs, at a multiple of 4. Stores of one are checked and
@@ -261,7 +270,7 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
     let slice = slice_of(geometry, *tile).ok_or_else(|| {
         crate::Error::unsupported(
             "algorithm",
-            format!("depthwise({tile}) needs more registers than it may for `{}`", context.problem),
+            format!("depthwise({tile}) needs more registers, or indices, than it may for `{}`", context.problem),
         )
     })?;
     let lanes = if tile.channels == 4 {

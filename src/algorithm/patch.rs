@@ -1,6 +1,6 @@
 //! Register patches on an axis: which outputs an invocation computes, so that their windows overlap at any stride and dilation.
 
-use crate::geometry::gcd;
+use crate::geometry::{Geometry, gcd};
 
 /// How the windows of an axis lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,11 @@ impl Overlap {
     pub fn new(stride: u32, dilation: u32) -> Self {
         let common = gcd(i64::from(stride), i64::from(dilation)) as u32; // a divisor of two u32 is one
         Self { spread: dilation / common, share: stride / common }
+    }
+
+    /// That of a convolution's axis: of outputs of one phase.
+    pub fn of(geometry: &Geometry, axis: usize) -> Self {
+        Self::new(geometry.stride[axis], geometry.source_step()[axis])
     }
 
     /// Blocks of `tile` outputs each that cover an axis.

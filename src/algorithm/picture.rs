@@ -38,7 +38,11 @@ impl Plan {
         let channels = output.shape()[1];
         let product = matches!(
             self.algorithm,
-            Algorithm::Gemm(_) | Algorithm::SubgroupGemm(_) | Algorithm::Matmul(_) | Algorithm::SubgroupMatmul(_)
+            Algorithm::Gemm(_)
+                | Algorithm::SubgroupGemm(_)
+                | Algorithm::SubgroupStrip(_)
+                | Algorithm::Matmul(_)
+                | Algorithm::SubgroupMatmul(_)
         );
         if self.split.is_some() || channels > 1 && (!product || self.geometry.groups > 1 || !self.workspace.is_empty()) {
             return None;

@@ -121,6 +121,6 @@ pub(super) fn plan(context: &Context, tile: &PlaneTile) -> Result<Parts> {
         .fragment(include_str!("../../shaders/pool_plane.wgsl"));
     let turns = fours(geometry).div_ceil(u64::from(tile.lanes));
     kernel.iterations = turns / 4 + 16;
-    kernel.workgroup_bytes = if tile.lanes > 1 { 16 * tile.workgroup() } else { 0 };
+    kernel.workgroup_bytes = 16 * tile.workgroup();
     Ok(pool::parts(kernel, fold(tile.workgroups(geometry), context.limits.workgroups)?))
 }

@@ -150,7 +150,9 @@ fn build(
             Some(plan) => plan.clone(),
             None => plan_part(&cut.problem)?,
         };
-        if split.weights.last().is_none_or(|set| (&set.groups, &set.channels) != (&cut.groups, &cut.channels)) {
+        // Parts of one row have no stride, and those that see one input no phases: their strips may have other segments.
+        let same = |set: &WeightPart| (&set.groups, &set.channels, set.packing) == (&cut.groups, &cut.channels, plan.packing);
+        if !split.weights.last().is_some_and(same) {
             let (geometry, packing) = (plan.geometry.clone(), plan.packing);
             split.weights.push(WeightPart { geometry, packing, groups: cut.groups.clone(), channels: cut.channels.clone() });
         }

@@ -58,7 +58,7 @@ impl Strip {
     /// With as few segments as turns may be long.
     fn new(geometry: &Geometry, tile: &SubgroupTile) -> Self {
         let taps = geometry.phase_taps()[2];
-        let least = geometry.kernel[2] / geometry.tap_step()[2];
+        let least = geometry.least_phase_taps()[2];
         let of = |segment: u32| Self {
             taps,
             least,
@@ -98,6 +98,12 @@ impl Strip {
     fn steps(&self, geometry: &Geometry) -> u64 {
         let [z, y, _] = geometry.phase_taps();
         u64::from(z) * u64::from(y) * u64::from(self.segments())
+    }
+
+    /// Their mean over the phases.
+    fn mean_steps(&self, geometry: &Geometry) -> f64 {
+        let taps = |axis: usize| f64::from(geometry.kernel[axis]) / f64::from(geometry.tap_step()[axis]);
+        taps(0) * taps(1) * f64::from(self.segments())
     }
 
     /// The most iterations of an invocation's loops: the steps, a turn for each channel, and the stores.
@@ -150,7 +156,7 @@ pub(super) fn supports_tile(context: &Context, tile: &SubgroupTile) -> Result<()
 
 /// How the outputs of a strip lie, so that their taps meet the same inputs at any stride and dilation.
 fn overlap(geometry: &Geometry) -> Overlap {
-    Overlap::new(geometry.stride[2], geometry.source_step()[2])
+    Overlap::of(geometry, 2)
 }
 
 fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
@@ -193,7 +199,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
         Of::LOAD4 * (rows / chunk) + loads + Of::BROADCAST * (block_m * taps) + Of::FMA * (block_m * thread_n * taps);
     let stores = Of::stores(block_m * thread_n, stores_four(product, tile));
     // Where its inputs are is found once for all channels of a step, which takes about as long as loading them once.
-    let per_thread = (per_channel * f64::from(geometry.group_in()) + Of::ADDRESS + loads) * strip.steps(geometry) as f64 + stores;
+    let step = per_channel * f64::from(geometry.group_in()) + Of::ADDRESS + loads;
+    let per_thread = step * strip.mean_steps(geometry) + stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
 }
 

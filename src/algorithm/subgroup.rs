@@ -327,7 +327,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Colu
             let element = match reads {
                 Reads::One => format!("load_b(row + {k}, {j})"),
                 Reads::Four => format!("fours_{first}_{j}.{part}"),
-                // Of the last segment taps may be missing: their weights are 0, but 0 times infinity is not.
+                // Of the last segment, or of a phase, taps may be missing: their weights are 0, but 0 times infinity is not.
                 Reads::Strip(strip) if k >= strip.least_taps() => {
                     format!("select(input_{}, Operand(), lacks({k}))", strip.offset(k, j))
                 }

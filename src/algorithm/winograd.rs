@@ -170,11 +170,11 @@ pub(super) fn product_taps(geometry: &Geometry) -> u64 {
 /// Why the layer has no Winograd form at all.
 pub(super) fn supports(context: &Context) -> Result<(), String> {
     let Layer::Conv(_) = context.problem.layer else { return Err("the layer is not a convolution".into()) };
-    let Geometry { kernel, stride, input_dilation, .. } = context.geometry;
+    let Geometry { kernel, stride, .. } = context.geometry;
     if !is_filtered(context.geometry, 2) {
         return Err(format!("the last axis has {} taps at stride {}, but it takes 3 at stride 1", kernel[2], stride[2]));
     }
-    if *input_dilation != [1; 3] {
+    if context.geometry.is_phased() {
         return Err("a transposed convolution with a stride uses other taps at each phase".into());
     }
     Ok(())

@@ -174,7 +174,7 @@ impl Geometry {
         std::array::from_fn(|axis| self.output[axis].div_ceil(self.input_dilation[axis]))
     }
 
-    /// Whether outputs are of several phases.
+    /// Whether outputs are of phases, which a stride of a transposed convolution makes.
     pub fn is_phased(&self) -> bool {
         self.input_dilation != [1; 3]
     }
@@ -198,6 +198,12 @@ impl Geometry {
     pub fn phase_taps(&self) -> [u32; 3] {
         let step = self.tap_step();
         std::array::from_fn(|axis| self.kernel[axis].div_ceil(step[axis]))
+    }
+
+    /// The fewest taps that a phase uses, where each meets inputs at some.
+    pub fn least_phase_taps(&self) -> [u32; 3] {
+        let step = self.tap_step();
+        std::array::from_fn(|axis| self.kernel[axis] / step[axis])
     }
 
     fn common(&self, axis: usize) -> u32 {

@@ -58,6 +58,7 @@ const SOURCES: &[&[u8]] = &[
     include_bytes!("../kernel.rs"),
     include_bytes!("../kernel/epilogue.rs"),
     include_bytes!("../kernel/image.rs"),
+    include_bytes!("../geometry/mod.rs"),
     include_bytes!("../algorithm/bytes.rs"),
     include_bytes!("../algorithm/cooperative.rs"),
     include_bytes!("../algorithm/cost.rs"),
