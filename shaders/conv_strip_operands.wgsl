@@ -30,7 +30,6 @@ fn blocks_n() -> i32 {
 
 fn locate(tile: i32) -> bool {
     group = set_block(tile);
-    counts = g.kernel;
     if (!PHASED) {
         return tile >= 0 && group < g.groups;
     }
@@ -61,16 +60,24 @@ fn set_strip(strip: i32) {
     strip_start = select(-1, input_start(position.w, group * g.group_in), strip < all_strips());
 }
 
+// Taps that outputs have on each axis.
+fn taps() -> vec3<i32> {
+    if (PHASED) {
+        return counts;
+    }
+    return g.kernel;
+}
+
 fn k_tiles() -> i32 {
-    return counts.x * counts.y * select(SEGMENTS, 0, counts.z == 0);
+    return taps().x * taps().y * select(SEGMENTS, 0, taps().z == 0);
 }
 
 fn begin_k_tile(tile: i32) {
     panel = tile;
     let tap_row = tile / SEGMENTS;
     segment = tile - tap_row * SEGMENTS;
-    let tap_z = quotient(tap_row, counts.y);
-    let tap_y = tap_row - tap_z * counts.y;
+    let tap_z = quotient(tap_row, taps().y);
+    let tap_y = tap_row - tap_z * taps().y;
     if (PHASED) {
         // All taps that follow one another in a phase on x are one panel.
         let row = (first.x + tap_z * g.tap_step.x) * g.kernel.y + first.y + tap_y * g.tap_step.y;
@@ -84,7 +91,7 @@ fn begin_k_tile(tile: i32) {
 
 // Whether the kernel ends before this tap of the current segment.
 fn lacks(tap: i32) -> bool {
-    return segment * SEGMENT_TAPS + tap >= counts.z;
+    return segment * SEGMENT_TAPS + tap >= taps().z;
 }
 
 // Where on x the input is that lies so many dilations after the first one that the strip and the segment see.

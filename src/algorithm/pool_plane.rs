@@ -56,7 +56,7 @@ fn is_last(geometry: &Geometry) -> bool {
 
 /// Fours of elements that the invocations of a plane load.
 fn fours(geometry: &Geometry) -> u64 {
-    let plane = geometry.input.map(u64::from).iter().product::<u64>();
+    let plane = geometry.input_plane();
     if is_last(geometry) { plane } else { plane.div_ceil(4) }
 }
 
