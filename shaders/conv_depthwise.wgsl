@@ -3,50 +3,42 @@
 // Where channels are last an invocation may do CHANNELS = 4 of them at once: Lanes is f32, or vec4<f32>.
 // PHASED: outputs of a transposed convolution with a stride are of several phases, and a patch is of one of them. Coordinates of outputs
 // count those of the phase.
-// Expects g, Lanes, input_lanes(), weight_lanes(), layout.wgsl, patch.wgsl, source.wgsl.
+// Expects g, Lanes, input_lanes(), weight_lanes(), layout.wgsl, patch.wgsl, phase.wgsl, source.wgsl.
 // input and output: [batch, channels, z, y, x] in the order of their layouts, weights: [out_channels, group_in, taps].
-
-var<private> phase: vec3<i32>;
-var<private> first: vec3<i32>; // tap of the phase
 
 // The patch with this number: those of each phase behind those of the phase before.
 fn patch_with(number: i32) -> Place {
     if (!PHASED) {
         return patch_of(number);
     }
-    let blocks_y = block_count(g.phase_output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
-    let blocks_x = block_count(g.phase_output.z, TILE_X * SPREAD_X) * SPREAD_X;
-    let patches = g.batch * (g.out_channels / CHANNELS) * g.phase_output.x * blocks_y * blocks_x;
-    let column = quotient(number, patches);
-    let row = quotient(column, g.phases.z);
-    let slice = quotient(row, g.phases.y);
-    phase = vec3<i32>(slice, row - slice * g.phases.y, column - row * g.phases.z);
-    first = vec3<i32>(first_tap(phase.x, 0), first_tap(phase.y, 1), first_tap(phase.z, 2));
-    var place = patch_of(number - column * patches);
-    place.item = select(place.item, g.batch, slice >= g.phases.x); // there is no such phase
+    let patches = g.batch * (g.out_channels / CHANNELS) * g.phase_output.x * patches_y() * patches_x();
+    let phases = quotient(number, patches);
+    let before = set_phase(phases);
+    var place = patch_of(number - phases * patches);
+    place.item = select(g.batch, place.item, before == 0); // behind the last phase there is no item
     return place;
 }
 
 // The input that the first tap of an output meets.
 fn first_source(at: vec3<i32>) -> vec3<i32> {
     if (PHASED) {
-        return at + vec3<i32>(tap_source(phase.x, first.x, 0), tap_source(phase.y, first.y, 1), tap_source(phase.z, first.z, 2));
+        return at + phase_source(first);
     }
     return at * g.stride - g.pad_begin;
 }
 
-// One past the last output of the phase on each axis.
-fn phase_ends() -> vec3<i32> {
+// One past the last output on each axis.
+fn output_ends() -> vec3<i32> {
     if (PHASED) {
-        return (g.output - phase + g.input_dilation - vec3<i32>(1)) / g.input_dilation;
+        return phase_ends();
     }
     return g.output;
 }
 
-// How many taps the phase has.
-fn phase_taps() -> vec3<i32> {
+// How many taps outputs have.
+fn tap_counts() -> vec3<i32> {
     if (PHASED) {
-        return vec3<i32>(tap_count(first.x, 0), tap_count(first.y, 1), tap_count(first.z, 2));
+        return phase_counts();
     }
     return g.kernel;
 }

@@ -4,12 +4,10 @@
 // B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
 // Bounds that nothing can pass are no part of the text's meaning: ALL_INPUTS says that every column has an input at every tap, WHOLE_K
 // that every row of a tile is a channel.
-// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the loads of an
+// Expects g, layout.wgsl, source.wgsl, phase.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the loads of an
 // invocation along n: columns, or the first of four columns each.
 
 var<private> group: i32;
-var<private> phase: vec3<i32>;
-var<private> first: vec3<i32>;                   // first tap of the phase
 var<private> counts: vec3<i32>;                  // taps of the phase
 var<private> panel: i32;                         // the current tile's panel of weights
 var<private> rows: i32;                          // rows of the current tile that are channels
@@ -30,12 +28,8 @@ fn locate(tile: i32) -> bool {
     let groups = set_block(tile);
     let phases = quotient(groups, g.groups);
     group = groups - phases * g.groups;
-    let phase_rows = quotient(phases, g.phases.z);
-    let phase_planes = quotient(phase_rows, g.phases.y);
-    slice = quotient(phase_planes, g.phases.x);
-    phase = vec3<i32>(phase_planes - slice * g.phases.x, phase_rows - phase_planes * g.phases.y, phases - phase_rows * g.phases.z);
-    first = vec3<i32>(first_tap(phase.x, 0), first_tap(phase.y, 1), first_tap(phase.z, 2));
-    counts = vec3<i32>(tap_count(first.x, 0), tap_count(first.y, 1), tap_count(first.z, 2));
+    slice = set_phase(phases);
+    counts = phase_counts();
     return tile >= 0 && slice < SPLIT_K;
 }
 
@@ -66,7 +60,7 @@ fn begin_k_tile(tile: i32) {
     let tap = first + vec3<i32>(tap_plane, tap_row - tap_plane * counts.y, tap_index - tap_row * counts.z) * g.tap_step;
     panel = ((tap.x * g.kernel.y + tap.y) * g.kernel.z + tap.z) * blocks_k() + block_k;
     rows = g.group_in - block_k * BLOCK_K;
-    let offset = vec3<i32>(tap_source(phase.x, tap.x, 0), tap_source(phase.y, tap.y, 1), tap_source(phase.z, tap.z, 2));
+    let offset = phase_source(tap);
     for (var j = 0; j < COLUMNS; j += 1) {
         let at = column_at[j] + offset;
         let z = source(at.x, g.input.x);

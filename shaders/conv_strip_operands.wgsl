@@ -2,12 +2,10 @@
 // k is all channels and a segment of the x taps, or all of them, of one tap on z and y, so that an input is loaded once for all outputs of a
 // strip and all taps of the segment that meet it, and few channels fill a step as well as many do.
 // PHASED: of a transposed convolution with a stride a strip is outputs of one phase, which uses some of the taps.
-// Expects g, layout.wgsl, source.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD, LANES, SEGMENTS and
+// Expects g, layout.wgsl, source.wgsl, phase.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD, LANES, SEGMENTS and
 // SEGMENT_TAPS.
 
 var<private> group: i32;
-var<private> phase: vec3<i32>;
-var<private> first: vec3<i32>;  // first tap of the phase
 var<private> counts: vec3<i32>; // taps of the phase
 var<private> panel: i32;        // the current tile's panel of weights
 var<private> strip_at: vec3<i32>; // input that tap 0 of the strip's first output meets
@@ -35,12 +33,9 @@ fn locate(tile: i32) -> bool {
     }
     let phases = quotient(group, g.groups);
     group -= phases * g.groups;
-    let phase_rows = quotient(phases, g.phases.z);
-    let phase_planes = quotient(phase_rows, g.phases.y);
-    phase = vec3<i32>(phase_planes, phase_rows - phase_planes * g.phases.y, phases - phase_rows * g.phases.z);
-    first = vec3<i32>(first_tap(phase.x, 0), first_tap(phase.y, 1), first_tap(phase.z, 2));
-    counts = vec3<i32>(tap_count(first.x, 0), tap_count(first.y, 1), tap_count(first.z, 2));
-    return tile >= 0 && phase_planes < g.phases.x;
+    let before = set_phase(phases);
+    counts = phase_counts();
+    return tile >= 0 && before == 0;
 }
 
 // The batch item and the first output of a strip, among those of the phase.
@@ -55,7 +50,7 @@ fn set_strip(strip: i32) {
     let position = strip_position(strip);
     strip_at = position.xyz * g.stride - g.pad_begin;
     if (PHASED) {
-        strip_at = position.xyz + vec3<i32>(tap_source(phase.x, first.x, 0), tap_source(phase.y, first.y, 1), tap_source(phase.z, first.z, 2));
+        strip_at = position.xyz + phase_source(first);
     }
     strip_start = select(-1, input_start(position.w, group * g.group_in), strip < all_strips());
 }
@@ -125,7 +120,7 @@ fn strip_output(strip: i32, column: i32) -> i32 {
     var at = vec3<i32>(position.xy, position.z + column * SPREAD);
     var ends = g.output;
     if (PHASED) {
-        ends = (g.output - phase + g.input_dilation - vec3<i32>(1)) / g.input_dilation;
+        ends = phase_ends();
     }
     let exists = strip < all_strips() && all(at < ends);
     if (PHASED) {

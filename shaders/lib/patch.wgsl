@@ -1,10 +1,19 @@
 // Which outputs a register patch has. Expects g, layout.wgsl, blocks.wgsl, TILE_*, SPREAD_*, CHANNELS (of an
 // invocation, a divisor of all).
 
+// Patches of a plane on y, and on x.
+fn patches_y() -> i32 {
+    return block_count(g.phase_output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
+}
+
+fn patches_x() -> i32 {
+    return block_count(g.phase_output.z, TILE_X * SPREAD_X) * SPREAD_X;
+}
+
 // The first output of the patch with this number, among those of a phase: all, but of transposed convolutions with a stride. Patches are numbered as inputs lie, so that neighbours load neighbouring elements.
 fn patch_of(index: i32) -> Place {
-    let blocks_y = block_count(g.phase_output.y, TILE_Y * SPREAD_Y) * SPREAD_Y;
-    let blocks_x = block_count(g.phase_output.z, TILE_X * SPREAD_X) * SPREAD_X;
+    let blocks_y = patches_y();
+    let blocks_x = patches_x();
     let vectors = g.out_channels / CHANNELS;
     let column = select(index, quotient(index, vectors), INPUT_LAST);
     let row = quotient(column, blocks_x);

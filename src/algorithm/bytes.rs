@@ -245,7 +245,7 @@ fn step(product: &Product, limits: &DeviceLimits, tile: &Loop, centred: bool) ->
 
 /// A kernel with everything but its loop.
 fn kernel(product: &Product, label: String, invocations: u32, blocks: Blocks, centred: bool) -> Kernel {
-    product
+    let kernel = product
         .with_blocks(Kernel::new(label, DType::I32, invocations), blocks)
         .flag("CENTRED", centred)
         .binding("input", "array<u32>", Slot::Operand(0))
@@ -254,8 +254,8 @@ fn kernel(product: &Product, label: String, invocations: u32, blocks: Blocks, ce
         .binding("terms", "array<vec2<i32>>", Slot::Operand(3))
         .written("output", "array<i32>", Slot::Output)
         .with_geometry(&product.geometry, product.mode)
-        .fragment(include_str!("../../shaders/lib/bytes.wgsl"))
-        .fragment(product.operands.fragment())
+        .fragment(include_str!("../../shaders/lib/bytes.wgsl"));
+    product.operands.add_to(kernel)
 }
 
 #[cfg(test)]

@@ -299,6 +299,7 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(lanes)
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
+        .fragment(include_str!("../../shaders/lib/phase.wgsl"))
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"))
         .fragment(main_function(geometry, *tile, &slice, is_written_out(context, *tile, &slice)));
     let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
@@ -322,12 +323,12 @@ fn main_function(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice, writte
          \x20       return;\n\
          \x20   }\n\
          \x20   let place = patch_with(index);\n\
-         \x20   let ends = phase_ends();\n\
+         \x20   let ends = output_ends();\n\
          \x20   if (place.item >= g.batch || place.at.x >= ends.x) {\n\
          \x20       return;\n\
          \x20   }\n\
          \x20   let at = first_source(place.at);\n\
-         \x20   let taps = phase_taps();\n";
+         \x20   let taps = tap_counts();\n";
     for (age, j) in (0..=last).flat_map(|age| (0..tile.x).map(move |j| (age, j))) {
         text += &format!("    var sum_{age}_{j} = Lanes();\n");
     }

@@ -7,6 +7,7 @@ use super::plan::fold;
 use super::{Context, Parts, pool};
 use crate::error::Result;
 use crate::geometry::Geometry;
+use crate::kernel::vectors;
 use crate::layout::Layout;
 use crate::limits::{DeviceClass, DeviceLimits};
 
@@ -116,7 +117,7 @@ fn cost(geometry: &Geometry, limits: &DeviceLimits, tile: PlaneTile) -> Operatio
 
 pub(super) fn plan(context: &Context, tile: &PlaneTile) -> Result<Parts> {
     let geometry = context.geometry;
-    let mut kernel = pool::kernel(context, &format!("pool_plane {tile}"), "array<vec4<Elem>>", tile.workgroup())?
+    let mut kernel = pool::kernel(context, &format!("pool_plane {tile}"), vectors(context.dtype()), tile.workgroup())?
         .constant("LANES", tile.lanes)
         .fragment(include_str!("../../shaders/pool_plane.wgsl"));
     let turns = fours(geometry).div_ceil(u64::from(tile.lanes));

@@ -158,7 +158,7 @@ impl Product {
             Loads::One | Loads::Four | Loads::FourColumns => include_str!("../../shaders/lib/halves.wgsl"),
         };
         let kernel = kernel.binding("weights", vectors(self.dtype), Slot::Weights).fragment(numbers);
-        let kernel = kernel.with_geometry(&self.geometry, self.mode).fragment(self.operands.fragment());
+        let kernel = self.operands.add_to(kernel.with_geometry(&self.geometry, self.mode));
         match blocks.split_k {
             1 if blocks.stores_four => kernel.with_epilogue_of_4(&self.epilogue, self.output),
             1 => kernel.with_epilogue(&self.epilogue, self.output),
@@ -237,11 +237,13 @@ impl Operands {
         }
     }
 
-    pub fn fragment(self) -> &'static str {
+    /// The kernel with what finds the operands; it has its geometry.
+    pub fn add_to(self, kernel: Kernel) -> Kernel {
+        let phase = include_str!("../../shaders/lib/phase.wgsl");
         match self {
-            Operands::Implicit => include_str!("../../shaders/conv_gemm_operands.wgsl"),
-            Operands::Plain => include_str!("../../shaders/matmul_operands.wgsl"),
-            Operands::Strip => include_str!("../../shaders/conv_strip_operands.wgsl"),
+            Operands::Implicit => kernel.fragment(phase).fragment(include_str!("../../shaders/conv_gemm_operands.wgsl")),
+            Operands::Plain => kernel.fragment(include_str!("../../shaders/matmul_operands.wgsl")),
+            Operands::Strip => kernel.fragment(phase).fragment(include_str!("../../shaders/conv_strip_operands.wgsl")),
         }
     }
 

@@ -212,12 +212,11 @@ fn stores_four(product: &Product, tile: &SubgroupTile) -> bool {
 }
 
 /// Blocks of the result in all groups and phases: the rows of outputs end in strips that are not full.
-pub(super) fn blocks(geometry: &Geometry, tile: &SubgroupTile) -> u64 {
+pub(super) fn blocks(product: &Product, tile: &SubgroupTile) -> u64 {
+    let geometry = &product.geometry;
     let [z, y, x] = geometry.phase_output();
     let strips = [geometry.batch, z, y].map(u64::from).iter().product::<u64>() * overlap(geometry).blocks(x, tile.thread_n);
-    let rows = u64::from(geometry.group_out().div_ceil(tile.block_m)) * u64::from(geometry.groups);
-    let rows = geometry.phases().iter().fold(rows, |rows, &phases| rows * u64::from(phases));
-    rows * strips.div_ceil(u64::from(tile.lanes))
+    product.bands(tile.block_m) * strips.div_ceil(u64::from(tile.lanes))
 }
 
 pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {

@@ -127,7 +127,7 @@ impl SubgroupTile {
     /// Workgroups of a product.
     pub(super) fn workgroups(&self, product: &Product) -> u64 {
         let blocks = match product.operands {
-            Operands::Strip => strip::blocks(&product.geometry, self),
+            Operands::Strip => strip::blocks(product, self),
             Operands::Implicit | Operands::Plain => product.blocks(self.block_m, self.block_n()),
         };
         (blocks * u64::from(self.split_k)).div_ceil(u64::from(SUBGROUPS))

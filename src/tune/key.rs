@@ -34,6 +34,7 @@ const SOURCES: &[&[u8]] = &[
     include_bytes!("../../shaders/lib/operand.wgsl"),
     include_bytes!("../../shaders/lib/operand_4.wgsl"),
     include_bytes!("../../shaders/lib/patch.wgsl"),
+    include_bytes!("../../shaders/lib/phase.wgsl"),
     include_bytes!("../../shaders/lib/pool_window.wgsl"),
     include_bytes!("../../shaders/lib/position.wgsl"),
     include_bytes!("../../shaders/lib/quotient.wgsl"),
