@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::split::SplitAxis;
 use crate::desc::{ConvDesc, IndexOrder, PoolDesc, PoolKind};
 use crate::error::Result;
-use crate::geometry::{Geometry, section};
+use crate::geometry::{Geometry, Section, section};
 use crate::limits::Ranges;
 use crate::problem::{Layer, Problem};
 use crate::tensor_desc::TensorDesc;
@@ -40,6 +40,8 @@ impl Blocks {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Cut {
     pub problem: Problem,
+    /// Its numbers, with the steps of the whole.
+    pub geometry: Geometry,
     pub items: Range<usize>,
     pub groups: Range<usize>,
     /// Output channels of each of those groups.
@@ -141,8 +143,10 @@ impl Cutting<'_> {
         let mut list = Vec::new();
         for (groups, channels) in ranges(1).flat_map(|groups| ranges(2).map(move |channels| (groups.clone(), channels))) {
             for (items, rows) in ranges(0).flat_map(|items| ranges(3).map(move |rows| (items.clone(), rows))) {
-                let (problem, input_rows) = self.part(items.len(), groups.len(), channels.len(), &rows)?;
-                list.push(Cut { problem, items, groups: groups.clone(), channels: channels.clone(), input_rows, rows });
+                let part = self.part(items.len(), groups.len(), channels.len(), &rows)?;
+                let input_rows = part.input[self.row_axis() - (3 - self.geometry.rank)].clone();
+                let Section { problem, geometry, .. } = part;
+                list.push(Cut { problem, geometry, items, groups: groups.clone(), channels: channels.clone(), input_rows, rows });
             }
         }
         Ok(list)
@@ -174,8 +178,8 @@ impl Cutting<'_> {
         input.max(output) + SLACK <= self.ranges.most && weights * self.element() <= self.ranges.most
     }
 
-    /// The layer that computes a part, and the rows of the input that it reads.
-    fn part(&self, batch: usize, groups: usize, channels: usize, rows: &Range<usize>) -> Result<(Problem, Range<usize>)> {
+    /// The layer that computes a part.
+    fn part(&self, batch: usize, groups: usize, channels: usize, rows: &Range<usize>) -> Result<Section> {
         let geometry = self.geometry;
         let inputs = groups * geometry.group_in() as usize;
         let layer = match self.problem.layer {
@@ -197,9 +201,7 @@ impl Cutting<'_> {
         let first = 3 - geometry.rank;
         let outputs: Vec<Range<usize>> =
             (first..3).map(|axis| if axis == self.row_axis() { rows.clone() } else { 0..whole.output[axis] as usize }).collect();
-        let section = section(&problem, &whole, &outputs)?;
-        let input_rows = section.input[self.row_axis() - first].clone();
-        Ok((section.problem, input_rows))
+        section(&problem, &whole, &outputs)
     }
 }
 

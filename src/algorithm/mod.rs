@@ -249,13 +249,16 @@ impl Algorithm {
         mode: GeometryMode,
         cost: Option<Operations>,
     ) -> Result<Plan> {
-        let whole = self.whole(problem, limits, mode, cost)?;
+        let whole = self.whole(problem, Geometry::new(problem)?, limits, mode, cost)?;
         whole.check(limits)?;
-        let part = |problem: &Problem| {
-            let plan = self.whole(problem, limits, mode, None)?;
+        let part = |problem: &Problem, geometry: Geometry| {
+            let plan = self.whole(problem, geometry, limits, mode, None)?;
             plan.check(limits).and_then(|()| plan.check_bindings(limits)).map(|()| plan)
         };
-        let short = |problem: &Problem| part(problem).and_then(|plan| plan.check_length(limits).map(|()| plan));
+        let short = |problem: &Problem, geometry: Geometry| {
+            let plan = part(problem, geometry)?;
+            plan.check_length(limits).map(|()| plan)
+        };
         match (whole.check_bindings(limits), whole.check_length(limits)) {
             (Ok(()), Ok(())) => Ok(whole),
             // What cannot be short is long: that is no reason to refuse it.
@@ -268,9 +271,15 @@ impl Algorithm {
         }
     }
 
-    /// The plan of a layer whatever its tensors' sizes.
-    fn whole(&self, problem: &Problem, limits: &DeviceLimits, mode: GeometryMode, cost: Option<Operations>) -> Result<Plan> {
-        let geometry = Geometry::new(problem)?;
+    /// The plan of a layer of such numbers whatever its tensors' sizes.
+    fn whole(
+        &self,
+        problem: &Problem,
+        geometry: Geometry,
+        limits: &DeviceLimits,
+        mode: GeometryMode,
+        cost: Option<Operations>,
+    ) -> Result<Plan> {
         let context = Context { problem, geometry: &geometry, limits, mode };
         self.supports(&context)
             .map_err(|reason| Error::unsupported("algorithm", format!("{self} does not take `{problem}`: {reason}")))?;

@@ -106,16 +106,14 @@ impl WeightPart {
     }
 }
 
+/// What plans a part, from its numbers.
+pub(super) type PlanPart<'a> = dyn Fn(&Problem, Geometry) -> Result<Plan> + 'a;
+
 /// The plan of a layer in parts; `refusal` is why it has none as a whole.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the numbers where even the smallest parts pass the limit.
-pub(super) fn plan(
-    whole: Plan,
-    limits: &DeviceLimits,
-    plan_part: &dyn Fn(&Problem) -> Result<Plan>,
-    refusal: Error,
-) -> Result<Plan> {
+pub(super) fn plan(whole: Plan, limits: &DeviceLimits, plan_part: &PlanPart, refusal: Error) -> Result<Plan> {
     // Winograd's tiles begin at every fourth row in each part, as they do in the whole.
     let row_step = if matches!(whole.algorithm, Algorithm::Winograd(_)) { 4 } else { 1 };
     let (problem, geometry, ranges) = (&whole.problem, &whole.geometry, Ranges::of(limits));
@@ -135,12 +133,7 @@ pub(super) fn plan(
 }
 
 /// The split into parts of such blocks, its steps, and the bytes of its workspace.
-fn build(
-    cutting: &Cutting,
-    blocks: &Blocks,
-    workgroups: u32,
-    plan_part: &dyn Fn(&Problem) -> Result<Plan>,
-) -> Result<(Split, Vec<Step>, Vec<u64>)> {
+fn build(cutting: &Cutting, blocks: &Blocks, workgroups: u32, plan_part: &PlanPart) -> Result<(Split, Vec<Step>, Vec<u64>)> {
     let geometry = cutting.geometry;
     let mut split = Split { axes: cutting.axes(blocks), parts: Vec::new(), weights: Vec::new(), steps: Vec::new() };
     let mut assembly = part::Assembly::new(geometry, cutting.problem.input.dtype(), cutting.ranges, workgroups);
@@ -148,10 +141,9 @@ fn build(
     for cut in cutting.cuts(blocks)? {
         let plan = match plans.iter().rev().find(|plan| plan.problem == cut.problem) {
             Some(plan) => plan.clone(),
-            None => plan_part(&cut.problem)?,
+            None => plan_part(&cut.problem, cut.geometry.clone())?,
         };
-        // Parts of one row have no stride, and those that see one input no phases: their strips may have other segments.
-        let same = |set: &WeightPart| (&set.groups, &set.channels, set.packing) == (&cut.groups, &cut.channels, plan.packing);
+        let same = |set: &WeightPart| (&set.groups, &set.channels) == (&cut.groups, &cut.channels);
         if !split.weights.last().is_some_and(same) {
             let (geometry, packing) = (plan.geometry.clone(), plan.packing);
             split.weights.push(WeightPart { geometry, packing, groups: cut.groups.clone(), channels: cut.channels.clone() });

@@ -14,7 +14,7 @@ mod build;
 mod section;
 mod window;
 
-pub(crate) use section::{axis_cut, section};
+pub(crate) use section::{Section, axis_cut, section};
 pub(crate) use window::gcd;
 
 use crate::desc::{PaddingMode, PoolDesc, PoolWindow};

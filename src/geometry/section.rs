@@ -17,6 +17,9 @@ use crate::tensor_desc::TensorDesc;
 pub(crate) struct Section {
     /// The layer, on an input of that size.
     pub problem: Problem,
+    /// Its numbers. Steps are the whole's, those too that cannot matter where there is one output or one input: what a kernel makes of
+    /// them, such as the order of its sums, is the same in all sections.
+    pub geometry: Geometry,
     /// The inputs that it reads of the whole one's, on each spatial axis.
     pub input: Vec<Range<usize>>,
 }
@@ -52,7 +55,8 @@ pub(crate) fn section(problem: &Problem, geometry: &Geometry, outputs: &[Range<u
     let whole = |axis: usize| outputs[axis] == (0..geometry.output[3 - rank + axis] as usize);
     let input = |axis: usize| geometry.input[3 - rank + axis] as usize;
     if (0..rank).all(whole) {
-        return Ok(Section { problem: problem.clone(), input: (0..rank).map(|axis| 0..input(axis)).collect() });
+        let input = (0..rank).map(|axis| 0..input(axis)).collect();
+        return Ok(Section { problem: problem.clone(), geometry: geometry.clone(), input });
     }
     if let Layer::Pool(PoolDesc { window: PoolWindow::Global | PoolWindow::Adaptive(_), .. }) = problem.layer {
         return Err(Error::unsupported("window", "of a global or adaptive pooling depends on the whole input"));
@@ -69,11 +73,13 @@ pub(crate) fn section(problem: &Problem, geometry: &Geometry, outputs: &[Range<u
     let input = TensorDesc::new(&shape, problem.input.dtype()).with_layout(problem.input.layout());
     let problem = Problem { layer, input };
     let cannot = |why: String| Error::unsupported("output", format!("{outputs:?} cannot be a layer of its own: {why}"));
-    let found = Geometry::new(&problem).map_err(|error| cannot(error.to_string()))?.output_shape();
+    let own = Geometry::new(&problem).map_err(|error| cannot(error.to_string()))?;
+    let found = own.output_shape();
     if !found[2..].iter().zip(outputs).all(|(&size, range)| size == range.len()) {
         return Err(cannot(format!("it would have the shape {found:?}")));
     }
-    Ok(Section { problem, input: cuts.into_iter().map(|cut| cut.input).collect() })
+    let geometry = Geometry { stride: geometry.stride, input_dilation: geometry.input_dilation, ..own };
+    Ok(Section { problem, geometry, input: cuts.into_iter().map(|cut| cut.input).collect() })
 }
 
 fn cut(problem: &Problem, geometry: &Geometry, axis: usize, outputs: &Range<usize>) -> Result<Cut> {
@@ -154,7 +160,7 @@ mod tests {
         let (mut done, mut refused) = (0, 0);
         for first in 0..outputs {
             for end in first + 1..=outputs {
-                let Ok(Section { problem, input }) = part(&problem, &geometry, first as usize..end as usize) else {
+                let Ok(Section { problem, input, .. }) = part(&problem, &geometry, first as usize..end as usize) else {
                     refused += 1;
                     continue;
                 };
