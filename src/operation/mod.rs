@@ -16,6 +16,7 @@ mod pad;
 mod ranges;
 mod reduce;
 mod resample;
+mod row;
 #[cfg(test)]
 mod validate;
 
@@ -30,6 +31,7 @@ pub(crate) use pack::Pack;
 pub(crate) use pad::Pad;
 pub(crate) use reduce::{Reduction, ReductionKind};
 pub(crate) use resample::Resample;
+pub(crate) use row::{are_few_rows, parts_of_rows};
 
 use crate::algorithm::{Operations, Step, View, fold};
 use crate::error::{Error, Result};

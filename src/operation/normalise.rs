@@ -1,9 +1,8 @@
 //! [`Normalise`]: what needs the whole row before it can write its first element: softmax and normalisation over axes.
 
-use super::reduce::{BLOCK, iterations, lanes, parts, rows};
-use super::{Operation, array, word};
+use super::Operation;
+use super::row::Rows;
 use crate::error::Result;
-use crate::kernel::{Kernel, Slot};
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
 
@@ -52,30 +51,19 @@ pub(crate) struct Normalise<'a> {
 impl Normalise<'_> {
     /// The kernel.
     pub fn operation(&self, limits: &DeviceLimits) -> Result<Operation> {
-        let (kept, row) = parts(self.shape, self.axes);
-        let (outputs, length) = (kept.count(), row.count());
-        let (invocations, lanes) = lanes(outputs, length, limits);
+        let rows = Rows::new(self.dtype, self.shape, self.axes);
         let (code, epsilon) = self.kind.code();
-        let label = format!("normalise {} {} k{} r{} l{lanes}", code, self.dtype, kept.rank(), row.rank());
-        let mut kernel = Kernel::new(label, self.dtype, invocations)
+        let reductions = 3; // and what they take beside, the loop that writes
+        let (kernel, workgroups) = rows.kernel(&format!("normalise {code} {}", self.dtype), reductions, limits);
+        let kernel = kernel
             .constant("KIND", code)
             .float("EPSILON", epsilon)
-            .constant("LANES", lanes)
-            .constant("BLOCK", BLOCK as i64)
-            .constant("KEPT", kept.rank() as i64)
-            .constant("ROW", row.rank() as i64)
-            .binding("input", array(self.dtype), Slot::Operand(0))
-            .written("output", array(self.dtype), Slot::Output)
-            .fragment(include_str!("../../shaders/lib/axes.wgsl"))
-            .fragment(include_str!("../../shaders/lib/activations.wgsl"))
-            .fragment(include_str!("../../shaders/lib/numbers.wgsl"))
-            .fragment(include_str!("../../shaders/normalise.wgsl"));
-        kernel.workgroup_bytes = 8 * invocations;
-        kernel.iterations = 3 * iterations(length, lanes, row.rank()) + 32;
-        let workgroups = (outputs as u64 * u64::from(lanes)).div_ceil(u64::from(invocations));
-        let parameters = rows([word(outputs as i64)?, word(length as i64)?, 0, 0], [&kept, &row])?;
+            .flag("COMPARES_POSITIONS", self.kind == NormaliseKind::Hardmax)
+            .flag("LAST", false);
+        let kernel = rows.with_elements(kernel).fragment(include_str!("../../shaders/normalise.wgsl"));
         // Rows are read three times.
-        let bytes = (outputs * length * self.dtype.bytes()) as u64;
+        let bytes = (rows.count() * rows.length() * self.dtype.bytes()) as u64;
+        let parameters = rows.parameters(f32::NEG_INFINITY)?;
         Ok(Operation::new(kernel, workgroups, parameters, limits)?.reading_again(2 * bytes, limits))
     }
 }

@@ -66,7 +66,20 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
     operations.push(pack.operation(DType::F32, &limits).unwrap());
     operations.push(byte_terms(8, 36, 8, &limits).unwrap());
     for dtype in [DType::F32, DType::F16] {
-        for axes in [&[1usize][..], &[0, 2], &[3], &[0, 1, 2, 3], &[]] {
+        // Rows by fours along and across, one by one, and with ends between two fours.
+        let [fours, odd] = [[2, 3, 40, 52], [4, 3, 9, 53]];
+        let all: [(&[usize; 4], &[usize]); 9] = [
+            (&fours, &[3]),
+            (&fours, &[1, 3]),
+            (&fours, &[0, 1, 2, 3]),
+            (&fours, &[1]),
+            (&fours, &[0, 2]),
+            (&odd, &[2, 3]),
+            (&odd, &[1]),
+            (&odd, &[0, 2]),
+            (&odd, &[]),
+        ];
+        for (shape, axes) in all {
             for kind in [
                 ReductionKind::Sum,
                 ReductionKind::Mean,
@@ -82,7 +95,7 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
             ] {
                 for result in [dtype, DType::F32] {
                     let result = if kind.is_position() { DType::I32 } else { result };
-                    operations.push(Reduction { kind, dtype, result, shape: &shape, axes }.operation(&limits).unwrap());
+                    operations.push(Reduction { kind, dtype, result, shape, axes }.operation(&limits).unwrap());
                 }
             }
             for kind in [
@@ -95,7 +108,7 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
                 NormaliseKind::Lp1,
                 NormaliseKind::Lp2,
             ] {
-                operations.push(Normalise { kind, dtype, shape: &shape, axes }.operation(&limits).unwrap());
+                operations.push(Normalise { kind, dtype, shape, axes }.operation(&limits).unwrap());
             }
         }
         // One output or four at once, along the axis or behind it; of taps that the kernel knows, and of too many for that.

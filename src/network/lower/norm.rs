@@ -8,7 +8,7 @@ use crate::graph::ops::{Fact, Inputs, axes_of, axis_of, normalised_axes, reduced
 use crate::graph::{Node, Op, Reduce, SoftmaxKind};
 use crate::limits::Ranges;
 use crate::network::program::DeviceId;
-use crate::operation::{Normalise, NormaliseKind, Reduction, ReductionKind};
+use crate::operation::{Normalise, NormaliseKind, Reduction, ReductionKind, are_few_rows, parts_of_rows};
 use crate::tensor_desc::DType;
 
 /// A tensor as items, which are what lies along the axes from the first reduced one on.
@@ -151,8 +151,12 @@ impl Lowering<'_> {
 
     fn normalise(&mut self, input: DeviceId, kind: NormaliseKind, axes: &[usize]) -> Result<DeviceId> {
         let (shape, dtype) = (self.shape(input), self.dtype(input));
-        let length = axes.iter().map(|&axis| shape[axis]).product();
-        if self.is_long(length, dtype) {
+        let length: usize = axes.iter().map(|&axis| shape[axis]).product();
+        let few = kind != NormaliseKind::Hardmax && {
+            let rows = shape.iter().product::<usize>() / length.max(1);
+            are_few_rows(rows, length, self.engine.limits())
+        };
+        if few || self.is_long(length, dtype) {
             return self.normalise_long(input, kind, axes, length);
         }
         if let Some(order) = self.rows_last(input, axes, false) {
@@ -199,6 +203,9 @@ impl Lowering<'_> {
             let output = self.reduce_long(input, kind, length, dtype)?;
             return Ok(self.view(output, &reduced));
         }
+        if let Some(output) = self.reduce_in_parts(input, kind, axes, dtype)? {
+            return Ok(self.view(output, &reduced));
+        }
         let output = self.temp(&reduced, dtype);
         let rows = Rows::new(&shape, axes);
         let limits = *self.engine.limits();
@@ -206,6 +213,34 @@ impl Lowering<'_> {
             Reduction { kind, dtype: of, result: dtype, shape: &rows.shape(count), axes: &rows.axes }.operation(&limits)
         })?;
         Ok(output)
+    }
+
+    /// A reduction of few rows by many workgroups: of parts of the rows, then of what these give.
+    fn reduce_in_parts(
+        &mut self,
+        input: DeviceId,
+        kind: ReductionKind,
+        axes: &[usize],
+        dtype: DType,
+    ) -> Result<Option<DeviceId>> {
+        let Some((of_part, of_all)) = kind.in_parts() else { return Ok(None) };
+        let shape = self.shape(input);
+        let Some(&first) = axes.iter().min() else { return Ok(None) };
+        // The reduced axes from the first on that lie behind each other are cut as one.
+        let run = (first..shape.len()).take_while(|axis| axes.contains(axis)).count();
+        let (outer, rest) = (&shape[..first], &shape[first + run..]);
+        let count = shape[first..first + run].iter().product();
+        let length: usize = axes.iter().map(|&axis| shape[axis]).product();
+        let rows = shape.iter().product::<usize>() / length.max(1);
+        let parts = parts_of_rows(rows, length, count, self.engine.limits());
+        if parts == 1 {
+            return Ok(None);
+        }
+        let view = self.view(input, &[outer, &[parts, count / parts], rest].concat());
+        let others = axes.iter().filter(|&&axis| axis >= first + run).map(|axis| axis + 2 - run);
+        let inner: Vec<usize> = std::iter::once(first + 1).chain(others).collect();
+        let found = self.reduce(view, of_part, &inner, DType::F32)?;
+        self.reduce(found, of_all, &[first], dtype).map(Some)
     }
 
     fn reduce_by(&mut self, kind: Reduce, input: DeviceId, axes: &[usize]) -> Result<DeviceId> {
