@@ -4,7 +4,8 @@
 // PHASED: outputs of a transposed convolution with a stride are of several phases, and a patch is of one of them. Coordinates of outputs
 // count those of the phase.
 // Expects g, Lanes, input_lanes(), weight_lanes(), layout.wgsl, patch.wgsl, phase.wgsl, source.wgsl.
-// input and output: [batch, channels, z, y, x] in the order of their layouts, weights: [out_channels, group_in, taps].
+// input and output: [batch, channels, z, y, x] in the order of their layouts, weights: [out_channels, group_in, taps],
+// or [out_channels / 4, taps] of fours.
 
 // The patch with this number: those of each phase behind those of the phase before.
 fn patch_with(number: i32) -> Place {
@@ -64,7 +65,7 @@ fn first_weight(channel: i32, input_channel: i32, tap: vec3<i32>) -> i32 {
     if (PHASED) {
         at = first + tap * g.tap_step;
     }
-    return (channel * g.group_in + input_channel) * g.taps + (at.x * g.kernel.y + at.y) * g.kernel.z + at.z;
+    return (channel / CHANNELS * g.group_in + input_channel) * g.taps + (at.x * g.kernel.y + at.y) * g.kernel.z + at.z;
 }
 
 // The first output of a row of the tensor.

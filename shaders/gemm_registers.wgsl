@@ -2,7 +2,8 @@
 // loads the operands of its products itself. Where a group has no more rows than an invocation, nobody else wants its elements of B; those
 // of A are the same for neighbours. A workgroup has BANDS of THREAD_M rows, of one group or of several, phases and slices alike: each is
 // what an index of locate() stands for. Same functions and numbers as gemm_tile.wgsl, with BLOCK_M = THREAD_M and COLUMNS = THREAD_N.
-// Expects also ROWS, the rows that load_b() brings, and row_of(), which gives one of them.
+// Expects also ROWS, the rows that load_b() brings, row_of(), which gives one of them, and finish_together(), which takes the sums of
+// TOGETHER rows, one or four.
 
 const VECTORS: i32 = THREAD_M / 4;                // vec4s of an invocation's rows
 const THREADS_N: i32 = BLOCK_N / THREAD_N;        // invocations of a band
@@ -60,11 +61,15 @@ fn main(
     for (var j = 0; j < THREAD_N; j += 1) {
         let start = column_output(block_n * BLOCK_N + thread_n + j * THREADS_N);
         if (start >= 0) {
-            for (var i = 0; i < THREAD_M; i += 1) {
+            for (var i = 0; i < THREAD_M; i += TOGETHER) {
                 let m = first_m + i;
                 if (WHOLE_M || m < g.group_out) {
-                    let sum = sums[(i / 4) * THREAD_N + j][i % 4];
-                    finish(sum, columns[j], (tiles.y - tiles.x) * BLOCK_K, group * g.group_out + m, start + m * output_channel_step());
+                    var rows: array<Sum, TOGETHER>;
+                    for (var row = 0; row < TOGETHER; row += 1) {
+                        rows[row] = sums[(i / 4) * THREAD_N + j][i % 4 + row];
+                    }
+                    let terms = (tiles.y - tiles.x) * BLOCK_K;
+                    finish_together(rows, columns[j], terms, group * g.group_out + m, start + m * output_channel_step());
                 }
             }
         }

@@ -7,8 +7,8 @@
 // With BUFFERS = 2 the next step's operands are on their way in registers while this one's are multiplied, and go into a second pair of
 // tiles: a barrier a step, and loads that nobody waits for. What is done with a loaded number, even to choose it or a zero, would wait: it
 // is done on the way to the tile. Rows need no padding: neighbours read and write neighbouring words.
-// An invocation has runs of QUAD neighbouring columns, which one load reads from its tile and finish_row() takes together; runs lie
-// THREADS_N apart.
+// An invocation has runs of QUAD neighbouring columns, which one load reads from its tile; runs lie THREADS_N apart. finish_together() takes
+// TOGETHER sums: those of a run, or, with CHANNELS_TOGETHER, of four rows.
 // Expects also ROWS and LOADED_COLUMNS, the rows or the columns that a load of B brings, and put_b(), which puts them into tile_b; WORKGROUP,
 // COLUMNS, the loads of an invocation along n, workgroup_index(), and weights in panels [BLOCK_K, BLOCK_M].
 
@@ -171,14 +171,18 @@ fn main(
     for (var run = 0; run < RUNS_N; run += 1) {
         let start = column_output(block_n * BLOCK_N + (run * THREADS_N + thread_n) * QUAD);
         if (start >= 0) {
-            for (var i = 0; i < THREAD_M; i += 1) {
+            for (var i = 0; i < THREAD_M; i += select(1, TOGETHER, CHANNELS_TOGETHER)) {
                 let m = first_m + i;
                 if (WHOLE_M || m < g.group_out) {
-                    var row: array<Sum, QUAD>;
-                    for (var j = 0; j < QUAD; j += 1) {
-                        row[j] = sums[(i / 4) * THREAD_N + run * QUAD + j][i % 4];
+                    var row: array<Sum, TOGETHER>;
+                    for (var j = 0; j < TOGETHER; j += 1) {
+                        if (CHANNELS_TOGETHER) {
+                            row[j] = sums[(i / 4) * THREAD_N + run][j];
+                        } else {
+                            row[j] = sums[(i / 4) * THREAD_N + run * QUAD + j][i % 4];
+                        }
                     }
-                    finish_row(row, columns[run * QUAD], terms, group * g.group_out + m, start + m * output_channel_step());
+                    finish_together(row, columns[run * QUAD], terms, group * g.group_out + m, start + m * output_channel_step());
                 }
             }
         }

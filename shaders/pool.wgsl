@@ -28,11 +28,11 @@ fn main(
                 let value = f32(input[start + at * input_step()]);
                 if (KIND == MAX) {
                     // In this order an equal element is a later one and does not win; a NaN does, as it compares with nothing.
-                    let wins = value > result.value || (is_nan(value) && !is_nan(result.value));
+                    let wins = value > result.value || (are_nan(value) && !are_nan(result.value));
                     result.value = select(result.value, value, wins);
                     result.at = select(result.at, at, wins);
                 } else {
-                    result.value += element(value, at).value;
+                    result.value += element(value);
                 }
                 at += w.step.z;
             }

@@ -1,9 +1,10 @@
-// Pooling in register patches: each invocation walks down TILE_Y outputs of TILE_X columns of one plane. A row of inputs is loaded
+// Pooling in register patches: each invocation walks down TILE_Y outputs of TILE_X columns of one plane, or, where channels are last, of
+// four planes side by side. A row of inputs is loaded
 // once for all columns and reduced along x; of these reduced rows, those that the next output's window sees again stay in registers.
 // As in conv_depthwise.wgsl, outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart.
 // Elements beyond the input are loaded from its edge and then left out by a select: no branch, and none is needed, because a select
 // costs a small part of a load.
-// Expects Elem, layout.wgsl, pool_window.wgsl, patch.wgsl, KERNEL_*, STRIDE_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
+// Expects Elem, layout.wgsl, pool_window.wgsl, patch.wgsl, CHANNELS (1, or 4 without positions), put(), first_of(), KERNEL_*, STRIDE_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
 // (no window leaves the input), WORKGROUP, workgroup_index(), store_index(), and
 // - STEP_X = min(SHARE_X, KERNEL_X): loaded columns between the windows of two outputs, in a row of COLUMNS;
 // - KEPT + FRESH = KERNEL_Y: rows of a window that are there from the output before it, and those that are loaded for it.
@@ -12,8 +13,8 @@
 const_assert KEPT + FRESH == KERNEL_Y && COLUMNS == (TILE_X - 1) * STEP_X + KERNEL_X;
 
 struct Row {
-    value: array<f32, TILE_X>,
-    at: array<i32, TILE_X>,
+    value: array<Value, TILE_X>,
+    at: array<Number, TILE_X>,
 }
 
 // Where an invocation's columns are.
@@ -24,22 +25,22 @@ struct Columns {
 
 // What combines with anything and leaves no trace: -inf for a maximum, which is no constant, as compilers refuse one.
 fn nothing(z: i32) -> Partial {
-    return Partial(select(0.0, bitcast<f32>((u32(z) & 0u) | 0xff800000u), KIND == MAX), -1);
+    return Partial(Value(select(0.0, bitcast<f32>((u32(z) & 0u) | 0xff800000u), KIND == MAX)), Number(-1));
 }
 
 // `b` comes after `a`; of a window of several slices, where positions are asked for, anywhere.
 fn join(a: Partial, b: Partial) -> Partial {
     if (KIND != MAX) {
-        return Partial(a.value + b.value, 0);
+        return Partial(a.value + b.value, Number());
     }
     if (INDEXED) {
-        var wins = b.value > a.value || (is_nan(b.value) && !is_nan(a.value));
+        var wins = (b.value > a.value) | (are_nan(b.value) & !are_nan(a.value));
         if (KERNEL_Z > 1) {
             wins = replaces(b, a);
         }
         return Partial(select(a.value, b.value, wins), select(a.at, b.at, wins));
     }
-    return Partial(select(a.value, b.value, b.value > a.value || is_nan(b.value)), 0);
+    return Partial(select(a.value, b.value, (b.value > a.value) | are_nan(b.value)), Number());
 }
 
 // One row of the windows of all columns: a row in each slice of a window.
@@ -54,18 +55,19 @@ fn reduced_row(start: i32, at_z: i32, y: i32, columns: Columns) -> Row {
         let z = at_z + tap_z * g.dilation.x;
         let met = WHOLE || (inside(z, g.input.x) && inside(y, g.input.y));
         let at = (clamp(z, 0, g.input.x - 1) * g.input.y + clamp(y, 0, g.input.y - 1)) * g.input.z;
-        var values: array<f32, COLUMNS>;
+        var values: array<Value, COLUMNS>;
         for (var column = 0; column < COLUMNS; column += 1) {
-            let value = element(f32(input[start + (at + columns.at[column]) * input_step()]), 0).value;
+            let value = element(Value(input[(start + (at + columns.at[column]) * input_step()) / CHANNELS]));
             values[column] = select(none.value, value, WHOLE || columns.inside[column]);
         }
         for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
             var part = none;
             for (var tap_x = 0; tap_x < KERNEL_X; tap_x += 1) {
                 let column = tile_x * STEP_X + tap_x;
-                part = join(part, Partial(values[column], select(-1, at + columns.at[column], WHOLE || columns.inside[column])));
+                let position = select(-1, at + columns.at[column], WHOLE || columns.inside[column]);
+                part = join(part, Partial(values[column], Number(position)));
             }
-            part = Partial(select(none.value, part.value, met), select(-1, part.at, met));
+            part = Partial(select(none.value, part.value, met), select(none.at, part.at, met));
             part = join(Partial(row.value[tile_x], row.at[tile_x]), part);
             row.value[tile_x] = part.value;
             row.at[tile_x] = part.at;
@@ -152,8 +154,8 @@ fn main(
             if (y < g.output.y && x < g.output.z) {
                 let count = count_y * select(KERNEL_Z * KERNEL_X, counts[tile_x], counted);
                 let at = outputs + (y * g.output.z + x) * step;
-                output[at] = Elem(finish(result[tile_x].value, count));
-                var position = result[tile_x].at;
+                put(at, finish(result[tile_x].value, count));
+                var position = first_of(result[tile_x].at);
                 // In order nothing is greater than nothing at all, where all of a window is -inf: then the first element has it.
                 if (INDEXED && position < 0) {
                     let first = vec3<i32>(at_z, first_y, at_x + tile_x * SHARE_X * g.dilation.z);

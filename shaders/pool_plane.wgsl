@@ -1,17 +1,12 @@
 // Pooling of whole planes: LANES invocations for each, which load four elements at a time: of one plane, or, where channels are
 // last, of four planes that lie side by side.
-// Expects Elem, input: array<vec4<Elem>>, layout.wgsl, pool_window.wgsl, WORKGROUP, LANES (a power of two that divides it), workgroup_index().
+// Expects Elem, input: array<vec4<Elem>>, layout.wgsl, four.wgsl, pool_window.wgsl, put(), WORKGROUP, LANES (a power of two that divides it), workgroup_index().
 // input: [batch, channels, plane], or [batch, plane, channels]; output: [batch, channels].
 
 var<workgroup> partials: array<vec4<f32>, WORKGROUP>;
 
-// What the elements at a place of the input add to a sum, or what a maximum compares.
 fn elements(four: i32) -> vec4<f32> {
-    let x = vec4<f32>(input[four]);
-    if (KIND == LP) {
-        return vec4<f32>(element(x.x, 0).value, element(x.y, 0).value, element(x.z, 0).value, element(x.w, 0).value);
-    }
-    return x;
+    return element(vec4<f32>(input[four]));
 }
 
 // The same where some of the four are not of the plane from `start` to `end`: nothing to a sum, to a maximum another one of the plane.
@@ -24,10 +19,6 @@ fn edge(four: i32, start: i32, end: i32) -> vec4<f32> {
         other = x[max(start - 4 * four, 0)];
     }
     return select(vec4<f32>(other), x, inside);
-}
-
-fn are_nan(x: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
 }
 
 // A NaN wins, as in `replaces`.
@@ -106,13 +97,9 @@ fn main(
     if (lane != 0 || !here) {
         return;
     }
-    if (INPUT_LAST) {
-        for (var plane_of_four = 0; plane_of_four < 4; plane_of_four += 1) {
-            output[4 * plane + plane_of_four] = Elem(finish(result[plane_of_four], g.input_plane));
-        }
-    } else {
+    if (!INPUT_LAST) {
         let two = joined(vec4<f32>(result.xy, result.xy), vec4<f32>(result.zw, result.zw));
-        let one = joined(two.xxxx, two.yyyy);
-        output[plane] = Elem(finish(one.x, g.input_plane));
+        result = joined(two.xxxx, two.yyyy);
     }
+    put(plane, finish(result, g.input_plane));
 }

@@ -16,7 +16,7 @@ fn numbered(number: i32, elements: i32, w: Window, start: i32) -> Partial {
     let y = w.first.y + (window_row - window_slice * w.size.y) * w.step.y;
     let x = w.first.z + (number - window_row * w.size.z) * w.step.z;
     let at = (z * g.input.y + y) * g.input.z + x;
-    return element(f32(input[start + at * input_step()]), at);
+    return Partial(element(f32(input[start + at * input_step()])), at);
 }
 
 @compute @workgroup_size(WORKGROUP)

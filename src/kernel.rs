@@ -10,7 +10,7 @@ mod image;
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-pub(crate) use epilogue::activation_text;
+pub(crate) use epilogue::{Stores, activation_text};
 pub(crate) use image::TargetShape;
 
 use crate::desc::PaddingMode;
@@ -286,6 +286,10 @@ fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
 ";
+
+/// What a text is that computes one element at a time, and four.
+pub(crate) const ONE: &str = include_str!("../shaders/lib/one.wgsl");
+pub(crate) const FOUR: &str = include_str!("../shaders/lib/four.wgsl");
 
 /// The WGSL type of an array of such elements, four at a time.
 pub(crate) fn vectors(dtype: DType) -> &'static str {

@@ -56,7 +56,11 @@ fn is_sliced(algorithm: &Algorithm) -> bool {
 fn one_of_each(algorithms: &[Algorithm]) -> Vec<Algorithm> {
     let mut kinds = Vec::new();
     let new = |algorithm: &&Algorithm| {
-        let channels = if let Algorithm::Depthwise(tile) = algorithm { tile.channels } else { 1 };
+        let channels = match algorithm {
+            Algorithm::Depthwise(tile) => tile.channels,
+            Algorithm::PoolPatch(tile) => tile.channels,
+            _ => 1,
+        };
         let kind = (algorithm.name(), channels, buffers(algorithm), is_sliced(algorithm));
         let new = !kinds.contains(&kind);
         kinds.push(kind);

@@ -1,5 +1,5 @@
-// What a pooling does with a window: where it lies, how its elements combine, how positions are numbered.
-// Expects g, KIND, ADAPTIVE, COUNT_PADDING, DIVISOR, NORM, PAD_END, INDEX_ORDER.
+// What a pooling does with a window, or with four at once: where it lies, how its elements combine, how positions are numbered.
+// Expects g, one.wgsl or four.wgsl, KIND, ADAPTIVE, COUNT_PADDING, DIVISOR, NORM, PAD_END, INDEX_ORDER.
 
 const MAX: i32 = 0;
 const AVERAGE: i32 = 1;
@@ -18,8 +18,8 @@ struct Window {
 
 // What has been seen of a window: the greatest element and its position in the plane (-1: nothing yet), or a sum.
 struct Partial {
-    value: f32,
-    at: i32,
+    value: Value,
+    at: Number,
 }
 
 // floor(o * size / outputs) without a product that could pass 32 bits.
@@ -56,44 +56,37 @@ fn window(at: vec3<i32>) -> Window {
     return w;
 }
 
-// By its bits: drivers take `x != x` for false.
-fn is_nan(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-}
-
 // Whether `b` replaces `a` as the greatest: the first of equals stays, a NaN wins, as it compares with nothing.
-fn replaces(b: Partial, a: Partial) -> bool {
-    let a_nan = is_nan(a.value);
-    let b_nan = is_nan(b.value);
-    let earlier = b.at < a.at && (b.value == a.value || (a_nan && b_nan));
-    return b.at >= 0 && (a.at < 0 || b.value > a.value || (b_nan && !a_nan) || earlier);
+fn replaces(b: Partial, a: Partial) -> Truth {
+    let a_nan = are_nan(a.value);
+    let b_nan = are_nan(b.value);
+    let earlier = (b.at < a.at) & ((b.value == a.value) | (a_nan & b_nan));
+    return (b.at >= Number()) & ((a.at < Number()) | (b.value > a.value) | (b_nan & !a_nan) | earlier);
 }
 
 fn combine(a: Partial, b: Partial) -> Partial {
     if (KIND == MAX) {
-        if (replaces(b, a)) {
-            return b;
-        }
-        return a;
+        let wins = replaces(b, a);
+        return Partial(select(a.value, b.value, wins), select(a.at, b.at, wins));
     }
-    return Partial(a.value + b.value, 0);
+    return Partial(a.value + b.value, Number());
 }
 
-// One element of the input as a partial result.
-fn element(value: f32, at: i32) -> Partial {
+// What an element of the input adds to a sum, or what a maximum compares.
+fn element(value: Value) -> Value {
     if (KIND == LP) {
         if (NORM == 1.0) {
-            return Partial(abs(value), 0);
+            return abs(value);
         }
         if (NORM == 2.0) {
-            return Partial(value * value, 0);
+            return value * value;
         }
-        return Partial(pow(abs(value), NORM), 0);
+        return pow(abs(value), Value(NORM));
     }
-    return Partial(value, at);
+    return value;
 }
 
-fn finish(sum: f32, positions: i32) -> f32 {
+fn finish(sum: Value, positions: i32) -> Value {
     if (KIND == AVERAGE) {
         return sum / f32(select(DIVISOR, positions, DIVISOR == 0));
     }
@@ -101,7 +94,7 @@ fn finish(sum: f32, positions: i32) -> f32 {
         return sqrt(sum);
     }
     if (KIND == LP && NORM != 1.0) {
-        return pow(sum, 1.0 / NORM);
+        return pow(sum, Value(1.0 / NORM));
     }
     return sum;
 }

@@ -1,6 +1,6 @@
 // What invocations find out together of a row: LANES of a workgroup, a power of two that divides it, for each row, or for four rows
 // that lie side by side. Sums are formed in blocks of BLOCK turns of a lane, so that their rounding is that of short ones.
-// Expects Value, Number, Truth, Row, turns_of(), loaded(), numbers(), folded(), ALL_INSIDE, ROW_LANES (whether the lanes of a row are
+// Expects one.wgsl or four.wgsl, Row, turns_of(), loaded(), numbers(), folded(), ALL_INSIDE, ROW_LANES (whether the lanes of a row are
 // neighbours, as its elements are), LANES, BLOCK, WORKGROUP, and of the kernel element(), COMPARES_POSITIONS, LAST.
 
 const SUM: i32 = 0;
@@ -24,10 +24,6 @@ fn lane_of(local: i32) -> i32 {
 // The row of the workgroup that an invocation works on.
 fn member_of(local: i32) -> i32 {
     return select(local % LANE_STEP, local / LANES, ROW_LANES);
-}
-
-fn are_nan(x: Value) -> Truth {
-    return (bitcast<Bits>(x) & Bits(0x7fffffffu)) > Bits(0x7f800000u);
 }
 
 // What changes nothing. Infinity is no constant expression.

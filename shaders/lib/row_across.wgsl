@@ -1,10 +1,5 @@
-// Four rows that lie side by side, an element of each a load. Expects input: array<vec4<..>>, KEPT, REDUCED, place_of().
+// Four rows that lie side by side, an element of each a load. Expects four.wgsl, input: array<vec4<..>>, KEPT, REDUCED, place_of().
 // p[0]: fours of rows, elements of each row; then size and stride in fours of each kept axis, and of each axis of a row.
-
-alias Value = vec4<f32>;
-alias Number = vec4<i32>;
-alias Truth = vec4<bool>;
-alias Bits = vec4<u32>;
 
 struct Row {
     start: i32,

@@ -1,12 +1,7 @@
 // Rows whose elements are neighbours, four a load; those of neighbouring rows at either end are left out. Where no row has such an end,
-// ALL_INSIDE, rows may have outer axes too. Expects input: array<vec4<..>>, KEPT, REDUCED, place_of().
+// ALL_INSIDE, rows may have outer axes too. Expects four.wgsl, input: array<vec4<..>>, KEPT, REDUCED, place_of().
 // p[0]: rows, fours of each or elements where they have ends; then size and stride of each kept axis, and of each axis of a row: in
 // fours, or elements.
-
-alias Value = vec4<f32>;
-alias Number = vec4<i32>;
-alias Truth = vec4<bool>;
-alias Bits = vec4<u32>;
 
 struct Row {
     start: i32,

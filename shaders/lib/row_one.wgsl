@@ -1,10 +1,5 @@
-// Rows of any strides, an element a load. Expects input, KEPT, REDUCED, place_of().
+// Rows of any strides, an element a load. Expects one.wgsl, input, KEPT, REDUCED, place_of().
 // p[0]: rows, elements of each; then size and stride of each kept axis, and of each axis of a row.
-
-alias Value = f32;
-alias Number = i32;
-alias Truth = bool;
-alias Bits = u32;
 
 struct Row {
     start: i32,

@@ -14,7 +14,7 @@ use super::subgroup::{self, Reads, SubgroupTile};
 use super::{Context, Operations, cost::cheapest_first};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::kernel::{GeometryMode, Kernel, Slot};
+use crate::kernel::{GeometryMode, Kernel, Slot, Stores};
 use crate::limits::{DeviceLimits, Ranges};
 use crate::problem::Problem;
 use crate::tensor_desc::{DType, TensorDesc};
@@ -231,14 +231,14 @@ fn step(product: &Product, limits: &DeviceLimits, tile: &Loop, centred: bool) ->
     let name = product.operands.label();
     match tile {
         Loop::Workgroup(tile) => {
-            let blocks = tile.blocks(false, Loads::One);
+            let blocks = tile.blocks(Stores::One, Loads::One);
             let kernel = kernel(product, format!("{name}_bytes {tile}"), tile.invocations(), blocks, centred);
             gemm::looped(kernel, product, limits, tile, blocks, Loads::One)
         }
         Loop::Subgroup(tile) => {
             let label = format!("{name}_subgroup_bytes {tile}");
             let kernel = kernel(product, label, tile.invocations(), tile.blocks(product), centred);
-            subgroup::looped(kernel, product, limits, tile, &Reads::One, false)
+            subgroup::looped(kernel, product, limits, tile, &Reads::One, Stores::One)
         }
     }
 }

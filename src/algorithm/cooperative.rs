@@ -17,7 +17,7 @@ use super::product::{Blocks, Loads, Product};
 use super::split_k::{self, Slices};
 use crate::error::Result;
 use crate::geometry::gcd;
-use crate::kernel::MAIN;
+use crate::kernel::{MAIN, Stores};
 use crate::layout::Layout;
 use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::DType;
@@ -183,7 +183,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -> Operations
     let puts = Of::SHARED4 * 0.25 * ((block_m + block_n) * block_k / threads);
     let multiply = Of::FMA * (block_m * block_n * block_k / threads * part);
     let operands = Of::SHARED4 * 0.25 * ((fragments_m + fragments_n) * fragment * block_k / size);
-    let stores = Of::stores(block_m * block_n / threads, product.stores_four());
+    let stores = Of::stores(block_m * block_n / threads, product.stores_columns());
     let per_thread =
         (loads + puts + operands + multiply + Of::BARRIER * 2.0) * product.k_tiles(tile.block_k, tile.split_k) + stores;
     let workgroups = product.blocks(tile.block_m, tile.block_n) * u64::from(tile.split_k);
@@ -207,7 +207,7 @@ fn put_b(column: u32, run: u32, part: i32, b: vec4<f16>) {
 }
 
 /// How sums are finished, and how many neighbouring columns at once.
-fn finish_sums(stores_four: bool) -> (u32, &'static str) {
+fn finish_sums(by_columns: bool) -> (u32, &'static str) {
     const ONE: &str = "\
 fn finish_sums(subgroup: i32, at: i32, channel: i32, index: i32) {
     store(tile_c[subgroup][at], channel, index);
@@ -217,7 +217,7 @@ fn finish_sums(subgroup: i32, at: i32, channel: i32, index: i32) {
     let sums = vec4<f32>(tile_c[subgroup][at], tile_c[subgroup][at + 1], tile_c[subgroup][at + 2], tile_c[subgroup][at + 3]);
     store_4(sums, channel, index);
 }";
-    if stores_four { (4, FOUR) } else { (1, ONE) }
+    if by_columns { (4, FOUR) } else { (1, ONE) }
 }
 
 /// The dispatches.
@@ -227,9 +227,10 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -
     let loads = if product.has_vectors() { Loads::FourOfMatrix } else { Loads::Matrix };
     let (rows, put_b) = put_b(loads);
     let columns = block_n / tile.loaders();
-    let stores_four = product.stores_four();
-    let (width, finish_sums) = finish_sums(stores_four);
-    let blocks = Blocks { block: [block_m, block_n, block_k], columns, half: 0, split_k, stores_four, m_first: false };
+    let by_columns = product.stores_columns();
+    let (width, finish_sums) = finish_sums(by_columns);
+    let stores = if by_columns { Stores::Columns } else { Stores::One };
+    let blocks = Blocks { block: [block_m, block_n, block_k], columns, half: 0, split_k, stores, m_first: false };
     let [subgroups_m, subgroups_n] = tile.subgroups();
     let mut kernel = product
         .kernel(label, tile.invocations(), blocks, loads)

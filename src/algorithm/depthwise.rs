@@ -21,7 +21,7 @@ use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::kernel::{Kernel, MAIN, Slot, vectors};
+use crate::kernel::{Kernel, MAIN, Slot, Stores, vectors};
 use crate::layout::Layout;
 use crate::limits::DeviceClass;
 use crate::problem::Layer;
@@ -227,12 +227,17 @@ fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
     factors.fold(1, u64::saturating_mul)
 }
 
-/// Whether four outputs are stored at once: neighbours in a row, all of them outputs, at a multiple of 4. Stores of one are checked and
-/// masked one by one, which takes twice as long on lavapipe. A picture, whose texels are stored one by one, has no second channel here.
-fn stores_four(geometry: &Geometry, tile: DepthwiseTile) -> bool {
-    let in_row = geometry.output_layout == Layout::ChannelsFirst && overlap(geometry, 2).spread == 1;
+/// How outputs are stored: four channels at once, or neighbours in a row, all of them outputs, at a multiple of 4. A picture, whose texels
+/// are stored one by one, has no second channel in a row here, and no more than four.
+fn stores(geometry: &Geometry, tile: DepthwiseTile) -> Stores {
+    let first = geometry.output_layout == Layout::ChannelsFirst;
     let whole = tile.x.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
-    tile.channels == 1 && in_row && whole && geometry.out_channels > 1 && !geometry.is_phased()
+    let in_row = first && whole && overlap(geometry, 2).spread == 1 && !geometry.is_phased();
+    match tile.channels {
+        4 if !first && geometry.out_channels > 4 => Stores::Channels,
+        1 if in_row && geometry.out_channels > 1 => Stores::Columns,
+        _ => Stores::One,
+    }
 }
 
 /// What it does.
@@ -247,10 +252,10 @@ fn cost(context: &Context, tile: DepthwiseTile, slice: &Slice) -> Operations {
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
     let weights = if slices > 1.0 { steps * taps * slices } else { taps };
     let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
-    let stores = Of::stores(f64::from(rows * tile.x), stores_four(geometry, tile));
+    let stores = Of::stores(f64::from(rows * tile.x), stores(geometry, tile) != Stores::One);
     // Its phase, and where the phase begins.
     let start = Of::ADDRESS * if geometry.is_phased() { 4.0 } else { 0.0 };
-    let others = start + Of::LOAD * weights + stores + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
+    let others = start + stores + Of::FMA * (steps * slices * f64::from(tile.x) * taps);
     // With channels last, what neighbouring invocations load one by one lies a row of channels apart: measured on lavapipe, twice as
     // long for the whole layer.
     let scattered = tile.channels == 1 && geometry.input_layout == Layout::ChannelsLast;
@@ -260,7 +265,7 @@ fn cost(context: &Context, tile: DepthwiseTile, slice: &Slice) -> Operations {
         // A GPU fetches as many sectors for neighbours as the loads of one lie apart.
         (false, false) => (f64::from(tile.x) * f64::from(geometry.stride[2])).min(8.0).sqrt(),
     };
-    let per_thread = load * (1.1 * scatter * steps * slices * inputs) + others * channels;
+    let per_thread = load * (1.1 * scatter * steps * slices * inputs + weights) + others * channels;
     let workgroups = invocations(geometry, tile).div_ceil(u64::from(WORKGROUP));
     Of::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
@@ -285,14 +290,17 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .constant("SPREAD_X", overlap(geometry, 2).spread)
         .constant("CHANNELS", tile.channels)
         .flag("PHASED", geometry.is_phased());
+    let fours = vectors(context.dtype());
     let kernel = match tile.channels {
-        4 => kernel.binding("input", vectors(context.dtype()), Slot::Input),
-        _ => kernel.input(Slot::Input),
+        4 => kernel.binding("input", fours, Slot::Input).binding("weights", fours, Slot::Weights),
+        _ => kernel.input(Slot::Input).binding("weights", "array<Elem>", Slot::Weights),
     };
-    let kernel = kernel.binding("weights", "array<Elem>", Slot::Weights).with_geometry(geometry, context.mode);
-    let kernel = match stores_four(geometry, *tile) {
-        true => kernel.with_epilogue_of_4(context.epilogue(), Slot::Output),
-        false => kernel.with_epilogue(context.epilogue(), Slot::Output),
+    let kernel = kernel.with_geometry(geometry, context.mode);
+    let stores = stores(geometry, *tile);
+    let kernel = kernel.with_epilogue(context.epilogue(), Slot::Output, stores);
+    let kernel = match stores {
+        Stores::One if tile.channels == 4 => kernel.fragment(include_str!("../../shaders/lib/store_lanes.wgsl")),
+        _ => kernel,
     };
     let kernel = kernel
         .iterations(iterations(geometry, *tile, &slice))
@@ -303,7 +311,8 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"))
         .fragment(main_function(geometry, *tile, &slice, is_written_out(context, *tile, &slice)));
     let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
-    Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })
+    let packing = if tile.channels == 4 { Packing::Fours } else { Packing::Rows };
+    Ok(Parts { steps: vec![Step { kernel, grid }], packing, workspace: Vec::new() })
 }
 
 /// The most iterations of an invocation's loops: to find the first taps of a phase, the steps, and the slices of each.
@@ -418,10 +427,11 @@ fn step(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice, written_out: bo
     let above = if written_out { " && y < ends.y" } else { "" };
     line(format!("if (step >= {last}{above}) {{"));
     line("    let row = output_row(place, y);".into());
-    let (width, store) = match (stores_four(geometry, tile), tile.channels) {
-        (true, _) => (4, "store_4"),
-        (false, 1) => (1, "store"),
-        (false, _) => (1, "store_lanes"),
+    let (width, store) = match stores(geometry, tile) {
+        Stores::Columns => (4, "store_4"),
+        Stores::Channels => (1, "store_4"),
+        Stores::One if tile.channels == 1 => (1, "store"),
+        Stores::One => (1, "store_lanes"),
     };
     for j in (0..tile.x).step_by(width as usize) {
         let sums = (j..j + width).map(|j| format!("sum_{last}_{j}")).collect::<Vec<_>>().join(", ");

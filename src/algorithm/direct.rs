@@ -5,7 +5,7 @@ use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::{Kernel, Slot, Stores};
 use crate::problem::Layer;
 
 /// Invocations of a workgroup.
@@ -39,7 +39,7 @@ pub(super) fn plan(context: &Context) -> Result<Parts> {
         .input(Slot::Input)
         .binding("weights", "array<Elem>", Slot::Weights)
         .with_geometry(context.geometry, context.mode)
-        .with_epilogue(context.epilogue(), Slot::Output)
+        .with_epilogue(context.epilogue(), Slot::Output, Stores::One)
         .iterations(iterations(context.geometry))
         .fragment(include_str!("../../shaders/conv_direct.wgsl"));
     let grid = fold(context.geometry.output_elements().div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;

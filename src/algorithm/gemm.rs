@@ -13,7 +13,7 @@ use super::plan::{Step, fold};
 use super::product::{Blocks, Loads, Product};
 use super::split_k::{self, Slices};
 use crate::error::Result;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Stores};
 use crate::limits::{DeviceClass, DeviceLimits};
 
 /// The tile of a matrix product, through workgroup memory or without.
@@ -120,10 +120,10 @@ impl GemmTile {
         bands.div_ceil(u64::from(self.block_m / self.panel_m())) * product.column_blocks(self.block_n)
     }
 
-    pub(super) fn blocks(&self, stores_four: bool, loads: Loads) -> Blocks {
+    pub(super) fn blocks(&self, stores: Stores, loads: Loads) -> Blocks {
         let columns = if self.buffers == 0 { self.thread_n } else { (self.block_n / columns(loads) / self.invocations()).max(1) };
         let Self { block_n, block_k, half, split_k, .. } = *self;
-        Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores_four, m_first: false }
+        Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores, m_first: false }
     }
 
     /// Whether the kernel's assumptions hold: its `const_assert`s, and that invocations load the rows of a step without a rest.
@@ -252,17 +252,17 @@ fn put_b(buffer: i32, row: i32, column: i32, columns: Operand) {
     }
 }
 
-/// What is done with the sums of neighbouring columns.
-fn finish_row(blocks: Blocks) -> &'static str {
+/// What is done with sums that are stored together, and how many they are.
+fn finish_together(stores: Stores) -> (u32, &'static str) {
     const ONE: &str = "\
-fn finish_row(row: array<Sum, QUAD>, column: i32, terms: i32, channel: i32, index: i32) {
-    finish(row[0], column, terms, channel, index);
+fn finish_together(sums: array<Sum, TOGETHER>, column: i32, terms: i32, channel: i32, index: i32) {
+    finish(sums[0], column, terms, channel, index);
 }";
     const FOUR: &str = "\
-fn finish_row(row: array<Sum, QUAD>, column: i32, terms: i32, channel: i32, index: i32) {
-    store_4(vec4<f32>(row[0], row[1], row[2], row[3]), channel, index);
+fn finish_together(sums: array<Sum, TOGETHER>, column: i32, terms: i32, channel: i32, index: i32) {
+    store_4(vec4<f32>(sums[0], sums[1], sums[2], sums[3]), channel, index);
 }";
-    if blocks.stores_four { FOUR } else { ONE }
+    if stores == Stores::One { (1, ONE) } else { (4, FOUR) }
 }
 
 /// One of those rows, where they stay in registers.
@@ -273,9 +273,9 @@ fn row_of(loads: Loads) -> &'static str {
     }
 }
 
-/// Whether an invocation's columns are fours of neighbours, which it reads from its tile at once and stores at once.
-fn stores_four(product: &Product, tile: &GemmTile) -> bool {
-    tile.buffers > 0 && tile.thread_n.is_multiple_of(4) && product.stores_four()
+/// How sums are stored; by columns where an invocation has fours of neighbours, which it also reads from its tile at once.
+fn stores(product: &Product, tile: &GemmTile) -> Stores {
+    product.stores(tile.buffers > 0 && tile.thread_n.is_multiple_of(4))
 }
 
 /// What a load of the input brings: four channels where those are neighbours, or four columns where these are and an invocation reads
@@ -285,7 +285,7 @@ fn loads(product: &Product, tile: &GemmTile) -> Loads {
     let evenly = groups > 0 && tile.invocations().max(groups).is_multiple_of(tile.invocations().min(groups));
     if product.has_vectors() && tile.block_k.is_multiple_of(4) {
         Loads::Four
-    } else if product.has_column_vectors() && stores_four(product, tile) && evenly {
+    } else if product.has_column_vectors() && stores(product, tile) == Stores::Columns && evenly {
         Loads::FourColumns
     } else {
         Loads::One
@@ -305,7 +305,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
     let threads = f64::from(tile.invocations());
     let loads = loads(product, tile);
     let load = if loads == Loads::One { Of::LOAD } else { Of::LOAD4 * 0.25 };
-    let columns = product.operands.address() * f64::from(tile.blocks(false, loads).columns);
+    let columns = product.operands.address() * f64::from(tile.blocks(Stores::One, loads).columns);
     let products = half::product(limits.class, tile.half) * (thread_m * thread_n);
     let per_step = match tile.buffers {
         0 => (Of::LOAD4 * (thread_m / 4.0) + load * thread_n + products) * block_k,
@@ -316,7 +316,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
             load_a + load_b + per_k * block_k + Of::BARRIER * if buffers == 1 { 2.0 } else { 1.0 }
         }
     };
-    let stores = Of::stores(thread_m * thread_n, stores_four(product, tile));
+    let stores = Of::stores(thread_m * thread_n, stores(product, tile) != Stores::One);
     let per_thread = (per_step + columns) * product.k_tiles(tile.block_k, tile.split_k) + stores;
     Of::total(limits, tile.workgroups(product), threads, per_thread) + split_k::cost(product, limits, tile.split_k)
 }
@@ -325,7 +325,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Operations
 pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &GemmTile) -> Result<Vec<Step>> {
     let label = format!("{} {} {tile}", product.operands.label(), product.dtype);
     let loads = loads(product, tile);
-    let blocks = tile.blocks(stores_four(product, tile), loads);
+    let blocks = tile.blocks(stores(product, tile), loads);
     let step = looped(product.kernel(label, tile.invocations(), blocks, loads), product, limits, tile, blocks, loads)?;
     split_k::steps(product, limits, step, tile.split_k)
 }
@@ -340,23 +340,27 @@ pub(super) fn looped(
     loads: Loads,
 ) -> Result<Step> {
     let (rows, put_b) = rows(loads);
+    let (together, finish_together) = finish_together(blocks.stores);
     let kernel = kernel
         .constant("ROWS", rows)
         .constant("THREAD_M", tile.thread_m)
         .constant("THREAD_N", tile.thread_n)
+        .constant("TOGETHER", together)
+        .flag("CHANNELS_TOGETHER", blocks.stores == Stores::Channels)
         .iterations(product.iterations(tile.block_k, tile.split_k, tile.iterations()));
     let mut kernel = match tile.buffers {
         0 => kernel
             .constant("BANDS", tile.block_m / tile.thread_m)
             .fragment(row_of(loads))
+            .fragment(finish_together)
             .fragment(include_str!("../../shaders/gemm_registers.wgsl")),
         buffers => kernel
             .constant("BUFFERS", buffers)
             .constant("LOADED_COLUMNS", columns(loads))
-            .constant("QUAD", if blocks.stores_four { 4 } else { 1 })
+            .constant("QUAD", if blocks.stores == Stores::Columns { 4 } else { 1 })
             .constant("RUN", tile.run())
             .fragment(put_b)
-            .fragment(finish_row(blocks))
+            .fragment(finish_together)
             .fragment(include_str!("../../shaders/gemm_tile.wgsl")),
     };
     kernel.workgroup_bytes = tile.workgroup_bytes();

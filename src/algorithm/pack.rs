@@ -111,7 +111,8 @@ pub(crate) struct PackOrder {
 }
 
 impl PackOrder {
-    /// The order of weights that are only moved: not of Winograd's, which are computed, nor of none.
+    /// The order of weights that are only moved: not of Winograd's, which are computed, nor of none, nor of depthwise ones whose groups have
+    /// several axes, as matrices may.
     pub fn new(geometry: &Geometry, packing: Packing, source: WeightSource) -> Option<Self> {
         let [channels, group_in, taps] =
             [geometry.group_out().into(), geometry.group_in().into(), geometry.taps()].map(|n| n as usize);
@@ -124,6 +125,13 @@ impl PackOrder {
             Packing::Panels { block_m, block_k, flat: false } => {
                 let axes = [Nested::plain(taps, tap), Nested::plain(group_in, input)];
                 Self::panelled(source, channels, axes, [block_m, block_k])
+            }
+            Packing::Fours => {
+                // Every channel is a group, and the groups are as far apart as channels would be.
+                let [(_, step)] = source.groups[..] else { return None };
+                let (first, count) = (source.first + source.chosen.start as i64 * step, source.chosen.len());
+                let source = WeightSource { first, groups: vec![(1, 0)], chosen: 0..1, out: step, ..source };
+                Self::panelled(source, count, [one, Nested::plain(taps, tap)], [4, 1])
             }
             // The order of the input's memory: taps inside channels, or channels inside taps.
             Packing::Panels { block_m, block_k, flat: true } => {
@@ -259,6 +267,7 @@ mod tests {
         };
         match packing {
             Packing::Rows => ((group * group_out + m) * group_in + c) * taps + tap,
+            Packing::Fours => (group / 4 * taps + tap) * 4 + group % 4,
             Packing::Panels { block_m, block_k, flat: false } => {
                 let rows = group_in.next_multiple_of(block_k as usize);
                 panels(block_m, tap * rows + c, taps * rows)
@@ -304,6 +313,8 @@ mod tests {
             "conv 4x3x5x5 nhwc o18 k5x5 f32",
             "conv 4x3x5x5 o18 k5x5 f32",
             "conv 1x8x10x10 o8 k3x3 g8 f32",
+            "conv 1x12x10x10 nhwc o12 k3x2 g12 f32",
+            "conv_transpose 1x24x10x10 nhwc o24 k3x2 s2x1 g24 f32",
             "conv 1x2x3x4x20 o130 k2x3x7 f32",
             "conv_transpose 1x6x5x5 o4 k3x3 s2x2 g2 f32",
             "conv_transpose 1x6x9 o70 k5 f32",
@@ -344,6 +355,6 @@ mod tests {
             }
         }
         // Whole and in parts, of each packing.
-        assert!(seen.len() == 6 && seen.values().all(|&count| count > 10), "{seen:?}");
+        assert!(seen.len() == 8 && seen.values().all(|&count| count > 10), "{seen:?}");
     }
 }

@@ -44,6 +44,8 @@ pub enum Packing {
     None,
     /// `[out_channels, in/groups, taps]`, as convolution sees them: a transposed kernel flipped and turned.
     Rows,
+    /// `[four of channels, tap][4]`: those of depthwise layers that compute four channels at once.
+    Fours,
     /// Panels for a tiled matrix product: `[group, block of m, tap, block of k][block_k, block_m]`, zeros where they run over.
     Panels {
         /// Output channels of a panel.
@@ -263,7 +265,7 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
     let up = |value: u64, block: u32| value.div_ceil(u64::from(block)) * u64::from(block);
     match packing {
         Packing::None => 0,
-        Packing::Rows => geometry.weight_elements(),
+        Packing::Rows | Packing::Fours => geometry.weight_elements(),
         Packing::Winograd { components, taps, block_m, block_k, .. } => {
             let rows = up(u64::from(geometry.group_out()), block_m) * up(u64::from(geometry.group_in()), block_k);
             u64::from(components) * u64::from(taps) * u64::from(geometry.groups) * rows

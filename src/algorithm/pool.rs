@@ -5,7 +5,7 @@ use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::desc::{IndexOrder, PoolDesc, PoolKind};
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::{FOUR, Kernel, ONE, Slot};
 use crate::limits::DeviceClass;
 use crate::problem::Layer;
 
@@ -57,8 +57,21 @@ pub(super) fn tree_cost(context: &Context) -> Operations {
     Operations::total(context.limits, context.geometry.output_elements(), f64::from(WORKGROUP), per_thread)
 }
 
-/// A kernel with all that poolings have in common; `input` is the type that it loads its input as.
-pub(super) fn kernel(context: &Context, name: &str, input: &'static str, workgroup: u32) -> Result<Kernel> {
+/// What a pooling's kernel loads and stores.
+pub(super) struct Types {
+    pub input: &'static str,
+    pub output: &'static str,
+    /// Whether it computes four elements at a time.
+    pub fours: bool,
+}
+
+impl Types {
+    /// An element at a time.
+    pub const ONE: Self = Self { input: "array<Elem>", output: "array<Elem>", fours: false };
+}
+
+/// A kernel with all that poolings have in common.
+pub(super) fn kernel(context: &Context, name: &str, types: Types, workgroup: u32) -> Result<Kernel> {
     let Layer::Pool(PoolDesc { kind, .. }) = context.problem.layer else { unreachable!("the layer was accepted") };
     let geometry = context.geometry;
     let (number, count_padding, divisor, norm) = match kind {
@@ -80,10 +93,11 @@ pub(super) fn kernel(context: &Context, name: &str, input: &'static str, workgro
         .flag("COUNT_PADDING", count_padding)
         .flag("ADAPTIVE", geometry.adaptive)
         .float("NORM", norm)
-        .binding("input", input, Slot::Input)
-        .written("output", "array<Elem>", Slot::Output)
+        .binding("input", types.input, Slot::Input)
+        .written("output", types.output, Slot::Output)
         .with_geometry(geometry, context.mode)
         .fragment(format!("const PAD_END: vec3<i32> = vec3<i32>({end_z}, {end_y}, {end_x});"))
+        .fragment(if types.fours { FOUR } else { ONE })
         .fragment(include_str!("../../shaders/lib/pool_window.wgsl"));
     Ok(match indices {
         None => kernel.fragment("fn store_index(index: i32, plane: i32, at: i32) {}"),
@@ -100,7 +114,7 @@ pub(super) fn parts(kernel: Kernel, grid: [u32; 3]) -> Parts {
 
 pub(super) fn plan(context: &Context) -> Result<Parts> {
     let geometry = context.geometry;
-    let mut kernel = kernel(context, "pool", "array<Elem>", WORKGROUP)?.fragment(include_str!("../../shaders/pool.wgsl"));
+    let mut kernel = kernel(context, "pool", Types::ONE, WORKGROUP)?.fragment(include_str!("../../shaders/pool.wgsl"));
     let [window_z, window_y, window_x] = geometry.kernel.map(u64::from);
     kernel.iterations = window_z * (window_y * (window_x + 2) + 2) + 8;
     let workgroups = geometry.output_elements().div_ceil(u64::from(WORKGROUP));
@@ -109,8 +123,7 @@ pub(super) fn plan(context: &Context) -> Result<Parts> {
 
 pub(super) fn plan_tree(context: &Context) -> Result<Parts> {
     let geometry = context.geometry;
-    let mut kernel =
-        kernel(context, "pool_tree", "array<Elem>", WORKGROUP)?.fragment(include_str!("../../shaders/pool_tree.wgsl"));
+    let mut kernel = kernel(context, "pool_tree", Types::ONE, WORKGROUP)?.fragment(include_str!("../../shaders/pool_tree.wgsl"));
     kernel.iterations = geometry.taps().div_ceil(u64::from(WORKGROUP * UNROLLED)) * 2 + 16;
     kernel.workgroup_bytes = 8 * WORKGROUP;
     Ok(parts(kernel, fold(geometry.output_elements(), context.limits.workgroups)?))

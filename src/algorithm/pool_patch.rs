@@ -13,6 +13,8 @@ use super::{Context, Parts, pool};
 use crate::desc::{PoolDesc, PoolKind};
 use crate::error::Result;
 use crate::geometry::Geometry;
+use crate::kernel::vectors;
+use crate::layout::Layout;
 use crate::limits::DeviceClass;
 use crate::problem::Layer;
 
@@ -23,6 +25,8 @@ pub struct PoolTile {
     pub y: u32,
     /// Columns, which it computes at once.
     pub x: u32,
+    /// Channels that are computed at once: 1, or 4 where channels are last.
+    pub channels: u32,
 }
 
 const WORKGROUP: u32 = 64;
@@ -38,6 +42,10 @@ const MAX_COLUMNS: u64 = 24;
 /// without, take ten times as long as they should; sums are shorter, and have no such limit.
 const MAX_JOINS: u32 = 20;
 
+/// The most columns of a patch of four channels, which takes four times the registers. Measured on both versions of lavapipe: four columns
+/// of 3x3 at stride 2 take 1.2 to 1.5 times as long as two, and of 2x2x2 1.2 to 1.4 times.
+const MAX_FOURS: u32 = 2;
+
 /// The most elements of a window whose rows, none of which are kept, a compiler unrolls.
 const MAX_UNROLLED: u64 = 49;
 
@@ -49,14 +57,19 @@ const TILES: [[u32; 2]; 13] =
 
 impl fmt::Display for PoolTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.y, self.x)
+        write!(f, "{}x{}", self.y, self.x)?;
+        if self.channels == 1 { Ok(()) } else { write!(f, ",{}", self.channels) }
     }
 }
 
 impl PoolTile {
     pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
-        let &[y, x] = numbers else { return None };
-        ((1..=64).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x })
+        let (y, x, channels) = match *numbers {
+            [y, x] => (y, x, 1),
+            [y, x, 4] if x <= MAX_FOURS => (y, x, 4),
+            _ => return None,
+        };
+        ((1..=64).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x, channels })
     }
 }
 
@@ -116,10 +129,14 @@ impl Patch {
     fn fits(&self, context: &Context) -> bool {
         let maximum = matches!(context.problem.layer, Layer::Pool(PoolDesc { kind: PoolKind::Max { .. }, .. }));
         let joins = self.tile.x * self.x.kernel;
-        // Measured on Mesa 22.3.6, which its arrays tell: two columns of 9x9 take twice as long as one, and of 7x7 as long.
-        let tall =
-            maximum && !context.limits.indexed_arrays && self.tile.x > 1 && u64::from(joins) * u64::from(self.y.kernel) > 100;
+        // What a row and its windows take of registers. Measured on Mesa 22.3.6, which its arrays tell: two columns of 9x9 take twice as long as
+        // one, and of 7x7 as long; of four channels, on 25.0.7 too, two columns of 5x5 take 1.6 times as long as one, and are faster of 3x3.
+        let room = u64::from(joins) * u64::from(self.y.kernel) * u64::from(self.tile.channels);
+        let spills = self.tile.channels == 4 || (maximum && !context.limits.indexed_arrays);
+        let tall = spills && self.tile.x > 1 && room > 100;
+        let fours = self.tile.channels == 1 || has_fours(context);
         !tall
+            && fours
             && self.unrolled() <= MAX_LOADS
             && self.x.span(self.tile.x) <= MAX_COLUMNS
             && (self.tile.x == 1 || !maximum || joins <= MAX_JOINS)
@@ -127,13 +144,21 @@ impl Patch {
     }
 
     fn invocations(&self, geometry: &Geometry) -> u64 {
-        let planes = u64::from(geometry.batch) * u64::from(geometry.out_channels) * u64::from(geometry.output[0]);
+        let channels = u64::from(geometry.out_channels / self.tile.channels);
+        let planes = u64::from(geometry.batch) * channels * u64::from(geometry.output[0]);
         planes * self.y.overlap.blocks(self.y.outputs, self.tile.y) * self.x.overlap.blocks(self.x.outputs, self.tile.x)
     }
 
     fn workgroups(&self, geometry: &Geometry) -> u64 {
         self.invocations(geometry).div_ceil(u64::from(WORKGROUP))
     }
+}
+
+/// Whether four channels are neighbours, of which nobody wants positions.
+fn has_fours(context: &Context) -> bool {
+    let geometry = context.geometry;
+    let last = geometry.input_layout == Layout::ChannelsLast && geometry.out_channels.is_multiple_of(4);
+    last && context.problem.indices().is_none()
 }
 
 pub(super) fn supports(context: &Context) -> Result<(), String> {
@@ -143,14 +168,15 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
         return Err("adaptive windows of different sizes share no rows".into());
     }
     let [z, y, x] = geometry.kernel;
-    if !Patch::new(geometry, PoolTile { y: 1, x: 1 }).fits(context) {
+    if !Patch::new(geometry, PoolTile { y: 1, x: 1, channels: 1 }).fits(context) {
         return Err(format!("a {z}x{y}x{x} window does not fit registers"));
     }
     Ok(())
 }
 
 pub(super) fn tiles(context: &Context) -> Vec<(Operations, PoolTile)> {
-    let tiles = TILES.iter().filter_map(|numbers| PoolTile::from_numbers(numbers));
+    let fours = TILES.iter().filter_map(|&[y, x]| PoolTile::from_numbers(&[y, x, 4]));
+    let tiles = TILES.iter().filter_map(|numbers| PoolTile::from_numbers(numbers)).chain(fours);
     let fitting = tiles.filter(|&tile| {
         let patch = Patch::new(context.geometry, tile);
         // Outputs below one another that share no rows gain nothing by being many, and their text is long: of 2x2 windows 14x4 takes 4 times and
@@ -178,7 +204,10 @@ fn cost(context: &Context, tile: PoolTile) -> Operations {
     let rolled = outputs == 1.0 || (patch.y.kept(tile.y) == 0 && long);
     let per_load = scatter * if rolled { 1.5 } else { 1.0 };
     let joined = slices * rows * f64::from(tile.x * patch.x.kernel) + outputs * f64::from(patch.y.kernel);
-    let per_thread = Of::LOAD * (slices * rows * columns * per_load + 4.0) + Of::STORE * outputs + Of::FMA * (3.0 * joined);
+    let channels = f64::from(tile.channels);
+    let load = if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD };
+    let stores = Of::stores(outputs * channels, tile.channels == 4 && geometry.output_layout == Layout::ChannelsLast);
+    let per_thread = load * (slices * rows * columns * per_load) + Of::LOAD * 4.0 + stores + Of::FMA * (3.0 * joined * channels);
     let total = Of::total(context.limits, patch.workgroups(geometry), f64::from(WORKGROUP), per_thread);
     // Rows of several slices do not come in the order of positions, and comparing those too leaves the registers: measured on lavapipe,
     // 3 to 5 times slower than `pool`.
@@ -196,6 +225,44 @@ fn is_whole(geometry: &Geometry) -> bool {
         })
 }
 
+/// What a kernel loads and stores, and how: one output, four neighbours, or four that lie in as many planes.
+fn stored(context: &Context, tile: PoolTile) -> (pool::Types, &'static str) {
+    const ONE: &str = "\
+fn put(at: i32, found: f32) {
+    output[at] = Elem(found);
+}
+
+fn first_of(number: i32) -> i32 {
+    return number;
+}";
+    const LAST: &str = "\
+fn put(at: i32, found: vec4<f32>) {
+    output[at / 4] = vec4<Elem>(found);
+}
+
+fn first_of(numbers: vec4<i32>) -> i32 {
+    return numbers.x;
+}";
+    const FIRST: &str = "\
+fn put(at: i32, found: vec4<f32>) {
+    let step = output_channel_step();
+    output[at] = Elem(found.x);
+    output[at + step] = Elem(found.y);
+    output[at + 2 * step] = Elem(found.z);
+    output[at + 3 * step] = Elem(found.w);
+}
+
+fn first_of(numbers: vec4<i32>) -> i32 {
+    return numbers.x;
+}";
+    let fours = vectors(context.dtype());
+    match (tile.channels, context.geometry.output_layout) {
+        (1, _) => (pool::Types::ONE, ONE),
+        (_, Layout::ChannelsLast) => (pool::Types { input: fours, output: fours, fours: true }, LAST),
+        (_, Layout::ChannelsFirst) => (pool::Types { input: fours, output: "array<Elem>", fours: true }, FIRST),
+    }
+}
+
 pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
     let geometry = context.geometry;
     let patch = Patch::new(geometry, *tile);
@@ -207,14 +274,15 @@ pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
     }
     let Patch { z, y, x, .. } = patch;
     let kept = y.kept(tile.y);
-    let mut kernel = pool::kernel(context, &format!("pool_patch {tile}"), "array<Elem>", WORKGROUP)?
+    let (types, put) = stored(context, *tile);
+    let mut kernel = pool::kernel(context, &format!("pool_patch {tile}"), types, WORKGROUP)?
         .constant("KERNEL_Z", z.kernel)
         .constant("KERNEL_Y", y.kernel)
         .constant("KERNEL_X", x.kernel)
         .constant("STRIDE_Z", z.stride)
         .constant("STRIDE_Y", y.stride)
         .constant("STRIDE_X", x.stride)
-        .constant("CHANNELS", 1)
+        .constant("CHANNELS", tile.channels)
         .constant("TILE_Y", tile.y)
         .constant("TILE_X", tile.x)
         .constant("SPREAD_Y", y.overlap.spread)
@@ -227,6 +295,7 @@ pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
         .constant("FRESH", y.kernel - kept)
         .flag("INDEXED", context.problem.indices().is_some())
         .flag("WHOLE", is_whole(geometry))
+        .fragment(put)
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/pool_patch.wgsl"));

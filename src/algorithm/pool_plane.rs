@@ -117,8 +117,12 @@ fn cost(geometry: &Geometry, limits: &DeviceLimits, tile: PlaneTile) -> Operatio
 
 pub(super) fn plan(context: &Context, tile: &PlaneTile) -> Result<Parts> {
     let geometry = context.geometry;
-    let mut kernel = pool::kernel(context, &format!("pool_plane {tile}"), vectors(context.dtype()), tile.workgroup())?
+    let four = vectors(context.dtype());
+    let (output, put) = if is_last(geometry) { (four, "vec4<Elem>(found)") } else { ("array<Elem>", "Elem(found.x)") };
+    let types = pool::Types { input: four, output, fours: true };
+    let mut kernel = pool::kernel(context, &format!("pool_plane {tile}"), types, tile.workgroup())?
         .constant("LANES", tile.lanes)
+        .fragment(format!("fn put(number: i32, found: vec4<f32>) {{\n    output[number] = {put};\n}}"))
         .fragment(include_str!("../../shaders/pool_plane.wgsl"));
     let turns = fours(geometry).div_ceil(u64::from(tile.lanes));
     kernel.iterations = turns / 4 + 16;

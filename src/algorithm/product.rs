@@ -9,7 +9,7 @@ use super::cost::Operations;
 use super::plan::Packing;
 use crate::desc::Epilogue;
 use crate::geometry::Geometry;
-use crate::kernel::{GeometryMode, Kernel, Slot, vectors};
+use crate::kernel::{GeometryMode, Kernel, Slot, Stores, vectors};
 use crate::layout::Layout;
 use crate::limits::{DeviceClass, DeviceLimits};
 use crate::problem::Layer;
@@ -106,12 +106,31 @@ impl Product {
 
     /// Whether four neighbouring columns are four neighbouring outputs of each channel, at a multiple of 4. Pictures, which have up to four
     /// channels, are written texel by texel.
-    pub fn stores_four(&self) -> bool {
+    pub fn stores_columns(&self) -> bool {
         let geometry = &self.geometry;
         geometry.output_layout == Layout::ChannelsFirst
             && geometry.output_plane().is_multiple_of(4)
             && !geometry.is_phased()
             && geometry.out_channels > 4
+    }
+
+    /// Whether four neighbouring rows are four neighbouring outputs of each column, at a multiple of 4: channels are last, or all there is of
+    /// an item.
+    pub fn stores_channels(&self) -> bool {
+        let geometry = &self.geometry;
+        let last = geometry.output_layout == Layout::ChannelsLast || geometry.output_plane() == 1;
+        last && geometry.group_out().is_multiple_of(4) && geometry.out_channels > 4
+    }
+
+    /// How sums of a device's loop are stored, of which `columns` says whether it has columns by fours.
+    pub fn stores(&self, columns: bool) -> Stores {
+        if self.stores_channels() {
+            Stores::Channels
+        } else if columns && self.stores_columns() {
+            Stores::Columns
+        } else {
+            Stores::One
+        }
     }
 
     /// Whether a core's cache holds a group's weights, so that it is the input that should be read once only: half of the smallest second
@@ -160,9 +179,8 @@ impl Product {
         let kernel = kernel.binding("weights", vectors(self.dtype), Slot::Weights).fragment(numbers);
         let kernel = self.operands.add_to(kernel.with_geometry(&self.geometry, self.mode));
         match blocks.split_k {
-            1 if blocks.stores_four => kernel.with_epilogue_of_4(&self.epilogue, self.output),
-            1 => kernel.with_epilogue(&self.epilogue, self.output),
-            _ if blocks.stores_four => kernel
+            1 => kernel.with_epilogue(&self.epilogue, self.output, blocks.stores),
+            _ if blocks.stores != Stores::One => kernel
                 .written("partial", "array<vec4<f32>>", Slot::Workspace(self.slices))
                 .fragment(include_str!("../../shaders/lib/slice_store_4.wgsl")),
             _ => kernel
@@ -183,8 +201,8 @@ pub(super) struct Blocks {
     pub half: u32,
     /// Slices of the sum.
     pub split_k: u32,
-    /// Whether four columns are stored at once.
-    pub stores_four: bool,
+    /// How sums are stored.
+    pub stores: Stores,
     /// Whether blocks that share columns follow one another, and not those that share rows.
     pub m_first: bool,
 }

@@ -11,7 +11,7 @@ use super::cost::Operations;
 use super::plan::{Step, fold};
 use super::product::Product;
 use crate::error::Result;
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::{Kernel, Slot, Stores};
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::MAX_ELEMENTS;
 
@@ -127,7 +127,7 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, step: Step, split_
     let kernel = Kernel::new(label, product.result, WORKGROUP)
         .binding("partial", "array<f32>", Slot::Workspace(product.slices))
         .with_geometry(&product.geometry, product.mode)
-        .with_epilogue(&product.epilogue, product.output)
+        .with_epilogue(&product.epilogue, product.output, Stores::One)
         .constant("SPLIT_K", split_k)
         .iterations(u64::from(split_k))
         .fragment(include_str!("../../shaders/split_k.wgsl"));

@@ -14,6 +14,7 @@ use super::subgroup::{self, Reads, SubgroupTile};
 use super::{Context, Parts};
 use crate::error::Result;
 use crate::geometry::Geometry;
+use crate::kernel::Stores;
 use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::MAX_ELEMENTS;
 
@@ -197,18 +198,18 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let loads = Of::LOAD * strip.loads(tile.thread_n) as f64;
     let per_channel =
         Of::LOAD4 * (rows / chunk) + loads + Of::BROADCAST * (block_m * taps) + Of::FMA * (block_m * thread_n * taps);
-    let stores = Of::stores(block_m * thread_n, stores_four(product, tile));
+    let stores = Of::stores(block_m * thread_n, stores(product, tile) != Stores::One);
     // Where its inputs are is found once for all channels of a step, which takes about as long as loading them once.
     let step = per_channel * f64::from(geometry.group_in()) + Of::ADDRESS + loads;
     let per_thread = step * strip.mean_steps(geometry) + stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
 }
 
-/// Whether outputs of a strip are stored by fours: neighbours in a row, all of them outputs, at a multiple of 4.
-fn stores_four(product: &Product, tile: &SubgroupTile) -> bool {
+/// How outputs of a strip are stored; by columns where these are neighbours in a row, all of them outputs, at a multiple of 4.
+fn stores(product: &Product, tile: &SubgroupTile) -> Stores {
     let geometry = &product.geometry;
     let whole = tile.thread_n.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
-    whole && overlap(geometry).spread == 1 && !geometry.is_phased() && product.stores_four()
+    product.stores(whole && overlap(geometry).spread == 1 && !geometry.is_phased())
 }
 
 /// Blocks of the result in all groups and phases: the rows of outputs end in strips that are not full.
@@ -225,10 +226,10 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let (segment, rows) = (strip.segment, strip.rows);
     let block_k = strip.block_k(&product.geometry);
     let label = format!("conv_strip {} {tile}", product.dtype);
-    let stores_four = stores_four(&product, tile);
+    let stores = stores(&product, tile);
     let block = [tile.block_m, tile.thread_n * tile.lanes, block_k];
     let m_first = product.has_few_weights(context.limits);
-    let blocks = Blocks { block, columns: tile.thread_n, half: 0, split_k: 1, stores_four, m_first };
+    let blocks = Blocks { block, columns: tile.thread_n, half: 0, split_k: 1, stores, m_first };
     let kernel = product
         .kernel(label, tile.invocations(), blocks, Loads::One)
         .constant("SPREAD", strip.overlap.spread)
@@ -236,7 +237,7 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
         .constant("SEGMENTS", strip.segments())
         .constant("SEGMENT_TAPS", segment)
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"));
-    let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip), stores_four)?;
+    let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip), stores)?;
     Ok(Parts {
         steps: vec![step],
         packing: Packing::Strips { block_m: tile.block_m, taps: segment, rows, step: product.geometry.tap_step()[2] },

@@ -15,10 +15,10 @@ use super::plan::{Step, fold};
 use super::product::{Blocks, Loads, Operands, Product};
 use super::split_k::{self, Slices};
 use super::strip::{self, Strip};
-use super::subgroup_store::{Columns, Found, ending};
+use super::subgroup_store::{Found, column_at, ending};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::kernel::{Kernel, MAIN};
+use crate::kernel::{Kernel, MAIN, Stores};
 use crate::limits::{DeviceClass, DeviceLimits};
 
 /// The tile of a matrix product through subgroup broadcasts.
@@ -115,13 +115,13 @@ impl SubgroupTile {
 
     pub(super) fn blocks(&self, product: &Product) -> Blocks {
         let block = [self.block_m, self.block_n(), self.block_k(&product.geometry)];
-        Blocks { block, columns: self.thread_n, half: self.half, split_k: self.split_k, stores_four: false, m_first: false }
+        Blocks { block, columns: self.thread_n, half: self.half, split_k: self.split_k, stores: Stores::One, m_first: false }
     }
 
-    /// Whether a lane's four columns are neighbours, which are stored at once. Not on a GPU, where it is not measured: there lanes load
-    /// side by side as long as the columns of one lane do not.
-    fn stores_four(&self, product: &Product, limits: &DeviceLimits) -> bool {
-        limits.class == DeviceClass::Software && self.thread_n == 4 && self.split_k == 1 && product.stores_four()
+    /// How sums are stored; by columns where a lane's four are neighbours. Not on a GPU, where it is not measured: there lanes load side by
+    /// side as long as the columns of one lane do not.
+    fn stores(&self, product: &Product, limits: &DeviceLimits) -> Stores {
+        product.stores(limits.class == DeviceClass::Software && self.thread_n == 4 && self.split_k == 1)
     }
 
     /// Workgroups of a product.
@@ -196,7 +196,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + multiply;
     let block_k = tile.block_k(&product.geometry);
     let per_step = per_row * f64::from(block_k) + product.operands.address() * thread_n;
-    let stores = Of::stores(block_m * thread_n, tile.stores_four(product, limits));
+    let stores = Of::stores(block_m * thread_n, tile.stores(product, limits) != Stores::One);
     let per_thread = per_step * product.k_tiles(block_k, tile.split_k) + stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
         + split_k::cost(product, limits, tile.split_k)
@@ -206,10 +206,10 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
 pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Result<Vec<Step>> {
     let label = format!("{}_subgroup {} {tile}", product.operands.label(), product.dtype);
     let (loads, reads) = if vectors(product, tile) { (Loads::Four, Reads::Four) } else { (Loads::One, Reads::One) };
-    let stores_four = tile.stores_four(product, limits);
-    let blocks = Blocks { stores_four, m_first: product.has_few_weights(limits), ..tile.blocks(product) };
+    let stores = tile.stores(product, limits);
+    let blocks = Blocks { stores, m_first: product.has_few_weights(limits), ..tile.blocks(product) };
     let kernel = product.kernel(label, tile.invocations(), blocks, loads);
-    let step = looped(kernel, product, limits, tile, &reads, stores_four)?;
+    let step = looped(kernel, product, limits, tile, &reads, stores)?;
     split_k::steps(product, limits, step, tile.split_k)
 }
 
@@ -233,29 +233,28 @@ fn extent(product: &Product, tile: &SubgroupTile, reads: &Reads) -> (u64, u32) {
     (product.iterations(block_k, tile.split_k, tile.iterations(block_k)) + stores, block_k)
 }
 
-/// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop; `neighbours` are columns that it stores at once.
+/// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
 pub(super) fn looped(
     kernel: Kernel,
     product: &Product,
     limits: &DeviceLimits,
     tile: &SubgroupTile,
     reads: &Reads,
-    neighbours: bool,
+    stores: Stores,
 ) -> Result<Step> {
     let (iterations, block_k) = extent(product, tile, reads);
-    let columns = if neighbours { Columns::Neighbours } else { Columns::Apart };
     let mut kernel = kernel
         .constant("SUBGROUPS", SUBGROUPS)
         .constant("LANES", tile.lanes)
         .constant("CHUNK", tile.chunk())
         .iterations(iterations)
-        .fragment(main_function(tile, block_k, reads, columns, Found::on(limits)));
+        .fragment(main_function(tile, block_k, reads, stores, Found::on(limits)));
     kernel.subgroups = true;
     Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })
 }
 
 /// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.
-fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Columns, found: Found) -> String {
+fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Stores, found: Found) -> String {
     let vectors = tile.block_m / 4;
     let chunks = match reads {
         Reads::Strip(strip) => strip.rows / tile.chunk(),
@@ -279,7 +278,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Colu
     };
     line(match reads {
         Reads::Strip(_) => "    set_strip(block_n * LANES + lane);".into(),
-        _ => format!("    for (var j = 0; j < COLUMNS; j += 1) {{\n        set_column(j, {});\n    }}", columns.at("j")),
+        _ => format!("    for (var j = 0; j < COLUMNS; j += 1) {{\n        set_column(j, {});\n    }}", column_at(stores, "j")),
     });
     for j in 0..tile.thread_n {
         line(format!("    var column_{j} = 0;"));
@@ -356,5 +355,5 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, columns: Colu
         runs.for_each(|j| line(format!("            sum_{i}_{j} = ended({}, sum_{i}_{j});", run(j))));
     }
     line("        }\n    }".into());
-    text + &ending(tile, reads, columns, found)
+    text + &ending(tile, reads, stores, found)
 }

@@ -4,40 +4,31 @@ use std::fmt::Write as _;
 
 use super::SubgroupTile;
 use super::subgroup::Reads;
+use crate::kernel::Stores;
 use crate::limits::{DeviceClass, DeviceLimits};
 
-/// Where the columns of a lane are, if they are no strip.
-#[derive(Clone, Copy)]
-pub(super) enum Columns {
-    /// LANES apart.
-    Apart,
-    /// Four neighbours, stored at once.
-    Neighbours,
+/// The column with this number of a lane, if they are no strip: a neighbour of those that are stored with it, or LANES from the next.
+pub(super) fn column_at(stores: Stores, number: &str) -> String {
+    match stores {
+        Stores::One | Stores::Channels => format!("block_n * BLOCK_N + lane + {number} * LANES"),
+        Stores::Columns => format!("block_n * BLOCK_N + lane * COLUMNS + {number}"),
+    }
 }
 
-impl Columns {
-    /// The column with this number of a lane.
-    pub fn at(self, j: &str) -> String {
-        match self {
-            Columns::Apart => format!("block_n * BLOCK_N + lane + {j} * LANES"),
-            Columns::Neighbours => format!("block_n * BLOCK_N + lane * COLUMNS + {j}"),
-        }
-    }
+/// Columns of one store.
+fn columns_of(stores: Stores) -> u32 {
+    if stores == Stores::Columns { 4 } else { 1 }
+}
 
-    /// Columns of one store.
-    fn width(self) -> u32 {
-        match self {
-            Columns::Apart => 1,
-            Columns::Neighbours => 4,
-        }
-    }
-
-    /// The sums of a row of them.
-    fn row(self, sum: impl Fn(u32) -> String) -> String {
-        match self {
-            Columns::Apart => sum(0),
-            Columns::Neighbours => format!("vec4<f32>({})", listed((0..4).map(sum))),
-        }
+/// What is stored of four rows, given the sums of a column: each store with the number of its first row.
+fn stored(stores: Stores, fours: &[String]) -> Vec<(u32, String)> {
+    let lanes = (0..).zip(["x", "y", "z", "w"]);
+    match stores {
+        Stores::One => lanes.map(|(row, lane)| (row, format!("{}.{lane}", fours[0]))).collect(),
+        Stores::Channels => vec![(0, fours[0].clone())],
+        Stores::Columns => lanes
+            .map(|(row, lane)| (row, format!("vec4<f32>({})", listed(fours.iter().map(|four| format!("{four}.{lane}"))))))
+            .collect(),
     }
 }
 
@@ -67,23 +58,23 @@ impl Found {
 }
 
 /// What is done with the sums: `sum_{i}_{j}` are four of column `j`.
-pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, columns: Columns, found: Found) -> String {
+pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, stores: Stores, found: Found) -> String {
     let place = |j: &str| match reads {
         Reads::Strip(_) => format!("strip_output(block_n * LANES + lane, {j})"),
-        Reads::One | Reads::Four => format!("column_output({})", columns.at(j)),
+        Reads::One | Reads::Four => format!("column_output({})", column_at(stores, j)),
     };
+    let width = columns_of(stores);
     let mut text = String::from("    let first_m = block_m * BLOCK_M;\n    let terms = (tiles.y - tiles.x) * BLOCK_K;\n");
     text += &match found {
-        Found::Written => written(tile, columns, place),
+        Found::Written => written(tile, stores, place),
         Found::Chosen => {
-            let fours =
-                |part: u32, i: u32| chosen("j", each(tile.thread_n, columns.width()), |j| format!("sum_{i}_{}", j + part));
-            let parts = (0..columns.width()).flat_map(|part| (0..tile.block_m / 4).map(move |i| (part, i)));
+            let fours = |part: u32, i: u32| chosen("j", each(tile.thread_n, width), |j| format!("sum_{i}_{}", j + part));
+            let parts = (0..width).flat_map(|part| (0..tile.block_m / 4).map(move |i| (part, i)));
             let choice =
                 parts.map(|(part, i)| format!("        let sums_{i}_{part} = {};\n", fours(part, i))).collect::<String>();
-            let column = chosen("j", each(tile.thread_n, columns.width()), |j| format!("column_{j}"));
+            let column = chosen("j", each(tile.thread_n, width), |j| format!("column_{j}"));
             let four = |part: u32| chosen("i", each(tile.block_m, 4), |m| format!("sums_{}_{part}", m / 4));
-            looped(columns, &place("j"), &(choice + &format!("        let column = {column};\n")), four)
+            looped(stores, &place("j"), &(choice + &format!("        let column = {column};\n")), four)
         }
         Found::Indexed => {
             let terms = listed((0..tile.thread_n).map(|j| format!("column_{j}")));
@@ -97,18 +88,18 @@ pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, columns: Columns, found
                  \x20   var columns = all_terms;\n\
                  \x20   var sums = all_sums;\n\
                  {}",
-                looped(columns, &place("j"), "        let column = columns[j];\n", four)
+                looped(stores, &place("j"), "        let column = columns[j];\n", four)
             )
         }
     };
-    let (parameters, store) = match columns {
-        Columns::Apart => ("sum: Sum, m: i32, column: i32, terms: i32, start: i32", "finish(sum, column, terms, "),
-        Columns::Neighbours => ("sums: vec4<f32>, m: i32, column: i32, terms: i32, start: i32", "store_4(sums, "),
+    let (parameter, store) = match stores {
+        Stores::One => ("sum: Sum", "finish(sum, column, terms, "),
+        Stores::Columns | Stores::Channels => ("sums: vec4<f32>", "store_4(sums, "),
     };
     text + &format!(
         "}}\n\n\
-         // A row of the columns that are stored at once.\n\
-         fn store_row({parameters}) {{\n\
+         // What is stored at once, of a row or from that on.\n\
+         fn store_row({parameter}, m: i32, column: i32, terms: i32, start: i32) {{\n\
          \x20   if (WHOLE_M || m < g.group_out) {{\n\
          \x20       {store}group * g.group_out + m, start + m * output_channel_step());\n\
          \x20   }}\n\
@@ -116,15 +107,19 @@ pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, columns: Columns, found
     )
 }
 
-/// A store for each row of each column, or of each four.
-fn written(tile: &SubgroupTile, columns: Columns, place: impl Fn(&str) -> String) -> String {
+/// The stores of each column, or of each four.
+fn written(tile: &SubgroupTile, stores: Stores, place: impl Fn(&str) -> String) -> String {
+    let width = columns_of(stores);
     let mut text = String::new();
-    for j in each(tile.thread_n, columns.width()) {
+    for j in each(tile.thread_n, width) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "    let start_{j} = {};\n    if (start_{j} >= 0) {{", place(&j.to_string()));
-        for (m, element) in (0..tile.block_m).zip(["x", "y", "z", "w"].into_iter().cycle()) {
-            let row = columns.row(|part| format!("sum_{}_{}.{element}", m / 4, j + part));
-            let _ = writeln!(text, "        store_row({row}, first_m + {m}, column_{j}, terms, start_{j});");
+        for i in 0..tile.block_m / 4 {
+            let fours: Vec<String> = (0..width).map(|part| format!("sum_{i}_{}", j + part)).collect();
+            for (row, sums) in stored(stores, &fours) {
+                let m = 4 * i + row;
+                let _ = writeln!(text, "        store_row({sums}, first_m + {m}, column_{j}, terms, start_{j});");
+            }
         }
         text += "    }\n";
     }
@@ -133,13 +128,12 @@ fn written(tile: &SubgroupTile, columns: Columns, place: impl Fn(&str) -> String
 
 /// One store in loops over columns, or fours of them, and rows. What comes before the inner loop finds `column`, and `four` the sums of
 /// four rows.
-fn looped(columns: Columns, start: &str, before: &str, four: impl Fn(u32) -> String) -> String {
-    let width = columns.width();
+fn looped(stores: Stores, start: &str, before: &str, four: impl Fn(u32) -> String) -> String {
+    let width = columns_of(stores);
     let fours = (0..width).map(|part| format!("            let four_{part} = {};\n", four(part))).collect::<String>();
-    let rows = ["x", "y", "z", "w"].into_iter().enumerate().map(|(row, element)| {
-        let sums = columns.row(|part| format!("four_{part}.{element}"));
-        format!("            store_row({sums}, first_m + i + {row}, column, terms, start);\n")
-    });
+    let names: Vec<String> = (0..width).map(|part| format!("four_{part}")).collect();
+    let rows = stored(stores, &names).into_iter();
+    let rows = rows.map(|(row, sums)| format!("            store_row({sums}, first_m + i + {row}, column, terms, start);\n"));
     let rows = rows.collect::<String>();
     format!(
         "    for (var j = 0; j < COLUMNS; j += {width}) {{\n\

@@ -18,7 +18,7 @@ use super::{Context, Parts, ProductTile, WinogradTile, cooperative, gemm, half, 
 use crate::desc::Epilogue;
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::kernel::{Kernel, Slot};
+use crate::kernel::{Kernel, Slot, Stores};
 use crate::layout::Layout;
 use crate::limits::{DeviceClass, Precision};
 use crate::problem::Layer;
@@ -271,7 +271,7 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
     let output = transform(context, &tiling, "output")
         .binding("products", "array<f32>", PRODUCTS)
         .with_geometry(context.geometry, context.mode)
-        .with_epilogue(context.epilogue(), Slot::Output)
+        .with_epilogue(context.epilogue(), Slot::Output, Stores::One)
         .fragment(include_str!("../../shaders/winograd_output.wgsl"));
     let [input_grid, output_grid] =
         tiling.places(context.geometry).map(|places| fold(places.div_ceil(u64::from(WORKGROUP)), limits.workgroups));

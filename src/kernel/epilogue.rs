@@ -7,47 +7,74 @@ use super::{Kernel, Slot, float, vectors};
 use crate::activation::Activation;
 use crate::desc::{Epilogue, Residual};
 
+/// How a kernel stores its sums. On devices that check and mask each store by itself, one of four takes half as long as four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stores {
+    /// One by one.
+    One,
+    /// Four neighbours of a channel, which begin at a multiple of 4.
+    Columns,
+    /// Four channels of a place, the same.
+    Channels,
+}
+
 impl Kernel {
-    /// Adds `store(sum, channel, index)`, which finishes a sum and writes it, and the bindings that it needs.
-    pub(crate) fn with_epilogue(self, epilogue: &Epilogue, output: Slot) -> Self {
-        let (kernel, lines) = self.finishing(epilogue, "array<Elem>", "f32(residual[index])");
-        let (loads, _) = of_channel(epilogue);
+    /// Adds `store(sum, channel, index)`, which finishes a sum and writes it, and the bindings that it needs; for fours also
+    /// `store_4(sums, channel, index)`, where these are the first one's.
+    pub(crate) fn with_epilogue(self, epilogue: &Epilogue, output: Slot, stores: Stores) -> Self {
+        match stores {
+            Stores::One => self.with_epilogue_of_one(epilogue, output),
+            Stores::Columns | Stores::Channels => self.with_epilogue_of_4(epilogue, output, stores == Stores::Channels),
+        }
+    }
+
+    fn with_epilogue_of_one(self, epilogue: &Epilogue, output: Slot) -> Self {
+        let (kernel, lines) = self.finishing(epilogue, ["array<Elem>", "array<f32>"], "f32(residual[index])");
+        let (loads, _) = of_channel(epilogue, "channel");
         kernel.written("output", "array<Elem>", output).fragment(format!(
             "fn store(sum: f32, channel: i32, index: i32) {{\n{loads}    var value = sum;\n{lines}    {OUTPUT_BUFFER}\n}}\n"
         ))
     }
 
-    /// The same, and `store_4(sums, channel, index)` for four neighbours of a channel that begin at a multiple of 4: on devices that check
-    /// and mask each store by itself, that takes half as long as four stores.
-    pub(crate) fn with_epilogue_of_4(self, epilogue: &Epilogue, output: Slot) -> Self {
+    fn with_epilogue_of_4(self, epilogue: &Epilogue, output: Slot, channels: bool) -> Self {
         let ty = vectors(self.dtype);
-        let (kernel, lines) = self.finishing(epilogue, ty, "kept");
+        // What belongs to channels is loaded once where it is one number: a driver may not see that four loads are one.
+        let (listed, at, at_four) = match channels {
+            true => ("array<vec4<f32>>", "channel / 4][channel % 4", "channel / 4"),
+            false => ("array<f32>", "channel", "channel"),
+        };
+        let (kernel, lines) = self.finishing(epilogue, [ty, listed], "kept");
         let (one, four) = match epilogue.residual {
             Residual::None => ("0.0", "vec4<f32>()"),
             _ => ("f32(residual[index / 4][index % 4])", "vec4<f32>(residual[index / 4])"),
         };
-        // A driver may not see that four loads are one.
-        let (loads, names) = of_channel(epilogue);
+        let (loads, names) = of_channel(epilogue, at);
+        let (loads_of_4, _) = of_channel(epilogue, at_four);
         let parameters: String = names.iter().map(|name| format!(", {name}: f32")).collect();
-        let arguments: String = names.iter().map(|name| format!(", {name}")).collect();
-        let lanes = ["x", "y", "z", "w"].map(|lane| format!("finished(sums.{lane}, kept.{lane}{arguments})")).join(", ");
+        let arguments = |lane: &str| names.iter().map(|name| format!(", {name}{lane}")).collect::<String>();
+        let lanes = [".x", ".y", ".z", ".w"].map(|lane| {
+            let arguments = arguments(if channels { lane } else { "" });
+            format!("finished(sums{lane}, kept{lane}{arguments})")
+        });
+        let (lanes, arguments) = (lanes.join(", "), arguments(""));
         kernel.written("output", ty, output).fragment(format!(
             "fn finished(sum: f32, kept: f32{parameters}) -> f32 {{\n    var value = sum;\n{lines}    return value;\n}}\n\n\
              fn store(sum: f32, channel: i32, index: i32) {{\n{loads}    \
              output[index / 4][index % 4] = Elem(finished(sum, {one}{arguments}));\n}}\n\n\
-             fn store_4(sums: vec4<f32>, channel: i32, index: i32) {{\n{loads}    let kept = {four};\n    \
+             fn store_4(sums: vec4<f32>, channel: i32, index: i32) {{\n{loads_of_4}    let kept = {four};\n    \
              output[index / 4] = vec4<Elem>(vec4<f32>({lanes}));\n}}\n"
         ))
     }
 
-    /// The bindings of an epilogue and the statements that finish `value`, where `kept` is the residual's element.
-    fn finishing(mut self, epilogue: &Epilogue, residual: &'static str, kept: &str) -> (Self, String) {
+    /// The bindings of an epilogue, of these types that of the residual and those of channels, and the statements that finish `value`,
+    /// where `kept` is the residual's element.
+    fn finishing(mut self, epilogue: &Epilogue, [residual, channels]: [&'static str; 2], kept: &str) -> (Self, String) {
         let mut lines = String::new();
         let mut line = |text: &str| {
             let _ = writeln!(lines, "    {text}"); // writing to a String cannot fail
         };
         if epilogue.bias {
-            self = self.binding("bias", "array<f32>", Slot::Bias);
+            self = self.binding("bias", channels, Slot::Bias);
             line("value += bias_c;");
         }
         if epilogue.residual != Residual::None {
@@ -60,7 +87,7 @@ impl Kernel {
             line(&format!("value = {call};"));
         }
         if epilogue.activation.has_slope() {
-            self = self.binding("slope", "array<f32>", Slot::Slope);
+            self = self.binding("slope", channels, Slot::Slope);
         }
         if epilogue.residual == Residual::AfterActivation {
             line(&format!("value += {kept};"));
@@ -69,14 +96,14 @@ impl Kernel {
     }
 }
 
-/// The statements that load what an epilogue has for each channel, and the names of it.
-fn of_channel(epilogue: &Epilogue) -> (String, Vec<&'static str>) {
+/// The statements that load what an epilogue has for each channel, from a place of its arrays, and the names of it.
+fn of_channel(epilogue: &Epilogue, at: &str) -> (String, Vec<&'static str>) {
     let mut names = Vec::new();
     let mut loads = String::new();
     for (array, name, needed) in [("bias", "bias_c", epilogue.bias), ("slope", "slope_c", epilogue.activation.has_slope())] {
         if needed {
             names.push(name);
-            let _ = writeln!(loads, "    let {name} = {array}[channel];"); // writing to a String cannot fail
+            let _ = writeln!(loads, "    let {name} = {array}[{at}];"); // writing to a String cannot fail
         }
     }
     if names.is_empty() {

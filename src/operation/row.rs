@@ -5,7 +5,7 @@
 
 use super::{Axes, WORKGROUP, array, dense, word};
 use crate::error::Result;
-use crate::kernel::{Kernel, Slot, vectors};
+use crate::kernel::{FOUR, Kernel, ONE, Slot, vectors};
 use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::DType;
 
@@ -176,6 +176,7 @@ impl Rows {
             .flag("ALL_INSIDE", self.loads != Loads::AlongWithEnds)
             .flag("ROW_LANES", self.is_along())
             .binding("input", ty, Slot::Operand(0))
+            .fragment(if self.loads == Loads::One { ONE } else { FOUR })
             .fragment(include_str!("../../shaders/lib/axes.wgsl"))
             .fragment(text)
             .fragment(include_str!("../../shaders/lib/row.wgsl"));
