@@ -1,4 +1,5 @@
-// A reduction over some axes. Expects KIND, HOW, row.wgsl and one of its rows, Result, WORKGROUP, workgroup_index(); p[0].w: elements of a row.
+// A reduction over some axes. Expects KIND, HOW, row.wgsl and one of its rows, put(), WORKGROUP, workgroup_index(); p[0].w: elements of a
+// row.
 
 const SUM_OF: i32 = 0;
 const MEAN: i32 = 1;

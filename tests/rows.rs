@@ -65,7 +65,10 @@ fn along_one_axis(graph: &mut Graph, x: ValueId, axis: i64, all: bool) {
 }
 
 /// Shapes and axes: by fours along rows, also with outer axes; across them; rows that begin between two fours; one by one.
-const CASES: [(&[usize], &[i64]); 24] = [
+const CASES: [(&[usize], &[i64]); 26] = [
+    // More turns of a loop than software drivers count, if an invocation had a row to itself; more elements than a workgroup should walk.
+    (&[16, 64, 43, 44], &[0, 2, 3]),
+    (&[1050, 1000], &[0, 1]),
     // Few rows of many elements, in parts: all of a tensor, with an axis between, across; at last of a length without divisors.
     (&[2, 6, 130, 200], &[0, 1, 2, 3]),
     (&[60, 2, 3000], &[0, 2]),

@@ -70,6 +70,8 @@ const LINES: &[&str] = &[
     "conv 1x2x3x7x50 o9 k3x3x4 s1x1x3 d1x1x2 p1x1x3 reflect f32 nhwc",
     "conv 1x6x5x6x7 o9 k3x2x1 g3 p1x0x0 f32 residual=after gelu",
     "conv 1x4x8x8 o8 k1x1 f32 clamp(-inf,0.5)",
+    "conv 2x8x9x9 o12 k3x3 f32 nhwc bias prelu residual=before",
+    "avg_pool 1x8x9x9 k3x3 s2x2 p1x1 f32 nhwc",
     "conv 1x4x8x8 o8 k3x3 p1x1 reflect f32 prelu",
     "conv 1x4x8x8 o8 k3x3 p1x1 replicate f32 selu",
     "conv 1x4x8x8 o8 k3x3 p1x1 circular f32 mish",

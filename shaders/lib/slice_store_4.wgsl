@@ -1,4 +1,4 @@
-// Where the slices of a sum are kept until all are there, four neighbours of a channel at once. Expects slice, g,
+// Where the slices of a sum are kept until all are there, four neighbours at once. Expects slice, g,
 // partial: [SPLIT_K, outputs] as vec4s.
 
 fn store(sum: f32, channel: i32, index: i32) {

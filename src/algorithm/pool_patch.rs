@@ -267,10 +267,11 @@ pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
     let geometry = context.geometry;
     let patch = Patch::new(geometry, *tile);
     if !patch.fits(context) {
-        return Err(crate::Error::unsupported(
-            "algorithm",
-            format!("pool_patch({tile}) needs more registers than it may for `{}`", context.problem),
-        ));
+        let why = match tile.channels {
+            4 if !has_fours(context) => "takes fours of channels that are last, without positions, and those are not",
+            _ => "needs more registers than it may for",
+        };
+        return Err(crate::Error::unsupported("algorithm", format!("pool_patch({tile}) {why} `{}`", context.problem)));
     }
     let Patch { z, y, x, .. } = patch;
     let kept = y.kept(tile.y);

@@ -107,11 +107,11 @@ fn cost(geometry: &Geometry, limits: &DeviceLimits, tile: PlaneTile) -> Operatio
     };
     let loads = fours(geometry).div_ceil(u64::from(tile.lanes)) as f64;
     let joins = f64::from(tile.lanes.ilog2());
-    let outputs = if is_last(geometry) { 4.0 } else { 1.0 };
+    let stores = if is_last(geometry) { Of::stores(4.0, true) } else { Of::STORE };
     let per_thread = (Of::LOAD4 * scatter + Of::FMA * 4.0) * loads
         + (Of::BARRIER + Of::SHARED4 * 2.0) * joins
         + Of::LOAD * 2.0
-        + Of::STORE * (outputs / f64::from(tile.lanes));
+        + stores * f64::from(tile.lanes).recip();
     Of::total(limits, tile.workgroups(geometry), f64::from(tile.workgroup()), per_thread)
 }
 

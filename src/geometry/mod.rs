@@ -7,7 +7,8 @@
 //! kernel and the padding `dilation*(kernel-1) - padding` (Dumoulin and Visin, 2016, section 4). Kernels never meet those
 //! zeros: output `o` of *phase* `o mod input_dilation` uses only every so-manieth tap ([`Geometry::phases`]).
 //!
-//! Numbers that cannot matter are normalised: dilation of a 1-tap kernel, stride of an axis with one output.
+//! Numbers that cannot matter are normalised: dilation of a 1-tap kernel, stride of an axis with one output; but a section of a layer has
+//! the strides of the whole.
 
 mod axis;
 mod build;

@@ -160,7 +160,8 @@ mod tests {
         let (mut done, mut refused) = (0, 0);
         for first in 0..outputs {
             for end in first + 1..=outputs {
-                let Ok(Section { problem, input, .. }) = part(&problem, &geometry, first as usize..end as usize) else {
+                let Ok(Section { problem, geometry: own, input }) = part(&problem, &geometry, first as usize..end as usize)
+                else {
                     refused += 1;
                     continue;
                 };
@@ -168,7 +169,9 @@ mod tests {
                 assert_eq!(part.output[2], end - first, "{line} as {problem}");
                 for o in 0..end - first {
                     let moved: Vec<_> = sources(&part, o).into_iter().map(|at| at.map(|at| at + input[0].start as u32)).collect();
-                    assert_eq!(moved, sources(&geometry, first + o), "{line}, outputs {first}..{end} as {problem}");
+                    let wanted = sources(&geometry, first + o);
+                    assert_eq!(moved, wanted, "{line}, outputs {first}..{end} as {problem}");
+                    assert_eq!(sources(&own, o), sources(&part, o), "{line}, outputs {first}..{end} as {problem}");
                     // Padding that counts in an average is as much.
                     let padded = |geometry: &Geometry, o: u32| {
                         let start = i64::from(o * geometry.stride[2]) - i64::from(geometry.pad_begin[2]);

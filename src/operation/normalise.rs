@@ -53,8 +53,8 @@ impl Normalise<'_> {
     pub fn operation(&self, limits: &DeviceLimits) -> Result<Operation> {
         let rows = Rows::new(self.dtype, self.shape, self.axes);
         let (code, epsilon) = self.kind.code();
-        let reductions = 3; // and what they take beside, the loop that writes
-        let (kernel, workgroups) = rows.kernel(&format!("normalise {code} {}", self.dtype), reductions, limits);
+        // Two reductions, and the loop that writes, which finds each place twice.
+        let (kernel, workgroups) = rows.kernel(&format!("normalise {code} {}", self.dtype), 4, limits);
         let kernel = kernel
             .constant("KIND", code)
             .float("EPSILON", epsilon)

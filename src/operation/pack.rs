@@ -183,4 +183,17 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn kernels_pack_fours_of_channels_as_the_host_does() {
+        let limits = DeviceLimits::default();
+        let geometry = Geometry::new(&"conv_transpose 1x12x9x9 nhwc o12 k3x2 g12 f32".parse().unwrap()).unwrap();
+        let weights: Vec<i32> = (1..=72).collect();
+        for source in [WeightSource::of(&geometry), WeightSource::of(&geometry).part(4..12, 0)] {
+            let order = PackOrder::new(&geometry, Packing::Fours, source).unwrap();
+            let expected: Vec<Option<i32>> = order.apply(&weights, 0).iter().copied().map(Some).collect();
+            let operations = Pack { dtype: DType::F32, order: &order }.operations(72, &limits).unwrap();
+            assert!(run(&operations, &weights, order.count()) == expected, "{order:?}");
+        }
+    }
 }

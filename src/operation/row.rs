@@ -9,10 +9,10 @@ use crate::kernel::{FOUR, Kernel, ONE, Slot, vectors};
 use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::DType;
 
-/// From so many turns on a whole workgroup works on a row.
+/// The turns of a row up to which an invocation of a software adapter has one to itself, in workgroups as all others.
 const TREE: usize = 64;
 
-/// The same of software adapters, whose barriers take as long as hundreds of elements do.
+/// The turns up to which it has one to itself where there are enough rows: barriers take as long as hundreds of elements do.
 const SOFTWARE_TREE: usize = 8192;
 
 /// The most invocations of a workgroup: every WebGPU device has them.
@@ -122,28 +122,38 @@ impl Rows {
         }
     }
 
+    /// The most iterations of an invocation's loops, where so many lanes share a row and go through it so often.
+    fn iterations(&self, lanes: u32, passes: u64) -> u64 {
+        let [_, turns] = self.shares();
+        let turns = (turns as u64).div_ceil(u64::from(lanes));
+        // A turn finds its place, axis by axis.
+        passes * (turns * (1 + self.reduced.rank() as u64) + turns.div_ceil(BLOCK as u64)) + 32
+    }
+
     /// The invocations of a workgroup, and how many of them work on a row together.
-    fn lanes(&self, limits: &DeviceLimits) -> [u32; 2] {
+    fn lanes(&self, passes: u64, limits: &DeviceLimits) -> [u32; 2] {
         let [rows, turns] = self.shares();
         let rows = self.count() / rows;
         if limits.class == DeviceClass::Software {
             let enough = rows >= (SOFTWARE_ROWS * limits.parallelism) as usize;
+            let alone = turns < SOFTWARE_TREE && self.iterations(1, passes) <= limits.loop_iterations;
             return if turns < TREE {
                 [WORKGROUP, 1]
-            } else if enough && turns < SOFTWARE_TREE {
+            } else if enough && alone {
                 [SOFTWARE_ROWS, 1]
             } else {
                 [WORKGROUP, WORKGROUP]
             };
         }
+        let large = LARGE.min(1 << limits.workgroup_invocations.max(WORKGROUP).ilog2());
         // Some turns for each lane, so that joining what they found is a small part; but with few rows lanes are all there is to keep a GPU
         // busy, and rows along which elements are neighbours are read by neighbours.
         let together = if self.is_along() { (turns as u32).clamp(1, 8).next_power_of_two() } else { 1 };
-        let lanes = (turns / 8).clamp(1, LARGE as usize) as u32;
-        let lanes = lanes.next_power_of_two().max(together).min(LARGE);
+        let lanes = (turns / 8).clamp(1, large as usize) as u32;
+        let lanes = lanes.next_power_of_two().max(together).min(large);
         // Neighbouring rows are read by neighbours.
         let beside = if self.is_along() { 1 } else { (rows.clamp(1, 16) as u32).next_power_of_two() };
-        let lanes = lanes.min(LARGE / beside);
+        let lanes = lanes.min(large / beside);
         [(lanes * beside).max(WORKGROUP), lanes]
     }
 
@@ -155,11 +165,10 @@ impl Rows {
         }
     }
 
-    /// The kernel of one reduction after the other, of so many, with the rows as its input; and its workgroups. What belongs to the
-    /// reductions is yet to be added.
-    pub fn kernel(&self, label: &str, reductions: u64, limits: &DeviceLimits) -> (Kernel, u64) {
-        let [invocations, lanes] = self.lanes(limits);
-        let [rows, turns] = self.shares();
+    /// A kernel that goes through its rows so often, and its workgroups. What it does with them is yet to be added.
+    pub fn kernel(&self, label: &str, passes: u64, limits: &DeviceLimits) -> (Kernel, u64) {
+        let [invocations, lanes] = self.lanes(passes, limits);
+        let [rows, _] = self.shares();
         let [kept, reduced] = [&self.kept, &self.reduced].map(Axes::rank);
         let (ty, name, text) = match self.loads {
             Loads::One => (array(self.dtype), "one", include_str!("../../shaders/lib/row_one.wgsl")),
@@ -180,10 +189,9 @@ impl Rows {
             .fragment(include_str!("../../shaders/lib/axes.wgsl"))
             .fragment(text)
             .fragment(include_str!("../../shaders/lib/row.wgsl"));
-        let (value, number) = if self.loads == Loads::One { (4, 4) } else { (16, 16) };
-        kernel.workgroup_bytes = (value + number) * invocations;
-        let turns = (turns as u64).div_ceil(u64::from(lanes));
-        kernel.iterations = reductions * (turns * (1 + reduced as u64) + turns.div_ceil(BLOCK as u64)) + 32;
+        let partial = if self.loads == Loads::One { 8 } else { 32 };
+        kernel.workgroup_bytes = partial * invocations;
+        kernel.iterations = self.iterations(lanes, passes);
         let workgroups = ((self.count() / rows) as u64 * u64::from(lanes)).div_ceil(u64::from(invocations));
         (kernel, workgroups)
     }
@@ -221,14 +229,12 @@ impl Rows {
 
     /// Adds where elements are put that lie as those of the input.
     pub fn with_elements(&self, kernel: Kernel) -> Kernel {
-        match self.loads {
-            Loads::One => {
-                kernel.written("output", array(self.dtype), Slot::Output).fragment(include_str!("../../shaders/lib/put_one.wgsl"))
-            }
-            _ => kernel
-                .written("output", vectors(self.dtype), Slot::Output)
-                .fragment(include_str!("../../shaders/lib/put_four.wgsl")),
-        }
+        let (ty, text) = match self.loads {
+            Loads::One => (array(self.dtype), include_str!("../../shaders/lib/put_one.wgsl")),
+            Loads::AlongWithEnds => (array(self.dtype), include_str!("../../shaders/lib/put_ends.wgsl")),
+            Loads::Along | Loads::Across => (vectors(self.dtype), include_str!("../../shaders/lib/put_four.wgsl")),
+        };
+        kernel.written("output", ty, Slot::Output).fragment(text)
     }
 }
 

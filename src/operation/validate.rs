@@ -23,6 +23,7 @@ fn validate(operation: &Operation) {
 #[test]
 fn every_operation_is_valid_wgsl_in_every_element_type() {
     let limits = DeviceLimits { f16: true, ..Default::default() };
+    let software = DeviceLimits { class: DeviceClass::Software, parallelism: 1, ..limits };
     let shape = [2, 3, 40, 50];
     let mut operations = Vec::new();
     for dtype in [DType::F32, DType::F16, DType::I32] {
@@ -55,6 +56,7 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
             ("conv 2x6x7x30 o10 k3x5 g2 f32", Packing::Strips { block_m: 8, taps: 2, rows: 4, step: 1 }),
             ("conv 2x6x7x30 o10 k3x5 f32", Packing::Panels { block_m: 8, block_k: 4, flat: false }),
             ("conv 2x6x30 o10 k1 f32", Packing::Rows),
+            ("conv 2x8x30 nhwc o8 k3 g8 f32", Packing::Fours),
         ] {
             let geometry = Geometry::new(&line.parse().unwrap()).unwrap();
             let order = PackOrder::new(&geometry, packing, WeightSource::of(&geometry)).unwrap();
@@ -109,6 +111,7 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
                 NormaliseKind::Lp2,
             ] {
                 operations.push(Normalise { kind, dtype, shape, axes }.operation(&limits).unwrap());
+                operations.push(Normalise { kind, dtype, shape, axes }.operation(&software).unwrap());
             }
         }
         // One output or four at once, along the axis or behind it; of taps that the kernel knows, and of too many for that.

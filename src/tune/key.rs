@@ -63,6 +63,7 @@ const SOURCES: &[&[u8]] = &[
     include_bytes!("../kernel/epilogue.rs"),
     include_bytes!("../kernel/image.rs"),
     include_bytes!("../geometry/mod.rs"),
+    include_bytes!("../geometry/section.rs"),
     include_bytes!("../algorithm/bytes.rs"),
     include_bytes!("../algorithm/cooperative.rs"),
     include_bytes!("../algorithm/cost.rs"),
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn the_hash_is_over_everything_that_makes_kernels() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut files = ["src/kernel.rs", "src/geometry/mod.rs"].map(|file| root.join(file)).to_vec();
+        let mut files = ["src/kernel.rs", "src/geometry/mod.rs", "src/geometry/section.rs"].map(|file| root.join(file)).to_vec();
         for folder in ["src/kernel", "src/algorithm"] {
             files.extend(std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()));
         }

@@ -287,7 +287,10 @@ impl Lowering<'_> {
     fn packed_weights(&mut self, plan: &Plan, from: DeviceId, source: Option<WeightSource>) -> Result<Vec<DeviceId>> {
         let source = source.unwrap_or_else(|| WeightSource::of(&plan.geometry));
         let from = self.cast(from, plan.packed_dtype())?;
-        let order = |part: &WeightPart| part.order(&source).expect("no plan for computed weights is Winograd's");
+        let order = |part: &WeightPart| {
+            part.order(&source)
+                .expect("no plan for computed weights is Winograd's, and only products of matrices have groups of several axes")
+        };
         plan.weight_parts().iter().map(|part| self.packed(&order(part), from)).collect()
     }
 

@@ -193,6 +193,9 @@ impl Lowering<'_> {
             shape.iter().enumerate().map(|(axis, &size)| if axes.contains(&axis) { 1 } else { size }).collect();
         let (length, of) = (axes.iter().map(|&axis| shape[axis]).product(), self.dtype(input));
         let long = self.is_long(length, of);
+        if let Some(output) = self.reduce_in_parts(input, kind, axes, dtype)? {
+            return Ok(self.view(output, &reduced));
+        }
         if let Some(order) = self.rows_last(input, axes, long) {
             let turned = self.transpose(input, &order)?;
             let rows: Vec<usize> = (shape.len() - axes.len()..shape.len()).collect();
@@ -201,9 +204,6 @@ impl Lowering<'_> {
         }
         if long {
             let output = self.reduce_long(input, kind, length, dtype)?;
-            return Ok(self.view(output, &reduced));
-        }
-        if let Some(output) = self.reduce_in_parts(input, kind, axes, dtype)? {
             return Ok(self.view(output, &reduced));
         }
         let output = self.temp(&reduced, dtype);
@@ -215,7 +215,8 @@ impl Lowering<'_> {
         Ok(output)
     }
 
-    /// A reduction of few rows by many workgroups: of parts of the rows, then of what these give.
+    /// A reduction of few rows by many workgroups: of parts of the rows, then of what these give. Of what one binding holds: other tensors are
+    /// cut anyway.
     fn reduce_in_parts(
         &mut self,
         input: DeviceId,
@@ -232,8 +233,9 @@ impl Lowering<'_> {
         let count = shape[first..first + run].iter().product();
         let length: usize = axes.iter().map(|&axis| shape[axis]).product();
         let rows = shape.iter().product::<usize>() / length.max(1);
-        let parts = parts_of_rows(rows, length, count, self.engine.limits());
-        if parts == 1 {
+        let limits = self.engine.limits();
+        let parts = parts_of_rows(rows, length, count, limits);
+        if parts == 1 || self.item_bytes(input, 1) > Ranges::of(limits).most {
             return Ok(None);
         }
         let view = self.view(input, &[outer, &[parts, count / parts], rest].concat());

@@ -1,4 +1,5 @@
-//! Reductions and normalisations whose rows are long: more than a binding holds, or more than one workgroup should walk. A row is reduced
+//! Reductions and normalisations whose rows are long: more than a binding holds, or more than one workgroup should walk; normalisations of
+//! few rows too. A row is reduced
 //! in slices, one workgroup for each, and what they give is reduced once more, in the order of the slices. A normalisation is functions
 //! of elements around reductions then.
 
