@@ -4,6 +4,9 @@
 #[path = "support/languages.rs"]
 mod languages;
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use wgconv::kernel::{GeometryMode, Kernel};
 use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, ImageDesc, ImageFormat, Precision, Problem};
@@ -107,42 +110,69 @@ const LINES: &[&str] = &[
     "avg_pool 1x8x9x9x3 k3x3x2 f32 nhwc",
 ];
 
-#[test]
-fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
-    let (mut count, mut halves, mut images, mut targets) = (0, 0, 0, 0);
+/// What was checked: kernels, algorithms that multiply in f16, plans that read pictures, and that write them.
+#[derive(Clone, Copy, Default)]
+struct Checked {
+    kernels: usize,
+    halves: usize,
+    images: usize,
+    targets: usize,
+}
+
+/// Every kernel of every plan of a problem on a device.
+fn check_plans(problem: &Problem, limits: &DeviceLimits) -> Checked {
     let image = ImageDesc { mean: [0.5, 0.25, 0.0, 1.0], std: [0.1; 4], ..ImageDesc::new(ImageFormat::Rgba8Unorm) };
-    for limits in devices() {
-        for line in LINES {
-            for dtype in [DType::F32, DType::F16] {
-                if dtype == DType::F16 && !limits.f16 {
-                    continue;
-                }
-                let problem = line.parse::<Problem>().unwrap().with_dtype(dtype);
-                for algorithm in Algorithm::candidates(&problem, &limits).unwrap().algorithms {
-                    assert_eq!(algorithm.to_string().parse::<Algorithm>().unwrap(), algorithm);
-                    halves += usize::from(algorithm.to_string().contains(",h"));
-                    for mode in [GeometryMode::Uniform, GeometryMode::Constant] {
-                        let plan = algorithm.plan_as(&problem, &limits, mode).unwrap();
-                        let of_an_image = plan.reading_image(&image);
-                        let to_an_image = plan.writing_image(&image);
-                        let both = of_an_image.as_ref().and_then(|plan| plan.writing_image(&image));
-                        images += usize::from(of_an_image.is_some());
-                        targets += usize::from(to_an_image.is_some());
-                        let with_images = [of_an_image, to_an_image, both];
-                        for step in plan.steps.iter().chain(with_images.iter().flatten().flat_map(|plan| &plan.steps)) {
-                            let module = validate(&step.kernel, &limits).unwrap_or_else(|error| {
-                                panic!("{problem} by {algorithm}, {mode:?}:\n{error}\n{}", step.kernel.wgsl())
-                            });
-                            check_bindings(&step.kernel, &module);
-                            count += 1;
-                        }
-                    }
-                }
+    let mut checked = Checked::default();
+    for algorithm in Algorithm::candidates(problem, limits).unwrap().algorithms {
+        assert_eq!(algorithm.to_string().parse::<Algorithm>().unwrap(), algorithm);
+        checked.halves += usize::from(algorithm.to_string().contains(",h"));
+        for mode in [GeometryMode::Uniform, GeometryMode::Constant] {
+            let plan = algorithm.plan_as(problem, limits, mode).unwrap();
+            let of_an_image = plan.reading_image(&image);
+            let to_an_image = plan.writing_image(&image);
+            let both = of_an_image.as_ref().and_then(|plan| plan.writing_image(&image));
+            checked.images += usize::from(of_an_image.is_some());
+            checked.targets += usize::from(to_an_image.is_some());
+            let with_images = [of_an_image, to_an_image, both];
+            for step in plan.steps.iter().chain(with_images.iter().flatten().flat_map(|plan| &plan.steps)) {
+                let module = validate(&step.kernel, limits)
+                    .unwrap_or_else(|error| panic!("{problem} by {algorithm}, {mode:?}:\n{error}\n{}", step.kernel.wgsl()));
+                check_bindings(&step.kernel, &module);
+                checked.kernels += 1;
             }
         }
     }
-    println!("{count} kernels");
-    assert!(count > 1000 && images > 100 && targets > 50, "only {count} kernels, {images} of images, {targets} to images");
+    checked
+}
+
+#[test]
+fn every_kernel_of_every_plan_is_valid_wgsl_with_the_bindings_of_its_plan() {
+    let problems: Vec<Problem> = LINES.iter().map(|line| line.parse().unwrap()).collect();
+    let mut work = Vec::new();
+    for limits in devices() {
+        let dtypes: &[DType] = if limits.f16 { &[DType::F32, DType::F16] } else { &[DType::F32] };
+        work.extend(problems.iter().flat_map(|problem| dtypes.iter().map(move |&dtype| (problem.with_dtype(dtype), limits))));
+    }
+    // Minutes, on a thread for each core: the largest kernels are not all of one device or line.
+    let (next, all) = (AtomicUsize::new(0), Mutex::new(Checked::default()));
+    let worker = || {
+        while let Some((problem, limits)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let Checked { kernels, halves, images, targets } = check_plans(problem, limits);
+            let mut all = all.lock().unwrap();
+            all.kernels += kernels;
+            all.halves += halves;
+            all.images += images;
+            all.targets += targets;
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(worker);
+        }
+    });
+    let Checked { kernels, halves, images, targets } = all.into_inner().unwrap();
+    println!("{kernels} kernels");
+    assert!(kernels > 1000 && images > 100 && targets > 50, "only {kernels} kernels, {images} of images, {targets} to images");
     assert!(halves > 100, "only {halves} algorithms that multiply in f16");
 }
 
