@@ -4,7 +4,7 @@
 // As in conv_depthwise.wgsl, outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart.
 // Elements beyond the input are loaded from its edge and then left out by a select: no branch, and none is needed, because a select
 // costs a small part of a load.
-// Expects Elem, layout.wgsl, pool_window.wgsl, patch.wgsl, CHANNELS (1, or 4 without positions), put(), first_of(), KERNEL_*, STRIDE_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
+// Expects Elem, layout.wgsl, pool_window.wgsl, patch.wgsl, CHANNELS (1, or 4 without positions), put(), KERNEL_*, STRIDE_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
 // (no window leaves the input), WORKGROUP, workgroup_index(), store_index(), and
 // - STEP_X = min(SHARE_X, KERNEL_X): loaded columns between the windows of two outputs, in a row of COLUMNS;
 // - KEPT + FRESH = KERNEL_Y: rows of a window that are there from the output before it, and those that are loaded for it.
@@ -155,12 +155,12 @@ fn main(
                 let count = count_y * select(KERNEL_Z * KERNEL_X, counts[tile_x], counted);
                 let at = outputs + (y * g.output.z + x) * step;
                 put(at, finish(result[tile_x].value, count));
-                var position = first_of(result[tile_x].at);
+                var position = result[tile_x].at;
                 // In order nothing is greater than nothing at all, where all of a window is -inf: then the first element has it.
-                if (INDEXED && position < 0) {
+                if (INDEXED && any(position < Number())) {
                     let first = vec3<i32>(at_z, first_y, at_x + tile_x * SHARE_X * g.dilation.z);
                     let seen = first + (max(-first, vec3<i32>()) + g.dilation - 1) / g.dilation * g.dilation;
-                    position = (seen.x * g.input.y + seen.y) * g.input.z + seen.z;
+                    position = Number((seen.x * g.input.y + seen.y) * g.input.z + seen.z);
                 }
                 store_index(at, plane, position);
             }

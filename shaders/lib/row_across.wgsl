@@ -1,5 +1,6 @@
-// Four rows that lie side by side, an element of each a load. Expects four.wgsl, input: array<vec4<..>>, KEPT, REDUCED, place_of().
-// p[0]: fours of rows, elements of each row; then size and stride in fours of each kept axis, and of each axis of a row.
+// Rows of any strides, an element of each a load: one row, or four that lie side by side. Expects one.wgsl, or four.wgsl and
+// input: array<vec4<..>>; KEPT, REDUCED, place_of().
+// p[0]: rows or fours of them, elements of each row; then size and stride of each kept axis, and of each axis of a row, in what a load brings.
 
 struct Row {
     start: i32,
@@ -17,12 +18,12 @@ fn place(row: Row, turn: i32) -> i32 {
     return row.start + place_of(turn, 1 + KEPT, REDUCED);
 }
 
-fn loaded(row: Row, turn: i32) -> vec4<f32> {
-    return vec4<f32>(input[place(row, turn)]);
+fn loaded(row: Row, turn: i32) -> Value {
+    return Value(input[place(row, turn)]);
 }
 
-fn numbers(row: Row, turn: i32) -> vec4<i32> {
-    return vec4<i32>(turn);
+fn numbers(row: Row, turn: i32) -> Number {
+    return Number(turn);
 }
 
 fn folded(own: Partial, how: i32) -> Partial {

@@ -100,7 +100,7 @@ pub(super) fn kernel(context: &Context, name: &str, types: Types, workgroup: u32
         .fragment(if types.fours { FOUR } else { ONE })
         .fragment(include_str!("../../shaders/lib/pool_window.wgsl"));
     Ok(match indices {
-        None => kernel.fragment("fn store_index(index: i32, plane: i32, at: i32) {}"),
+        None => kernel.fragment("fn store_index(index: i32, plane: i32, at: Number) {}"),
         Some(_) => kernel
             .written("indices", "array<i32>", Slot::Indices)
             .fragment("fn store_index(index: i32, plane: i32, at: i32) {\n    indices[index] = index_of(plane, at);\n}"),

@@ -230,18 +230,10 @@ fn stored(context: &Context, tile: PoolTile) -> (pool::Types, &'static str) {
     const ONE: &str = "\
 fn put(at: i32, found: f32) {
     output[at] = Elem(found);
-}
-
-fn first_of(number: i32) -> i32 {
-    return number;
 }";
     const LAST: &str = "\
 fn put(at: i32, found: vec4<f32>) {
     output[at / 4] = vec4<Elem>(found);
-}
-
-fn first_of(numbers: vec4<i32>) -> i32 {
-    return numbers.x;
 }";
     const FIRST: &str = "\
 fn put(at: i32, found: vec4<f32>) {
@@ -250,10 +242,6 @@ fn put(at: i32, found: vec4<f32>) {
     output[at + step] = Elem(found.y);
     output[at + 2 * step] = Elem(found.z);
     output[at + 3 * step] = Elem(found.w);
-}
-
-fn first_of(numbers: vec4<i32>) -> i32 {
-    return numbers.x;
 }";
     let fours = vectors(context.dtype());
     match (tile.channels, context.geometry.output_layout) {

@@ -143,8 +143,7 @@ fn build(cutting: &Cutting, blocks: &Blocks, workgroups: u32, plan_part: &PlanPa
             Some(plan) => plan.clone(),
             None => plan_part(&cut.problem, cut.geometry.clone())?,
         };
-        let same = |set: &WeightPart| (&set.groups, &set.channels) == (&cut.groups, &cut.channels);
-        if !split.weights.last().is_some_and(same) {
+        if split.weights.last().is_none_or(|set| (&set.groups, &set.channels) != (&cut.groups, &cut.channels)) {
             let (geometry, packing) = (plan.geometry.clone(), plan.packing);
             split.weights.push(WeightPart { geometry, packing, groups: cut.groups.clone(), channels: cut.channels.clone() });
         }

@@ -171,7 +171,7 @@ impl Rows {
         let [rows, _] = self.shares();
         let [kept, reduced] = [&self.kept, &self.reduced].map(Axes::rank);
         let (ty, name, text) = match self.loads {
-            Loads::One => (array(self.dtype), "one", include_str!("../../shaders/lib/row_one.wgsl")),
+            Loads::One => (array(self.dtype), "one", include_str!("../../shaders/lib/row_across.wgsl")),
             Loads::Along => (vectors(self.dtype), "along", include_str!("../../shaders/lib/row_along.wgsl")),
             Loads::AlongWithEnds => (vectors(self.dtype), "along with ends", include_str!("../../shaders/lib/row_along.wgsl")),
             Loads::Across => (vectors(self.dtype), "across", include_str!("../../shaders/lib/row_across.wgsl")),
@@ -229,10 +229,14 @@ impl Rows {
 
     /// Adds where elements are put that lie as those of the input.
     pub fn with_elements(&self, kernel: Kernel) -> Kernel {
+        let put = |stored: &str| {
+            let store = format!("output[place(row, turn)] = {stored}(y);");
+            format!("fn put(row: Row, turn: i32, y: Value) {{\n    {store}\n}}")
+        };
         let (ty, text) = match self.loads {
-            Loads::One => (array(self.dtype), include_str!("../../shaders/lib/put_one.wgsl")),
-            Loads::AlongWithEnds => (array(self.dtype), include_str!("../../shaders/lib/put_ends.wgsl")),
-            Loads::Along | Loads::Across => (vectors(self.dtype), include_str!("../../shaders/lib/put_four.wgsl")),
+            Loads::One => (array(self.dtype), put("Elem")),
+            Loads::Along | Loads::Across => (vectors(self.dtype), put("vec4<Elem>")),
+            Loads::AlongWithEnds => (array(self.dtype), include_str!("../../shaders/lib/put_ends.wgsl").into()),
         };
         kernel.written("output", ty, Slot::Output).fragment(text)
     }
