@@ -140,6 +140,23 @@ fn strips_match_the_reference_with_every_tile() {
     check(&lines("strip.txt"), &[DType::F32], one_of_each);
 }
 
+/// How wide subgroups are is no choice of this device's where `LP_NATIVE_VECTOR_WIDTH` says it.
+#[test]
+#[ignore = "the other tests do the same at this device's own width: tests/run.sh runs it at others"]
+fn subgroups_of_other_widths_match_the_reference() {
+    let width = engine().limits().subgroup.expect("subgroups of a width that is known");
+    eprintln!("subgroups of {width:?}");
+    let by_subgroups = |engine: &Engine, problem: &Problem| {
+        let all = engine.candidates(problem)?.algorithms.into_iter();
+        Ok(one_of_each(&all.filter(|algorithm| algorithm.to_string().contains("subgroup")).collect::<Vec<_>>()))
+    };
+    let files = ["conv.txt", "transposed.txt", "winograd.txt", "nhwc.txt", "epilogue.txt", "split_k.txt", "regressions.txt"];
+    let takes = |line: &Problem| by_subgroups(engine(), line).is_ok_and(|list| !list.is_empty());
+    let lines: Vec<Problem> = files.into_iter().flat_map(lines).filter(takes).collect();
+    assert!(lines.len() >= 100, "{} lines", lines.len());
+    check_on(engines(), &lines, &dtypes(), &by_subgroups);
+}
+
 #[test]
 fn depthwise_convolutions_match_the_reference() {
     check(&lines("depthwise.txt"), &dtypes(), one_of_each);
