@@ -1,25 +1,34 @@
 // The operands of a convolution as a matrix product whose lanes own strips: COLUMNS outputs of a row each, which lie SPREAD apart. A tile of
 // k is all channels and a segment of the x taps, or all of them, of one tap on z and y, so that an input is loaded once for all outputs of a
 // strip and all taps of the segment that meet it, and few channels fill a step as well as many do.
+// Where ROWS is more than 1 the outputs are a patch: strips of so many rows, which lie SPREAD_Y apart, and a tile has all taps on y too.
 // PHASED: of a transposed convolution with a stride a strip is outputs of one phase, which uses some of the taps.
-// Expects g, layout.wgsl, source.wgsl, phase.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K, COLUMNS, SPREAD, LANES, SEGMENTS and
-// SEGMENT_TAPS.
+// Expects g, layout.wgsl, source.wgsl, phase.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K, COLUMNS, ROWS, SPREAD, SPREAD_Y (1 for
+// strips), LANES, SEGMENTS and SEGMENT_TAPS.
+
+const STRIP: i32 = COLUMNS / ROWS; // outputs of a row
 
 var<private> group: i32;
 var<private> counts: vec3<i32>; // taps of the phase
 var<private> panel: i32;        // the current tile's panel of weights
 var<private> strip_at: vec3<i32>; // input that tap 0 of the strip's first output meets
 var<private> strip_start: i32;  // first input of the item's and group's first channel; -1: no such strip
-var<private> row_start: i32;    // first input of the row that the current tile reads; -1 where there is none
+var<private> plane_start: i32;  // first input of the plane that the current tile reads; -1 where there is none
+var<private> row_at: i32;       // the first of its rows that it reads
 var<private> segment: i32;      // the current tile's taps on x
 
 // Strips of a row of outputs.
 fn strips() -> i32 {
-    return block_count(g.phase_output.z, COLUMNS * SPREAD) * SPREAD;
+    return block_count(g.phase_output.z, STRIP * SPREAD) * SPREAD;
+}
+
+// Rows of strips of a plane.
+fn bands() -> i32 {
+    return block_count(g.phase_output.y, ROWS * SPREAD_Y) * SPREAD_Y;
 }
 
 fn all_strips() -> i32 {
-    return g.batch * g.phase_output.x * g.phase_output.y * strips();
+    return g.batch * g.phase_output.x * bands() * strips();
 }
 
 fn blocks_n() -> i32 {
@@ -41,9 +50,11 @@ fn locate(tile: i32) -> bool {
 // The batch item and the first output of a strip, among those of the phase.
 fn strip_position(strip: i32) -> vec4<i32> {
     let row = quotient(strip, strips());
-    let plane = quotient(row, g.phase_output.y);
+    let plane = quotient(row, bands());
     let item = quotient(plane, g.phase_output.x);
-    return vec4<i32>(plane - item * g.phase_output.x, row - plane * g.phase_output.y, block_start(strip - row * strips(), COLUMNS, SPREAD), item);
+    let y = block_start(row - plane * bands(), ROWS, SPREAD_Y);
+    let x = block_start(strip - row * strips(), STRIP, SPREAD);
+    return vec4<i32>(plane - item * g.phase_output.x, y, x, item);
 }
 
 fn set_strip(strip: i32) {
@@ -64,24 +75,34 @@ fn taps() -> vec3<i32> {
 }
 
 fn k_tiles() -> i32 {
-    return taps().x * taps().y * select(SEGMENTS, 0, taps().z == 0);
+    return taps().x * tap_rows() * select(SEGMENTS, 0, taps().z == 0);
+}
+
+// Tiles of k on y.
+fn tap_rows() -> i32 {
+    return select(taps().y, min(taps().y, 1), ROWS > 1);
 }
 
 fn begin_k_tile(tile: i32) {
     panel = tile;
     let tap_row = tile / SEGMENTS;
     segment = tile - tap_row * SEGMENTS;
-    let tap_z = quotient(tap_row, taps().y);
-    let tap_y = tap_row - tap_z * taps().y;
+    let tap_z = quotient(tap_row, tap_rows());
+    let tap_y = tap_row - tap_z * tap_rows();
     if (PHASED) {
         // All taps that follow one another in a phase on x are one panel.
         let row = (first.x + tap_z * g.tap_step.x) * g.kernel.y + first.y + tap_y * g.tap_step.y;
         panel = row * g.tap_step.z + first.z;
     }
     let z = source(strip_at.x + tap_z * g.source_step.x, g.input.x);
-    let y = source(strip_at.y + tap_y * g.source_step.y, g.input.y);
-    let met = inside(z, g.input.x) && inside(y, g.input.y) && strip_start >= 0;
-    row_start = select(-1, strip_start + (z * g.input.y + y) * g.input.z * input_step(), met);
+    plane_start = select(-1, strip_start + z * g.input.y * g.input.z * input_step(), inside(z, g.input.x) && strip_start >= 0);
+    row_at = strip_at.y + tap_y * g.source_step.y;
+}
+
+// The first input of the row that lies so many dilations below the first one that the current tile reads; -1 where there is none.
+fn input_row(offset: i32) -> i32 {
+    let y = source(row_at + offset * g.source_step.y, g.input.y);
+    return select(-1, plane_start + y * g.input.z * input_step(), inside(y, g.input.y) && plane_start >= 0);
 }
 
 // Whether the kernel ends before this tap of the current segment.
@@ -94,19 +115,19 @@ fn input_x(offset: i32) -> i32 {
     return source(strip_at.z + (segment * SEGMENT_TAPS + offset) * g.source_step.z, g.input.z);
 }
 
-// Whether there is one.
-fn meets_input(offset: i32) -> bool {
-    return row_start >= 0 && inside(input_x(offset), g.input.z);
+// Whether there is one in a row.
+fn meets_input(row: i32, offset: i32) -> bool {
+    return row >= 0 && inside(input_x(offset), g.input.z);
 }
 
 // That input in the group's first channel; anywhere where there is none.
-fn first_input(offset: i32, met: bool) -> i32 {
-    return select(0, row_start + input_x(offset) * input_step(), met);
+fn first_input(row: i32, offset: i32, met: bool) -> i32 {
+    return select(0, row + input_x(offset) * input_step(), met);
 }
 
 // The panels of a block of rows.
 fn panels() -> i32 {
-    return g.kernel.x * g.kernel.y * select(SEGMENTS, g.tap_step.z, PHASED);
+    return g.kernel.x * select(g.kernel.y, 1, ROWS > 1) * select(SEGMENTS, g.tap_step.z, PHASED);
 }
 
 // The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.
@@ -117,7 +138,7 @@ fn panel_start() -> i32 {
 // An output of a strip in the group's first channel, or -1 where it does not exist.
 fn strip_output(strip: i32, column: i32) -> i32 {
     let position = strip_position(strip);
-    var at = vec3<i32>(position.xy, position.z + column * SPREAD);
+    var at = vec3<i32>(position.x, position.y + column / STRIP * SPREAD_Y, position.z + column % STRIP * SPREAD);
     var ends = g.output;
     if (PHASED) {
         ends = phase_ends();

@@ -123,7 +123,8 @@ pub struct DeviceLimits {
     /// Iterations of all loops together that one invocation may take. Beyond it some software drivers end loops without a word.
     pub loop_iterations: u64,
     /// Whether the driver keeps a function's array as vectors, and stores an element with a constant number at once. Mesa 22.3's
-    /// llvmpipe stores it lane by lane; all before 23.3 are taken to do so, and none from then on.
+    /// llvmpipe stores it lane by lane; all before 23.3 are taken to do so, and none from then on. They also leave a load as a loop over
+    /// lanes, a short text, which later ones write out.
     pub indexed_arrays: bool,
     /// About how many workgroups run at once: cores of a CPU, compute units of a GPU.
     pub parallelism: u32,

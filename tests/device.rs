@@ -157,6 +157,28 @@ fn subgroups_of_other_widths_match_the_reference() {
     check_on(engines(), &lines, &dtypes(), &by_subgroups);
 }
 
+/// Whether the planner offers them on this device or not: they are for drivers of a kind.
+#[test]
+fn patches_of_subgroups_match_the_reference_with_every_tile() {
+    let Some(lanes) = engine().limits().subgroup else {
+        return eprintln!("{} has no subgroups of a known size: no patch is checked", engine().adapter_name());
+    };
+    let tiles = ["4x4x4", "8x2x7", "16x2x4", "4x3x2"];
+    let patches = |engine: &Engine, problem: &Problem| {
+        let named = tiles.iter().map(|tile| format!("subgroup_strip({tile},{lanes})").parse());
+        let all = named.collect::<wgconv::Result<Vec<Algorithm>>>()?;
+        Ok(all.into_iter().filter(|algorithm| algorithm.plan(problem, engine.limits()).is_ok()).collect::<Vec<_>>())
+    };
+    let takes = |line: &Problem| patches(engine(), line).is_ok_and(|list| !list.is_empty());
+    let lines: Vec<Problem> = lines("strip.txt").into_iter().filter(takes).collect();
+    assert!(lines.len() >= 20, "{} lines", lines.len());
+    let dtypes = dtypes();
+    for (number, &dtype) in dtypes.iter().enumerate() {
+        let lines: Vec<Problem> = lines.iter().skip(number).step_by(dtypes.len()).cloned().collect();
+        check_on(engines(), &lines, &[dtype], &patches);
+    }
+}
+
 #[test]
 fn depthwise_convolutions_match_the_reference() {
     check(&lines("depthwise.txt"), &dtypes(), one_of_each);

@@ -167,7 +167,7 @@ impl Family {
             Family::Matmul => GemmTile::parse(tile).map(Algorithm::Matmul),
             Family::SubgroupGemm => SubgroupTile::parse(tile).map(Algorithm::SubgroupGemm),
             Family::SubgroupMatmul => SubgroupTile::parse(tile).map(Algorithm::SubgroupMatmul),
-            Family::SubgroupStrip => SubgroupTile::from_numbers(&numbers()?).map(Algorithm::SubgroupStrip),
+            Family::SubgroupStrip => SubgroupTile::strip_from_numbers(&numbers()?).map(Algorithm::SubgroupStrip),
             Family::CoopGemm => CoopTile::parse(tile).map(Algorithm::CoopGemm),
             Family::CoopMatmul => CoopTile::parse(tile).map(Algorithm::CoopMatmul),
             Family::Depthwise => DepthwiseTile::from_numbers(&numbers()?).map(Algorithm::Depthwise),

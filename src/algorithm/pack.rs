@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::plan::Packing;
+use super::plan::{Packing, strip_taps};
 use super::winograd_weights::transform_weights;
 use crate::geometry::Geometry;
 use crate::layout::Layout;
@@ -142,7 +142,7 @@ impl PackOrder {
                 Self::panelled(source, channels, [one, rows], [block_m, block_k])
             }
             Packing::Strips { block_m, taps: run, rows: strip, step } => {
-                let [length, run, strip, step] = [geometry.kernel[2], run, strip, step].map(|count| count as usize);
+                let [length, run, strip, step] = [strip_taps(geometry, run), run, strip, step].map(|count| count as usize);
                 // One segment for each phase, which begin side by side, or segments of all taps behind one another.
                 let (segments, apart) = if step > 1 { (step, 1) } else { (length.div_ceil(run), run) };
                 let strides = [length, apart].map(|taps| taps as i64 * tap);
@@ -278,6 +278,7 @@ mod tests {
             }
             Packing::Strips { block_m, taps: run, rows, step } => {
                 let (run, rows, step) = (run as usize, rows as usize, step as usize);
+                let x = x.max(run); // of a patch all taps on y and x
                 let (segments, segment, row) = match step {
                     1 => (x.div_ceil(run), tap % x / run, tap % x % run),
                     _ => (step, tap % x % step, tap % x / step),
@@ -302,6 +303,7 @@ mod tests {
     #[test]
     fn every_weight_stands_where_its_packing_says_and_zeros_elsewhere() {
         let software = DeviceLimits { class: DeviceClass::Software, subgroup: Some(8), ..Default::default() };
+        let patches = DeviceLimits { indexed_arrays: false, ..software };
         let small = DeviceLimits { storage_binding_bytes: 8192, ..software };
         let mut seen = std::collections::BTreeMap::new();
         for line in [
@@ -327,7 +329,9 @@ mod tests {
             let group_out = whole.group_out() as usize;
             let source = WeightSource::of(&whole);
             let weights: Vec<i32> = (1..=whole.weight_elements() as i32).collect();
-            for limits in [DeviceLimits::default(), software, small, DeviceLimits { subgroup: Some(32), ..Default::default() }] {
+            for limits in
+                [DeviceLimits::default(), software, patches, small, DeviceLimits { subgroup: Some(32), ..Default::default() }]
+            {
                 let Ok(candidates) = Algorithm::candidates(&problem, &limits) else { continue };
                 for algorithm in candidates.algorithms.iter().filter(|algorithm| !matches!(algorithm, Algorithm::Winograd(_))) {
                     let plan = algorithm.plan(&problem, &limits).unwrap();

@@ -55,11 +55,12 @@ pub enum Packing {
         /// Whether the taps of a channel count as channels of their own: the order that a fully connected layer reads.
         flat: bool,
     },
-    /// Panels for a product over strips: `[group, block of m, tap on z and y, segment][channel, tap on x][block_m]`, zeros where they run over.
+    /// Panels for a product over strips: `[group, block of m, tap on z and y, segment][channel, tap on x][block_m]`, zeros where they run over;
+    /// over patches `[group, block of m, tap on z][channel, tap on y and x][block_m]`.
     Strips {
         /// Output channels of a panel.
         block_m: u32,
-        /// Taps of a segment: so many of those on x follow each other in a panel.
+        /// Taps of a segment: so many of those on x follow each other in a panel. More than there are on x are all of y and x.
         taps: u32,
         /// Rows of a channel: the taps of a segment, and what pads them.
         rows: u32,
@@ -271,9 +272,9 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
             u64::from(components) * u64::from(taps) * u64::from(geometry.groups) * rows
         }
         Packing::Strips { block_m, taps, rows, step } => {
-            let [z, y, x] = geometry.kernel;
-            let segments = u64::from(step) * u64::from(x.div_ceil(step).div_ceil(taps));
-            let taps = u64::from(z) * u64::from(y) * segments * u64::from(rows);
+            let run = strip_taps(geometry, taps);
+            let segments = u64::from(step) * u64::from(run.div_ceil(step).div_ceil(taps));
+            let taps = geometry.taps() / u64::from(run) * segments * u64::from(rows);
             u64::from(geometry.in_channels) * taps * up(u64::from(geometry.group_out()), block_m)
         }
         Packing::Panels { block_m, block_k, flat } => {
@@ -285,6 +286,11 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
             u64::from(geometry.groups) * up(u64::from(geometry.group_out()), block_m) * rows
         }
     }
+}
+
+/// The taps that segments of so many are cut from: those on x, or those on y and x, which are then one segment.
+pub(crate) fn strip_taps(geometry: &Geometry, segment: u32) -> u32 {
+    geometry.kernel[2].max(segment)
 }
 
 /// Folds a one-dimensional grid over three dimensions of at most `limit` workgroups each.

@@ -5,6 +5,9 @@
 //! over columns takes 24. Where loads are dear, as on lavapipe, a 3x3 layer is faster by it than by Winograd's fewer products, and as exact
 //! as the definition. A step is all channels of a tap on z and y, so first layers, whose one to four channels would leave a step of a
 //! product mostly empty, pay for no padding. Of a transposed convolution with a stride a strip is outputs of one phase.
+//!
+//! A patch is strips of several rows: a turn is all taps on y and x of a channel, and an input is loaded once for all rows of outputs too,
+//! 36 loads for 16 outputs of 3x3 taps instead of 54. For layers with few channels to a group, where loads are most of the time.
 
 use super::cost::{Operations, cheapest_first};
 use super::patch::Overlap;
@@ -30,10 +33,32 @@ fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
     }
 }
 
+/// Output channels, rows and columns of the patches to choose from.
+const PATCHES: [[u32; 3]; 6] = [[4, 4, 4], [4, 4, 7], [4, 7, 4], [8, 4, 4], [8, 2, 7], [16, 2, 4]];
+
+/// The most output channels to a group of layers that patches are for, and the fewest input channels: of 32 output channels they are slower
+/// than strips by a fifth, and of one to three input channels, where stores are most of the time, by a tenth to a half.
+const MAX_PATCH_OUT: u32 = 16;
+const MIN_PATCH_IN: u32 = 4;
+
+/// The patches of a layer on a device. Drivers that keep arrays write loads out for each lane, so that those of a patch fill the
+/// instructions' cache: on Mesa 25.0.7 patches take 1.1 to 1.4 times as long as strips, on 22.3.6, where a load is a loop over the lanes,
+/// 0.5 to 0.9. Rows two inputs apart share too little. No GPU has been measured.
+fn patches(limits: &DeviceLimits, geometry: &Geometry) -> Vec<SubgroupTile> {
+    let few = geometry.group_out() <= MAX_PATCH_OUT && geometry.group_in() >= MIN_PATCH_IN;
+    let have = limits.class == DeviceClass::Software && !limits.indexed_arrays && few && overlap(geometry, 1).share == 1;
+    let lanes = limits.subgroup.filter(|_| have);
+    let tile = |&[block_m, rows, columns]: &[u32; 3]| SubgroupTile::strip_from_numbers(&[block_m, rows, columns, lanes?]);
+    PATCHES.iter().filter_map(tile).collect()
+}
+
 /// The most that a turn of the loop is written out as: multiplications of four channels, and loads, which are about six times as long.
 /// Compile time grows with it, and longer turns are slower: 7x7 taps at stride 2 of 32x4 outputs, 302, by 45 % on Mesa 25.0.7; 3x3 at
 /// stride 2 of 32x7, 258, by 44 %; ten taps at stride 5 of 8x4, 230, by 42 % on Mesa 22.3.6. 3x3 at stride 1 of 32x7, 222, are the fastest.
 const MAX_TURN: u64 = 225;
+
+/// The same of a patch, on devices where a load is a short text. 9x9 taps of 4x2x4 outputs, 1368, take 3 s to compile on Mesa 22.3.6.
+const MAX_PATCH_TURN: u64 = 900;
 
 /// So many products are as long as a load.
 const LOAD: u64 = 6;
@@ -49,8 +74,12 @@ pub(super) struct Strip {
     least: u32,
     /// Those of a turn; the last segment of an axis may have fewer.
     pub segment: u32,
-    /// How its outputs lie.
-    overlap: Overlap,
+    /// Rows of taps of a turn: one, or all where a lane has several rows of outputs.
+    tap_rows: u32,
+    /// Rows and columns of outputs.
+    outputs: [u32; 2],
+    /// How its outputs lie, on y and on x.
+    overlaps: [Overlap; 2],
     /// Rows of weights of a channel and a segment.
     pub rows: u32,
 }
@@ -60,20 +89,26 @@ impl Strip {
     fn new(geometry: &Geometry, tile: &SubgroupTile) -> Self {
         let taps = geometry.phase_taps()[2];
         let least = geometry.least_phase_taps()[2];
+        let tap_rows = if tile.rows > 1 { geometry.phase_taps()[1] } else { 1 };
         let of = |segment: u32| Self {
             taps,
             least,
             segment,
-            overlap: overlap(geometry),
-            rows: segment.next_multiple_of(tile.chunk()),
+            tap_rows,
+            outputs: [tile.rows, tile.columns()],
+            overlaps: [overlap(geometry, 1), overlap(geometry, 2)],
+            rows: (tap_rows * segment).next_multiple_of(tile.chunk()),
         };
+        if tile.rows > 1 {
+            return of(taps);
+        }
         let longest = (1..=taps).take_while(|&segment| of(segment).turn(tile) <= MAX_TURN).last().unwrap_or(1);
         of(taps.div_ceil(taps.div_ceil(longest)))
     }
 
     /// How long a turn of the loop is.
     fn turn(&self, tile: &SubgroupTile) -> u64 {
-        u64::from(self.segment) * u64::from(tile.block_m / 4 * tile.thread_n) + LOAD * self.loads(tile.thread_n)
+        u64::from(self.turn_taps()) * u64::from(tile.block_m / 4 * tile.thread_n) + LOAD * self.loads()
     }
 
     fn segments(&self) -> u32 {
@@ -81,13 +116,19 @@ impl Strip {
     }
 
     /// Taps that all segments have, and all phases.
-    pub fn least_taps(&self) -> u32 {
-        self.least - (self.segments() - 1) * self.segment
+    fn least_taps(&self) -> u32 {
+        (self.least - (self.segments() - 1) * self.segment) * self.tap_rows
     }
 
-    /// Which input the tap of an output meets, counted in dilations from the first one that the strip sees.
-    pub fn offset(&self, tap: u32, output: u32) -> u32 {
-        output * self.overlap.share + tap
+    /// Which input the tap of an output meets, counted in dilations on y and on x from the first one that the strip sees.
+    fn offset(&self, tap: u32, output: u32) -> [u32; 2] {
+        let [taps, outputs] = [(tap, self.segment), (output, self.outputs[1])].map(|(number, row)| [number / row, number % row]);
+        [0, 1].map(|axis| outputs[axis] * self.overlaps[axis].share + taps[axis])
+    }
+
+    /// Taps of a turn.
+    pub fn turn_taps(&self) -> u32 {
+        self.tap_rows * self.segment
     }
 
     /// Rows of a step.
@@ -98,13 +139,13 @@ impl Strip {
     /// Steps: segments of all taps on z and y, in the phase that has the most.
     fn steps(&self, geometry: &Geometry) -> u64 {
         let [z, y, _] = geometry.phase_taps();
-        u64::from(z) * u64::from(y) * u64::from(self.segments())
+        u64::from(z) * u64::from(y / self.tap_rows) * u64::from(self.segments())
     }
 
     /// Their mean over the phases.
     fn mean_steps(&self, geometry: &Geometry) -> f64 {
         let taps = |axis: usize| f64::from(geometry.kernel[axis]) / f64::from(geometry.tap_step()[axis]);
-        taps(0) * taps(1) * f64::from(self.segments())
+        taps(0) * taps(1) / f64::from(self.tap_rows) * f64::from(self.segments())
     }
 
     /// The most iterations of an invocation's loops: the steps, a turn for each channel, and the stores.
@@ -114,18 +155,50 @@ impl Strip {
     }
 
     /// How many they are.
-    fn loads(&self, outputs: u32) -> u64 {
-        let [taps, share] = [self.segment, self.overlap.share].map(u64::from);
-        u64::from(outputs - 1) * taps.min(share) + taps
+    fn loads(&self) -> u64 {
+        let taps = [self.tap_rows, self.segment];
+        let on = |axis: usize| (self.outputs[axis] - 1) * taps[axis].min(self.overlaps[axis].share) + taps[axis];
+        u64::from(on(0)) * u64::from(on(1))
     }
 
     /// All of them, in order.
-    pub fn offsets(&self, outputs: u32) -> Vec<u32> {
-        let all = (0..self.segment).flat_map(|tap| (0..outputs).map(move |output| self.offset(tap, output)));
-        let mut offsets: Vec<u32> = all.collect();
+    fn offsets(&self) -> Vec<[u32; 2]> {
+        let outputs = self.outputs[0] * self.outputs[1];
+        let all = (0..self.turn_taps()).flat_map(|tap| (0..outputs).map(move |output| self.offset(tap, output)));
+        let mut offsets: Vec<[u32; 2]> = all.collect();
         offsets.sort_unstable();
         offsets.dedup();
         offsets
+    }
+
+    /// The text that finds them for all channels of a step, each where there is one.
+    pub fn finding(&self) -> String {
+        let mut offsets = self.offsets();
+        let found = |[y, x]: [u32; 2]| {
+            format!(
+                "        let met_{y}_{x} = meets_input(row_{y}, {x});\n\
+                 \x20       let from_{y}_{x} = first_input(row_{y}, {x}, met_{y}_{x});\n"
+            )
+        };
+        let inputs: String = offsets.iter().copied().map(found).collect();
+        offsets.dedup_by_key(|[y, _]| *y);
+        let rows: String = offsets.iter().map(|[y, _]| format!("        let row_{y} = input_row({y});\n")).collect();
+        rows + &inputs
+    }
+
+    /// The text that loads those of a channel.
+    pub fn loading(&self) -> String {
+        let load =
+            |[y, x]: [u32; 2]| format!("            let input_{y}_{x} = masked(fetched(from_{y}_{x} + step), met_{y}_{x});\n");
+        self.offsets().into_iter().map(load).collect()
+    }
+
+    /// The one that the tap of an output meets. Of the last segment, or of a phase, taps may be missing: their weights are 0, but 0 times
+    /// infinity is not.
+    pub fn element(&self, tap: u32, output: u32) -> String {
+        let [y, x] = self.offset(tap, output);
+        let lacks = tap >= self.least_taps();
+        if lacks { format!("select(input_{y}_{x}, Operand(), lacks({tap}))") } else { format!("input_{y}_{x}") }
     }
 }
 
@@ -155,19 +228,27 @@ pub(super) fn supports_tile(context: &Context, tile: &SubgroupTile) -> Result<()
     fits(context.geometry, tile)
 }
 
-/// How the outputs of a strip lie, so that their taps meet the same inputs at any stride and dilation.
-fn overlap(geometry: &Geometry) -> Overlap {
-    Overlap::of(geometry, 2)
+/// How the outputs of a strip lie on an axis, so that their taps meet the same inputs at any stride and dilation.
+fn overlap(geometry: &Geometry, axis: usize) -> Overlap {
+    Overlap::of(geometry, axis)
+}
+
+/// Rows of strips, or of patches, that a plane of a phase has.
+fn bands(geometry: &Geometry, tile: &SubgroupTile) -> u64 {
+    let rows = geometry.phase_output()[1];
+    if tile.rows == 1 { u64::from(rows) } else { overlap(geometry, 1).blocks(rows, tile.rows) }
 }
 
 fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
-    let overlap = overlap(geometry);
     let strip = Strip::new(geometry, tile);
+    if tile.rows > 1 {
+        fits_patch(geometry, tile, &strip)?;
+    }
     if geometry.is_phased() && strip.segments() > 1 {
         return Err(format!("the {} taps of a phase are more than a turn of the loop is written out for", strip.taps));
     }
-    let [taps, dilation, share] = [strip.taps, geometry.source_step()[2], overlap.share].map(u64::from);
-    let span = (u64::from(tile.thread_n - 1) * share + taps - 1) * dilation;
+    let [taps, dilation, share] = [strip.taps, geometry.source_step()[2], strip.overlaps[1].share].map(u64::from);
+    let span = (u64::from(tile.columns() - 1) * share + taps - 1) * dilation;
     if span > MAX_SPAN {
         return Err(format!("a strip of {} outputs spans {span} inputs, more than {MAX_SPAN}", tile.thread_n));
     }
@@ -178,13 +259,35 @@ fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
     Ok(())
 }
 
+/// Why a tile with rows does not take the layer.
+fn fits_patch(geometry: &Geometry, tile: &SubgroupTile, strip: &Strip) -> Result<(), String> {
+    let (rows, taps, turn) = (tile.rows, strip.tap_rows, strip.turn(tile));
+    if geometry.is_phased() {
+        return Err("patches do not know the phases of transposed convolutions with a stride".into());
+    }
+    if taps == 1 {
+        return Err("the rows of a patch share nothing where an axis has one tap".into());
+    }
+    if turn > MAX_PATCH_TURN {
+        return Err(format!("a turn of the loop would be {turn} products and loads long, and may be {MAX_PATCH_TURN}"));
+    }
+    let [dilation, share] = [geometry.source_step()[1], strip.overlaps[0].share].map(u64::from);
+    let span = (u64::from(rows - 1) * share + u64::from(taps) - 1) * dilation;
+    let most = u64::from(rows) * u64::from(strip.overlaps[0].spread);
+    if span.max(most) > MAX_SPAN {
+        return Err(format!("a patch of {rows} rows spans {} inputs or outputs, more than {MAX_SPAN}", span.max(most)));
+    }
+    Ok(())
+}
+
 /// The tiles that fit a layer, the cheapest first.
 pub(super) fn tiles(context: &Context) -> Result<Vec<(Operations, SubgroupTile)>, String> {
     let product = Product::new(context, Operands::Strip)?;
-    let tiles = subgroup::table(context.limits, sizes(context.limits.class));
+    let strips = subgroup::table(context.limits, sizes(context.limits.class));
+    let tiles = strips.into_iter().chain(patches(context.limits, &product.geometry));
     // Strips of many outputs are for groups of few channels: measured, 14x14 by 8x14 takes up to 1.5 times as long as by 32x4.
-    let long = |tile: &SubgroupTile| tile.thread_n > 8 && product.geometry.group_out() > 8;
-    let tiles = tiles.into_iter().filter(|tile| fits(&product.geometry, tile).is_ok() && !long(tile));
+    let long = |tile: &SubgroupTile| tile.thread_n > 8 && tile.rows == 1 && product.geometry.group_out() > 8;
+    let tiles = tiles.filter(|tile| fits(&product.geometry, tile).is_ok() && !long(tile));
     Ok(cheapest_first(context.limits.class, tiles.map(|tile| (cost(&product, context.limits, &tile), tile))))
 }
 
@@ -194,8 +297,8 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let geometry = &product.geometry;
     let strip = Strip::new(geometry, tile);
     let [block_m, thread_n, chunk, taps, rows] =
-        [tile.block_m, tile.thread_n, tile.chunk(), strip.segment, strip.rows].map(f64::from);
-    let loads = Of::LOAD * strip.loads(tile.thread_n) as f64;
+        [tile.block_m, tile.thread_n, tile.chunk(), strip.turn_taps(), strip.rows].map(f64::from);
+    let loads = Of::LOAD * strip.loads() as f64;
     let per_channel =
         Of::LOAD4 * (rows / chunk) + loads + Of::BROADCAST * (block_m * taps) + Of::FMA * (block_m * thread_n * taps);
     let stores = Of::stores(block_m * thread_n, stores(product, tile) != Stores::One);
@@ -208,15 +311,16 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
 /// How outputs of a strip are stored; by columns where these are neighbours in a row, all of them outputs, at a multiple of 4.
 fn stores(product: &Product, tile: &SubgroupTile) -> Stores {
     let geometry = &product.geometry;
-    let whole = tile.thread_n.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
-    product.stores(whole && overlap(geometry).spread == 1 && !geometry.is_phased())
+    let whole = tile.columns().is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
+    product.stores(whole && overlap(geometry, 2).spread == 1 && !geometry.is_phased())
 }
 
 /// Blocks of the result in all groups and phases: the rows of outputs end in strips that are not full.
 pub(super) fn blocks(product: &Product, tile: &SubgroupTile) -> u64 {
     let geometry = &product.geometry;
-    let [z, y, x] = geometry.phase_output();
-    let strips = [geometry.batch, z, y].map(u64::from).iter().product::<u64>() * overlap(geometry).blocks(x, tile.thread_n);
+    let [z, _, x] = geometry.phase_output();
+    let rows = [geometry.batch, z].map(u64::from).iter().product::<u64>() * bands(geometry, tile);
+    let strips = rows * overlap(geometry, 2).blocks(x, tile.columns());
     product.bands(tile.block_m) * strips.div_ceil(u64::from(tile.lanes))
 }
 
@@ -232,7 +336,9 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let blocks = Blocks { block, columns: tile.thread_n, half: 0, split_k: 1, stores, m_first };
     let kernel = product
         .kernel(label, tile.invocations(), blocks, Loads::One)
-        .constant("SPREAD", strip.overlap.spread)
+        .constant("SPREAD", strip.overlaps[1].spread)
+        .constant("SPREAD_Y", if tile.rows == 1 { 1 } else { strip.overlaps[0].spread })
+        .constant("ROWS", tile.rows)
         .flag("PHASED", product.geometry.is_phased())
         .constant("SEGMENTS", strip.segments())
         .constant("SEGMENT_TAPS", segment)
@@ -240,7 +346,7 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let step: Step = subgroup::looped(kernel, &product, context.limits, tile, &Reads::Strip(strip), stores)?;
     Ok(Parts {
         steps: vec![step],
-        packing: Packing::Strips { block_m: tile.block_m, taps: segment, rows, step: product.geometry.tap_step()[2] },
+        packing: Packing::Strips { block_m: tile.block_m, taps: strip.turn_taps(), rows, step: product.geometry.tap_step()[2] },
         workspace: Vec::new(),
     })
 }
@@ -268,23 +374,41 @@ mod tests {
 
     #[test]
     fn inputs_of_a_strip_are_loaded_once() {
-        let strip = |taps, stride, dilation| Strip {
+        let of = |[tap_rows, taps]: [u32; 2], stride, dilation, outputs| Strip {
             taps,
             least: taps,
             segment: taps,
-            overlap: Overlap::new(stride, dilation),
-            rows: taps,
+            tap_rows,
+            outputs,
+            overlaps: [Overlap::new(stride, dilation); 2],
+            rows: taps * tap_rows,
         };
-        assert_eq!(strip(7, 2, 1).offsets(4), (0..13).collect::<Vec<_>>());
-        assert_eq!(strip(3, 1, 1).offsets(8), (0..10).collect::<Vec<_>>());
-        assert_eq!(strip(2, 4, 1).offsets(2), [0, 1, 4, 5]);
-        assert_eq!(strip(3, 2, 1).offset(2, 1), 4);
+        let strip = |taps, stride, dilation, outputs| of([1, taps], stride, dilation, [1, outputs]);
+        let columns =
+            |strip: Strip| strip.offsets().into_iter().map(|[y, x]| if y == 0 { x } else { u32::MAX }).collect::<Vec<_>>();
+        assert_eq!(columns(strip(7, 2, 1, 4)), (0..13).collect::<Vec<_>>());
+        assert_eq!(columns(strip(3, 1, 1, 8)), (0..10).collect::<Vec<_>>());
+        assert_eq!(columns(strip(2, 4, 1, 2)), [0, 1, 4, 5]);
+        assert_eq!(strip(3, 2, 1, 4).offset(2, 1), [0, 4]);
         // Outputs that lie as far apart as the taps do: 16 by 16, or 2 by 2 where every third input is skipped anyway.
-        assert_eq!(strip(3, 1, 16).offsets(4), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(strip(3, 3, 2).offsets(2), [0, 1, 2, 3, 4, 5]);
-        for (taps, stride, dilation, outputs) in [(7, 2, 1, 4), (3, 1, 16, 8), (2, 4, 1, 3), (3, 3, 2, 2), (1, 1, 1, 1)] {
-            let strip = strip(taps, stride, dilation);
-            assert_eq!(strip.loads(outputs), strip.offsets(outputs).len() as u64);
+        assert_eq!(columns(strip(3, 1, 16, 4)), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(columns(strip(3, 3, 2, 2)), [0, 1, 2, 3, 4, 5]);
+        // Patches: the second output of the second row meets its last tap two dilations further on both axes.
+        assert_eq!(of([3, 3], 1, 1, [2, 2]).offset(8, 3), [3, 3]);
+        assert_eq!(of([3, 3], 1, 1, [4, 4]).offsets().len(), 36);
+        assert_eq!(of([3, 2], 2, 1, [2, 2]).offset(3, 3), [3, 3]);
+        for (taps, stride, dilation, outputs) in [
+            ([1, 7], 2, 1, [1, 4]),
+            ([1, 3], 1, 16, [1, 8]),
+            ([1, 2], 4, 1, [1, 3]),
+            ([1, 3], 3, 2, [1, 2]),
+            ([1, 1], 1, 1, [1, 1]),
+            ([3, 3], 1, 1, [4, 7]),
+            ([3, 2], 2, 1, [2, 4]),
+            ([2, 5], 3, 2, [3, 3]),
+        ] {
+            let strip = of(taps, stride, dilation, outputs);
+            assert_eq!(strip.loads(), strip.offsets().len() as u64, "{strip:?}");
         }
     }
 }

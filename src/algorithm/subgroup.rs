@@ -28,6 +28,8 @@ pub struct SubgroupTile {
     pub block_m: u32,
     /// Output positions of a lane.
     pub thread_n: u32,
+    /// In how many rows they lie, where they are a patch of a plane; 1 where they are not.
+    pub rows: u32,
     /// Lanes of a subgroup; the kernel is wrong on any other size.
     pub lanes: u32,
     /// Products of a run that is summed in f16 before it is added in f32: 4 or 8, or 0, where all is in f32.
@@ -38,6 +40,9 @@ pub struct SubgroupTile {
 
 /// Subgroups of a workgroup: enough that starting a workgroup costs little.
 const SUBGROUPS: u32 = 4;
+
+/// The most outputs of a patch.
+const MAX_PATCH: u32 = 32;
 
 /// Input channels of a step, where more chunks than eight do not make up so many. Steps are turns of a loop around a loop, which costs
 /// a copy of all sums: measured on lavapipe, 1x1 layers of 256 channels take 3 to 18 % less time in steps of 64 than in steps of 8.
@@ -55,8 +60,11 @@ pub(super) fn sizes(class: DeviceClass) -> &'static [[u32; 2]] {
 
 impl fmt::Display for SubgroupTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { block_m, thread_n, lanes, half, split_k } = self;
-        write!(f, "{block_m}x{thread_n},{lanes}{}{}", Runs(*half), Slices(*split_k))
+        let Self { block_m, thread_n, rows, lanes, half, split_k } = self;
+        match rows {
+            1 => write!(f, "{block_m}x{thread_n},{lanes}{}{}", Runs(*half), Slices(*split_k)),
+            _ => write!(f, "{block_m}x{rows}x{},{lanes}", self.columns()),
+        }
     }
 }
 
@@ -64,7 +72,22 @@ impl SubgroupTile {
     pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
         let &[block_m, thread_n, lanes] = numbers else { return None };
         let sound = block_m > 0 && block_m % 4 == 0 && (1..=16).contains(&thread_n) && (4..=128).contains(&lanes);
-        (sound && (lanes * 4) % block_m == 0).then_some(Self { block_m, thread_n, lanes, half: 0, split_k: 1 })
+        (sound && (lanes * 4) % block_m == 0).then_some(Self { block_m, thread_n, rows: 1, lanes, half: 0, split_k: 1 })
+    }
+
+    /// The tile of a strip, or of a patch, which has rows: `[block_m, rows, columns, lanes]`.
+    pub(super) fn strip_from_numbers(numbers: &[u32]) -> Option<Self> {
+        match *numbers {
+            [block_m, rows @ 2..=8, columns @ 1..=16, lanes] if rows * columns <= MAX_PATCH => {
+                Some(Self { thread_n: rows * columns, rows, ..Self::from_numbers(&[block_m, 1, lanes])? })
+            }
+            _ => Self::from_numbers(numbers),
+        }
+    }
+
+    /// Outputs of a row of a patch.
+    pub(super) fn columns(&self) -> u32 {
+        self.thread_n / self.rows
     }
 
     /// Parses what `Display` prints.
@@ -293,10 +316,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Store
     match reads {
         Reads::Strip(strip) => {
             // Compilers of software adapters leave in a loop what is the same in all its turns.
-            for at in strip.offsets(tile.thread_n) {
-                line(format!("        let met_{at} = meets_input({at});"));
-                line(format!("        let from_{at} = first_input({at}, met_{at});"));
-            }
+            line(strip.finding());
             line("        for (var channel = 0; channel < g.group_in; channel += 1) {".into());
             line("            let step = channel * input_channel_step();".into());
         }
@@ -309,11 +329,8 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Store
     // The rows that are no padding.
     let rows = match reads {
         Reads::Strip(strip) => {
-            let offsets = strip.offsets(tile.thread_n);
-            offsets
-                .iter()
-                .for_each(|at| line(format!("            let input_{at} = masked(fetched(from_{at} + step), met_{at});")));
-            strip.segment
+            line(strip.loading());
+            strip.turn_taps()
         }
         _ => chunks * tile.chunk(),
     };
@@ -326,31 +343,32 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Store
             let element = match reads {
                 Reads::One => format!("load_b(row + {k}, {j})"),
                 Reads::Four => format!("fours_{first}_{j}.{part}"),
-                // Of the last segment, or of a phase, taps may be missing: their weights are 0, but 0 times infinity is not.
-                Reads::Strip(strip) if k >= strip.least_taps() => {
-                    format!("select(input_{}, Operand(), lacks({k}))", strip.offset(k, j))
-                }
-                Reads::Strip(strip) => format!("input_{}", strip.offset(k, j)),
+                Reads::Strip(strip) => strip.element(k, j),
             };
             line(format!("            let b_{k}_{j} = {element};"));
             line(format!("            column_{j} += column_term(b_{k}_{j});"));
         }
     }
     // All rows of four sums before the next four: they stay in registers for so long. Of a strip's rows two at a time: with all of them
-    // Mesa 25 spills the weights.
-    let together = match reads {
-        Reads::Strip(_) if rows > 3 => 2,
-        _ if tile.half > 0 => tile.half,
-        _ => rows,
+    // Mesa 25 spills the weights. Of a patch, which has more taps and more outputs, two outputs at a time.
+    let (together, beside) = match reads {
+        Reads::Strip(_) if tile.rows > 1 => (rows, 2),
+        Reads::Strip(_) if rows > 3 => (2, tile.thread_n),
+        _ if tile.half > 0 => (tile.half, tile.thread_n),
+        _ => (rows, tile.thread_n),
     };
     for (first, i) in (0..rows).step_by(together as usize).flat_map(|first| (0..vectors).map(move |i| (first, i))) {
         let runs = 0..if tile.half == 0 { 0 } else { tile.thread_n };
         let run = |j: u32| if tile.half == 0 { format!("sum_{i}_{j}") } else { format!("run_{first}_{i}_{j}") };
         runs.clone().for_each(|j| line(format!("            var {} = begun(sum_{i}_{j});", run(j))));
-        for k in first..rows.min(first + together) {
-            let (chunk, lane) = (k / tile.chunk(), k % tile.chunk() * vectors + i);
-            line(format!("            let a_{k}_{i} = subgroupBroadcast(four_{chunk}, {lane}u);"));
-            (0..tile.thread_n).for_each(|j| line(format!("            {0} = multiply(a_{k}_{i}, b_{k}_{j}, {0});", run(j))));
+        let taps = first..rows.min(first + together);
+        for (from, k) in (0..tile.thread_n).step_by(beside as usize).flat_map(|from| taps.clone().map(move |k| (from, k))) {
+            if from == 0 {
+                let (chunk, lane) = (k / tile.chunk(), k % tile.chunk() * vectors + i);
+                line(format!("            let a_{k}_{i} = subgroupBroadcast(four_{chunk}, {lane}u);"));
+            }
+            (from..tile.thread_n.min(from + beside))
+                .for_each(|j| line(format!("            {0} = multiply(a_{k}_{i}, b_{k}_{j}, {0});", run(j))));
         }
         runs.for_each(|j| line(format!("            sum_{i}_{j} = ended({}, sum_{i}_{j});", run(j))));
     }

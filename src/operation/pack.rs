@@ -170,8 +170,10 @@ mod tests {
             let weights: Vec<i32> = (1..=elements as i32).collect();
             for (source, packing) in parts.iter().flat_map(|source| {
                 let strips = [1, 2].map(|step| Packing::Strips { block_m: 8, taps: 2, rows: 4, step });
+                let plane = geometry.kernel[1] * geometry.kernel[2];
+                let patch = Packing::Strips { block_m: 8, taps: plane, rows: plane + 1, step: 1 };
                 let panels = [false, true].map(|flat| Packing::Panels { block_m: 16, block_k: 8, flat });
-                [Packing::Rows, panels[0], panels[1], strips[0], strips[1]].map(|packing| (source.clone(), packing))
+                [Packing::Rows, panels[0], panels[1], strips[0], strips[1], patch].map(|packing| (source.clone(), packing))
             }) {
                 let order = PackOrder::new(&geometry, packing, source).unwrap();
                 let expected: Vec<Option<i32>> = order.apply(&weights, 0).iter().copied().map(Some).collect();
