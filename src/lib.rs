@@ -66,8 +66,8 @@ mod weights;
 
 pub use activation::Activation;
 pub use algorithm::{
-    Algorithm, Candidates, CoopTile, DepthwiseTile, GemmTile, Operations, Packing, Plan, PlaneTile, PoolTile, ProductTile,
-    Refusal, Split, SplitAxis, Step, SubgroupTile, Tolerance, WinogradTile, Work,
+    Algorithm, Candidates, CoopTile, GemmTile, Operations, Packing, PatchTile, Plan, PlaneTile, ProductTile, Refusal, Split,
+    SplitAxis, Step, SubgroupTile, Tolerance, WinogradTile, Work,
 };
 pub use desc::{ConvDesc, Epilogue, IndexOrder, Padding, PaddingMode, PoolDesc, PoolKind, PoolWindow, Residual};
 pub use engine::{Engine, EngineDesc, Explanation, Specialise};

@@ -13,10 +13,10 @@
 //! shared whatever the dilation is. Sums and inputs have names in the text: compilers leave long loops as they are, and arrays that those
 //! index in memory, where a 7x7 kernel was eight times slower on lavapipe.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 use super::cost::{Operations, cheapest_first};
-use super::patch::Overlap;
+use super::patch::{Overlap, PatchTile};
 use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::error::Result;
@@ -25,17 +25,6 @@ use crate::kernel::{Kernel, MAIN, Slot, Stores, vectors};
 use crate::layout::Layout;
 use crate::limits::DeviceClass;
 use crate::problem::Layer;
-
-/// The outputs that an invocation computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct DepthwiseTile {
-    /// Rows of the patch.
-    pub y: u32,
-    /// Columns of the patch.
-    pub x: u32,
-    /// Channels that are computed at once: 1, or 4 where channels are last.
-    pub channels: u32,
-}
 
 /// Invocations of a workgroup.
 const WORKGROUP: u32 = 64;
@@ -55,7 +44,7 @@ const MAX_LOADS: u64 = 230;
 const MAX_GROUP_OUT: u32 = 3;
 
 /// The most columns of a patch of four channels: its sums, inputs and weights stay in registers.
-const MAX_COLUMNS: u32 = 4;
+pub(super) const MAX_FOURS: u32 = 4;
 
 const TILES: [[u32; 2]; 11] = [[1, 1], [1, 4], [2, 2], [4, 4], [7, 4], [7, 7], [14, 4], [14, 7], [14, 8], [28, 4], [28, 8]];
 
@@ -65,27 +54,9 @@ const NARROW: [[u32; 2]; 3] = [[4, 1], [8, 1], [4, 2]];
 /// The most loads of a walk that is written out for a GPU, so that a row need not wait for the one before.
 const MAX_AHEAD: u64 = 96;
 
-impl fmt::Display for DepthwiseTile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.y, self.x)?;
-        if self.channels == 1 { Ok(()) } else { write!(f, ",{}", self.channels) }
-    }
-}
-
-impl DepthwiseTile {
-    pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
-        let (y, x, channels) = match *numbers {
-            [y, x] => (y, x, 1),
-            [y, x, 4] if x <= MAX_COLUMNS => (y, x, 4),
-            _ => return None,
-        };
-        ((1..=64).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x, channels })
-    }
-
-    /// Rows of the patch that a plane has.
-    fn rows_of_outputs(self, geometry: &Geometry) -> u32 {
-        self.y.min(geometry.phase_output()[1].div_ceil(overlap(geometry, 1).spread))
-    }
+/// Rows of a patch that a plane has.
+fn rows_of_outputs(geometry: &Geometry, tile: PatchTile) -> u32 {
+    tile.y.min(geometry.phase_output()[1].div_ceil(overlap(geometry, 1).spread))
 }
 
 fn overlap(geometry: &Geometry, axis: usize) -> Overlap {
@@ -105,7 +76,7 @@ struct Slice {
 
 impl Slice {
     /// The largest that fits registers.
-    fn new(geometry: &Geometry, tile: DepthwiseTile) -> Option<Self> {
+    fn new(geometry: &Geometry, tile: PatchTile) -> Option<Self> {
         let [z, y, x] = geometry.phase_taps();
         let wide = u64::from(tile.x - 1) * u64::from(overlap(geometry, 2).share);
         let of = |rows: u32, columns: u32| {
@@ -140,7 +111,7 @@ impl Slice {
     }
 
     /// Inputs of a row that the patch sees, in steps of the dilation.
-    fn span(&self, geometry: &Geometry, tile: DepthwiseTile) -> u64 {
+    fn span(&self, geometry: &Geometry, tile: PatchTile) -> u64 {
         u64::from(tile.x - 1) * u64::from(overlap(geometry, 2).share) + u64::from(self.columns)
     }
 
@@ -191,17 +162,17 @@ fn has_vectors(geometry: &Geometry) -> bool {
 }
 
 /// What a tile sums at once, if it takes the layer.
-fn slice_of(geometry: &Geometry, tile: DepthwiseTile) -> Option<Slice> {
+fn slice_of(geometry: &Geometry, tile: PatchTile) -> Option<Slice> {
     let channels = tile.channels == 1 || has_vectors(geometry);
     let far = |axis: usize, outputs: u32| u64::from(overlap(geometry, axis).spread) * u64::from(outputs);
     let counted = far(1, tile.y).max(far(2, tile.x)) <= MAX_FAR && invocations(geometry, tile) <= i32::MAX as u64;
     (channels && counted).then(|| Slice::new(geometry, tile)).flatten()
 }
 
-pub(super) fn tiles(context: &Context) -> Vec<(Operations, DepthwiseTile)> {
+pub(super) fn tiles(context: &Context) -> Vec<(Operations, PatchTile)> {
     let narrow = if is_software(context) { &[] } else { NARROW.as_slice() };
-    let scalar = TILES.iter().chain(narrow).filter_map(|numbers| DepthwiseTile::from_numbers(numbers));
-    let vectors = TILES.iter().filter_map(|&[y, x]| DepthwiseTile::from_numbers(&[y, x, 4]));
+    let scalar = TILES.iter().chain(narrow).filter_map(|numbers| PatchTile::from_numbers(numbers, MAX_FOURS));
+    let vectors = TILES.iter().filter_map(|&[y, x]| PatchTile::from_numbers(&[y, x, 4], MAX_FOURS));
     let fitting = scalar.chain(vectors).filter_map(|tile| Some((cost(context, tile, &slice_of(context.geometry, tile)?), tile)));
     cheapest_first(context.limits.class, fitting)
 }
@@ -211,15 +182,15 @@ fn is_software(context: &Context) -> bool {
 }
 
 /// Whether all rows of a patch are written out, and not turns of a loop.
-fn is_written_out(context: &Context, tile: DepthwiseTile, slice: &Slice) -> bool {
+fn is_written_out(context: &Context, tile: PatchTile, slice: &Slice) -> bool {
     let geometry = context.geometry;
-    let steps = u64::from(tile.rows_of_outputs(geometry) + slice.live(geometry) - 1);
+    let steps = u64::from(rows_of_outputs(geometry, tile) + slice.live(geometry) - 1);
     let loads = steps * u64::from(slice.rows_of_inputs(geometry)) * slice.span(geometry, tile) * u64::from(tile.channels);
     !is_software(context) && slice.is_alone(geometry) && loads <= MAX_AHEAD
 }
 
 /// Invocations in all, or as many as 64 bits count.
-fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
+fn invocations(geometry: &Geometry, tile: PatchTile) -> u64 {
     let outputs = geometry.phase_output();
     let blocks = |axis: usize, tile: u32| overlap(geometry, axis).blocks(outputs[axis], tile);
     let planes = [geometry.batch, geometry.out_channels / tile.channels, outputs[0]].map(u64::from);
@@ -229,7 +200,7 @@ fn invocations(geometry: &Geometry, tile: DepthwiseTile) -> u64 {
 
 /// How outputs are stored: four channels at once, or neighbours in a row, all of them outputs, at a multiple of 4. A picture, whose texels
 /// are stored one by one, has no second channel in a row here, and no more than four.
-fn stores(geometry: &Geometry, tile: DepthwiseTile) -> Stores {
+fn stores(geometry: &Geometry, tile: PatchTile) -> Stores {
     let first = geometry.output_layout == Layout::ChannelsFirst;
     let whole = tile.x.is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
     let in_row = first && whole && overlap(geometry, 2).spread == 1 && !geometry.is_phased();
@@ -241,12 +212,12 @@ fn stores(geometry: &Geometry, tile: DepthwiseTile) -> Stores {
 }
 
 /// What it does.
-fn cost(context: &Context, tile: DepthwiseTile, slice: &Slice) -> Operations {
+fn cost(context: &Context, tile: PatchTile, slice: &Slice) -> Operations {
     use Operations as Of;
     let geometry = context.geometry;
     let slices = slice.slices() as f64;
     let taps = f64::from(slice.rows) * f64::from(slice.columns);
-    let rows = tile.rows_of_outputs(geometry);
+    let rows = rows_of_outputs(geometry, tile);
     let steps = f64::from(rows + slice.live(geometry) - 1);
     let inputs = f64::from(slice.rows_of_inputs(geometry)) * slice.span(geometry, tile) as f64;
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
@@ -270,7 +241,7 @@ fn cost(context: &Context, tile: DepthwiseTile, slice: &Slice) -> Operations {
     Of::total(context.limits, workgroups, f64::from(WORKGROUP), per_thread)
 }
 
-pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
+pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
     let geometry = context.geometry;
     let slice = slice_of(geometry, *tile).ok_or_else(|| {
         crate::Error::unsupported(
@@ -316,13 +287,13 @@ pub(super) fn plan(context: &Context, tile: &DepthwiseTile) -> Result<Parts> {
 }
 
 /// The most iterations of an invocation's loops: to find the first taps of a phase, the steps, and the slices of each.
-fn iterations(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice) -> u64 {
+fn iterations(geometry: &Geometry, tile: PatchTile, slice: &Slice) -> u64 {
     let nested = slice.count.iter().rev().fold(0, |inner, &count| u64::from(count) * (inner + 1));
     geometry.first_taps() + u64::from(tile.y + slice.live(geometry)) * (nested + 1)
 }
 
 /// The walk: `sum_a_j` is the sum of column `j` of the output row that began `a` steps ago, `v_r_i` the input `i` of a row.
-fn main_function(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice, written_out: bool) -> String {
+fn main_function(geometry: &Geometry, tile: PatchTile, slice: &Slice, written_out: bool) -> String {
     let last = slice.live(geometry) - 1;
     let mut text = String::from(MAIN);
     text += "    @builtin(local_invocation_id) local_id: vec3<u32>,\n\
@@ -346,7 +317,7 @@ fn main_function(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice, writte
     }
     let body = step(geometry, tile, slice, written_out);
     if written_out {
-        for step in 0..tile.rows_of_outputs(geometry) + last {
+        for step in 0..rows_of_outputs(geometry, tile) + last {
             text += &format!("    {{\n        let step = {step};\n{body}    }}\n");
         }
     } else {
@@ -374,7 +345,7 @@ fn weights(geometry: &Geometry, slice: &Slice, [channel, z, y, x]: [&str; 4]) ->
 }
 
 /// A step of the walk: the next rows of inputs, and the row of outputs that they finish.
-fn step(geometry: &Geometry, tile: DepthwiseTile, slice: &Slice, written_out: bool) -> String {
+fn step(geometry: &Geometry, tile: PatchTile, slice: &Slice, written_out: bool) -> String {
     let [share_y, share_x] = [1, 2].map(|axis| overlap(geometry, axis).share);
     let (live, rows, span) = (slice.live(geometry), slice.rows_of_inputs(geometry), slice.span(geometry, tile));
     let last = live - 1;

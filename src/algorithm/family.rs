@@ -3,8 +3,8 @@
 use super::cost::Operations;
 use super::product::{Operands, Product};
 use super::{
-    Algorithm, Context, CoopTile, DepthwiseTile, GemmTile, PlaneTile, PoolTile, SubgroupTile, WinogradTile, cooperative,
-    depthwise, direct, gemm, pool, pool_patch, pool_plane, strip, subgroup, winograd,
+    Algorithm, Context, CoopTile, GemmTile, PatchTile, PlaneTile, SubgroupTile, WinogradTile, cooperative, depthwise, direct,
+    gemm, pool, pool_patch, pool_plane, strip, subgroup, winograd,
 };
 use crate::error::{Error, Result};
 
@@ -170,8 +170,8 @@ impl Family {
             Family::SubgroupStrip => SubgroupTile::strip_from_numbers(&numbers()?).map(Algorithm::SubgroupStrip),
             Family::CoopGemm => CoopTile::parse(tile).map(Algorithm::CoopGemm),
             Family::CoopMatmul => CoopTile::parse(tile).map(Algorithm::CoopMatmul),
-            Family::Depthwise => DepthwiseTile::from_numbers(&numbers()?).map(Algorithm::Depthwise),
-            Family::PoolPatch => PoolTile::from_numbers(&numbers()?).map(Algorithm::PoolPatch),
+            Family::Depthwise => PatchTile::from_numbers(&numbers()?, depthwise::MAX_FOURS).map(Algorithm::Depthwise),
+            Family::PoolPatch => PatchTile::from_numbers(&numbers()?, pool_patch::MAX_FOURS).map(Algorithm::PoolPatch),
             Family::PoolPlane => PlaneTile::from_numbers(&numbers()?).map(Algorithm::PoolPlane),
         }
     }

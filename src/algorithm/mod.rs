@@ -37,12 +37,11 @@ use std::str::FromStr;
 pub(crate) use bytes::{BytePart, ByteProduct};
 pub use cooperative::CoopTile;
 pub use cost::Operations;
-pub use depthwise::DepthwiseTile;
 pub use gemm::GemmTile;
 pub(crate) use pack::{PackOrder, WeightSource};
+pub use patch::PatchTile;
 pub use plan::{Packing, Plan, Step, Work};
 pub(crate) use plan::{View, fold};
-pub use pool_patch::PoolTile;
 pub use pool_plane::PlaneTile;
 pub(crate) use split::WeightPart;
 pub use split::{Split, SplitAxis};
@@ -93,9 +92,9 @@ pub enum Algorithm {
     /// Winograd's minimal filtering: convolutions with three taps at stride 1, in fewer products.
     Winograd(WinogradTile),
     /// Register patches over the rows of an output channel: one input channel to a group, or few output channels.
-    Depthwise(DepthwiseTile),
+    Depthwise(PatchTile),
     /// Register patches over the rows of a plane: poolings with sliding windows.
-    PoolPatch(PoolTile),
+    PoolPatch(PatchTile),
     /// Whole planes, four elements a load: global poolings.
     PoolPlane(PlaneTile),
     /// One invocation for each output: any pooling.

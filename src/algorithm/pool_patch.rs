@@ -4,10 +4,8 @@
 //! inputs once for all of them, reduces it along x, and keeps the reduced rows that the next window sees again. A window that is too
 //! large for registers belongs to `pool` and `pool_tree`.
 
-use std::fmt;
-
 use super::cost::{Operations, cheapest_first};
-use super::patch::Overlap;
+use super::patch::{Overlap, PatchTile};
 use super::plan::fold;
 use super::{Context, Parts, pool};
 use crate::desc::{PoolDesc, PoolKind};
@@ -17,17 +15,6 @@ use crate::kernel::vectors;
 use crate::layout::Layout;
 use crate::limits::DeviceClass;
 use crate::problem::Layer;
-
-/// The outputs that an invocation computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PoolTile {
-    /// Rows, which it computes one after the other.
-    pub y: u32,
-    /// Columns, which it computes at once.
-    pub x: u32,
-    /// Channels that are computed at once: 1, or 4 where channels are last.
-    pub channels: u32,
-}
 
 const WORKGROUP: u32 = 64;
 
@@ -44,7 +31,7 @@ const MAX_JOINS: u32 = 20;
 
 /// The most columns of a patch of four channels, which takes four times the registers. Measured on both versions of lavapipe: four columns
 /// of 3x3 at stride 2 take 1.2 to 1.5 times as long as two, and of 2x2x2 1.2 to 1.4 times.
-const MAX_FOURS: u32 = 2;
+pub(super) const MAX_FOURS: u32 = 2;
 
 /// The most elements of a window whose rows, none of which are kept, a compiler unrolls.
 const MAX_UNROLLED: u64 = 49;
@@ -54,24 +41,6 @@ const MAX_ROWS: u64 = 4096;
 
 const TILES: [[u32; 2]; 13] =
     [[1, 1], [1, 2], [1, 4], [1, 8], [4, 1], [8, 1], [14, 1], [4, 2], [14, 2], [4, 4], [7, 4], [8, 4], [14, 4]];
-
-impl fmt::Display for PoolTile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}x{}", self.y, self.x)?;
-        if self.channels == 1 { Ok(()) } else { write!(f, ",{}", self.channels) }
-    }
-}
-
-impl PoolTile {
-    pub(super) fn from_numbers(numbers: &[u32]) -> Option<Self> {
-        let (y, x, channels) = match *numbers {
-            [y, x] => (y, x, 1),
-            [y, x, 4] if x <= MAX_FOURS => (y, x, 4),
-            _ => return None,
-        };
-        ((1..=64).contains(&y) && (1..=16).contains(&x)).then_some(Self { y, x, channels })
-    }
-}
 
 /// The windows of one axis.
 #[derive(Debug, Clone, Copy)]
@@ -111,11 +80,11 @@ struct Patch {
     z: Axis,
     y: Axis,
     x: Axis,
-    tile: PoolTile,
+    tile: PatchTile,
 }
 
 impl Patch {
-    fn new(geometry: &Geometry, tile: PoolTile) -> Self {
+    fn new(geometry: &Geometry, tile: PatchTile) -> Self {
         let [z, y, x] = [0, 1, 2].map(|axis| Axis::new(geometry, axis));
         Self { z, y, x, tile }
     }
@@ -168,15 +137,15 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
         return Err("adaptive windows of different sizes share no rows".into());
     }
     let [z, y, x] = geometry.kernel;
-    if !Patch::new(geometry, PoolTile { y: 1, x: 1, channels: 1 }).fits(context) {
+    if !Patch::new(geometry, PatchTile { y: 1, x: 1, channels: 1 }).fits(context) {
         return Err(format!("a {z}x{y}x{x} window does not fit registers"));
     }
     Ok(())
 }
 
-pub(super) fn tiles(context: &Context) -> Vec<(Operations, PoolTile)> {
-    let fours = TILES.iter().filter_map(|&[y, x]| PoolTile::from_numbers(&[y, x, 4]));
-    let tiles = TILES.iter().filter_map(|numbers| PoolTile::from_numbers(numbers)).chain(fours);
+pub(super) fn tiles(context: &Context) -> Vec<(Operations, PatchTile)> {
+    let fours = TILES.iter().filter_map(|&[y, x]| PatchTile::from_numbers(&[y, x, 4], MAX_FOURS));
+    let tiles = TILES.iter().filter_map(|numbers| PatchTile::from_numbers(numbers, MAX_FOURS)).chain(fours);
     let fitting = tiles.filter(|&tile| {
         let patch = Patch::new(context.geometry, tile);
         // Outputs below one another that share no rows gain nothing by being many, and their text is long: of 2x2 windows 14x4 takes 4 times and
@@ -187,7 +156,7 @@ pub(super) fn tiles(context: &Context) -> Vec<(Operations, PoolTile)> {
 }
 
 /// What it does.
-fn cost(context: &Context, tile: PoolTile) -> Operations {
+fn cost(context: &Context, tile: PatchTile) -> Operations {
     use Operations as Of;
     let geometry = context.geometry;
     let patch = Patch::new(geometry, tile);
@@ -226,7 +195,7 @@ fn is_whole(geometry: &Geometry) -> bool {
 }
 
 /// What a kernel loads and stores, and how: one output, four neighbours, or four that lie in as many planes.
-fn stored(context: &Context, tile: PoolTile) -> (pool::Types, &'static str) {
+fn stored(context: &Context, tile: PatchTile) -> (pool::Types, &'static str) {
     const ONE: &str = "\
 fn put(at: i32, found: f32) {
     output[at] = Elem(found);
@@ -251,7 +220,7 @@ fn put(at: i32, found: vec4<f32>) {
     }
 }
 
-pub(super) fn plan(context: &Context, tile: &PoolTile) -> Result<Parts> {
+pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
     let geometry = context.geometry;
     let patch = Patch::new(geometry, *tile);
     if !patch.fits(context) {
