@@ -80,7 +80,7 @@ fn k_tiles() -> i32 {
 
 // Tiles of k on y.
 fn tap_rows() -> i32 {
-    return select(taps().y, min(taps().y, 1), ROWS > 1);
+    return select(taps().y, 1, ROWS > 1);
 }
 
 fn begin_k_tile(tile: i32) {

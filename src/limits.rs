@@ -122,10 +122,10 @@ pub struct DeviceLimits {
     pub precision: Precision,
     /// Iterations of all loops together that one invocation may take. Beyond it some software drivers end loops without a word.
     pub loop_iterations: u64,
-    /// Whether the driver keeps a function's array as vectors, and stores an element with a constant number at once. Mesa 22.3's
-    /// llvmpipe stores it lane by lane; all before 23.3 are taken to do so, and none from then on. They also leave a load as a loop over
-    /// lanes, a short text, which later ones write out.
-    pub indexed_arrays: bool,
+    /// Whether the driver makes loops over a subgroup's lanes of loads, of stores and of stores to a function's array: short texts, but
+    /// slow ones of an array, which others keep as vectors. Mesa 22.3's llvmpipe does; all before 23.3 are taken to do so, and none from
+    /// then on.
+    pub loops_over_lanes: bool,
     /// About how many workgroups run at once: cores of a CPU, compute units of a GPU.
     pub parallelism: u32,
 }
@@ -150,7 +150,7 @@ impl DeviceLimits {
             submission_ns: _,
             workspace_bytes: _,
             precision: _,
-            indexed_arrays: _,
+            loops_over_lanes: _,
             parallelism: _,
         } = self;
         let numbers = [
@@ -195,7 +195,7 @@ impl Default for DeviceLimits {
             workspace_bytes: 256 << 20,
             precision: Precision::default(),
             loop_iterations: u64::MAX,
-            indexed_arrays: true,
+            loops_over_lanes: false,
             parallelism: 32,
         }
     }

@@ -119,10 +119,16 @@ fn dtypes() -> Vec<DType> {
 
 /// Every line in one type: where both change nothing for each other.
 fn check_in_turn(file: &str, choose: fn(&[Algorithm]) -> Vec<Algorithm>) {
+    let candidates = |engine: &Engine, problem: &Problem| engine.candidates(problem).map(|list| choose(&list.algorithms));
+    check_lines_in_turn(&lines(file), &candidates);
+}
+
+/// The same of these lines.
+fn check_lines_in_turn(lines: &[Problem], choose: Choice) {
     let dtypes = dtypes();
     for (number, dtype) in dtypes.iter().enumerate() {
-        let lines = lines(file).into_iter().skip(number).step_by(dtypes.len());
-        check(&lines.collect::<Vec<_>>(), &[*dtype], choose);
+        let lines: Vec<Problem> = lines.iter().skip(number).step_by(dtypes.len()).cloned().collect();
+        check_on(engines(), &lines, &[*dtype], choose);
     }
 }
 
@@ -144,27 +150,33 @@ fn strips_match_the_reference_with_every_tile() {
 #[test]
 #[ignore = "the other tests do the same at this device's own width: tests/run.sh runs it at others"]
 fn subgroups_of_other_widths_match_the_reference() {
-    let width = engine().limits().subgroup.expect("subgroups of a width that is known");
-    eprintln!("subgroups of {width:?}");
+    let Some(width) = engine().limits().subgroup else {
+        return eprintln!("{} has no subgroups of a known size: none is checked", engine().adapter_name());
+    };
+    eprintln!("subgroups of {width}");
     let by_subgroups = |engine: &Engine, problem: &Problem| {
         let all = engine.candidates(problem)?.algorithms.into_iter();
         Ok(one_of_each(&all.filter(|algorithm| algorithm.to_string().contains("subgroup")).collect::<Vec<_>>()))
     };
-    let files = ["conv.txt", "transposed.txt", "winograd.txt", "nhwc.txt", "epilogue.txt", "split_k.txt", "regressions.txt"];
+    let files =
+        ["conv.txt", "transposed.txt", "winograd.txt", "strip.txt", "nhwc.txt", "vectors.txt", "split_k.txt", "regressions.txt"];
     let takes = |line: &Problem| by_subgroups(engine(), line).is_ok_and(|list| !list.is_empty());
     let lines: Vec<Problem> = files.into_iter().flat_map(lines).filter(takes).collect();
     assert!(lines.len() >= 100, "{} lines", lines.len());
-    check_on(engines(), &lines, &dtypes(), &by_subgroups);
+    check_lines_in_turn(&lines, &by_subgroups);
 }
 
 /// Whether the planner offers them on this device or not: they are for drivers of a kind.
 #[test]
-fn patches_of_subgroups_match_the_reference_with_every_tile() {
+fn patches_of_subgroups_match_the_reference() {
     let Some(lanes) = engine().limits().subgroup else {
         return eprintln!("{} has no subgroups of a known size: no patch is checked", engine().adapter_name());
     };
-    let tiles = ["4x4x4", "8x2x7", "16x2x4", "4x3x2"];
     let patches = |engine: &Engine, problem: &Problem| {
+        let tiles: &[&str] = match problem.input.dtype() {
+            DType::F32 => &["4x4x4", "4x7x4", "8x2x7"],
+            _ => &["4x4x7", "8x4x4", "16x2x4", "4x3x2"],
+        };
         let named = tiles.iter().map(|tile| format!("subgroup_strip({tile},{lanes})").parse());
         let all = named.collect::<wgconv::Result<Vec<Algorithm>>>()?;
         Ok(all.into_iter().filter(|algorithm| algorithm.plan(problem, engine.limits()).is_ok()).collect::<Vec<_>>())
@@ -172,11 +184,7 @@ fn patches_of_subgroups_match_the_reference_with_every_tile() {
     let takes = |line: &Problem| patches(engine(), line).is_ok_and(|list| !list.is_empty());
     let lines: Vec<Problem> = lines("strip.txt").into_iter().filter(takes).collect();
     assert!(lines.len() >= 20, "{} lines", lines.len());
-    let dtypes = dtypes();
-    for (number, &dtype) in dtypes.iter().enumerate() {
-        let lines: Vec<Problem> = lines.iter().skip(number).step_by(dtypes.len()).cloned().collect();
-        check_on(engines(), &lines, &[dtype], &patches);
-    }
+    check_lines_in_turn(&lines, &patches);
 }
 
 #[test]

@@ -63,7 +63,8 @@ fn devices() -> Vec<DeviceLimits> {
         parallelism: 132,
         ..Default::default()
     };
-    vec![DeviceLimits::default(), software, nvidia]
+    let older = DeviceLimits { f16: false, loops_over_lanes: true, subgroup: Some(4), cooperative_matrix: None, ..software };
+    vec![DeviceLimits::default(), software, older, nvidia]
 }
 
 const LINES: &[&str] = &[

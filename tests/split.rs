@@ -176,6 +176,25 @@ fn a_part_of_one_row_has_the_steps_of_the_whole() {
     }
 }
 
+/// Whatever their rows are, which end in a patch that is not full.
+#[test]
+fn parts_of_patches_have_the_bits_of_the_whole() {
+    let (small, whole) = (engine(Some(BINDING)), engine(None));
+    let Some(lanes) = small.limits().subgroup else { return eprintln!("no subgroups of a known size: no patch is checked") };
+    for (line, tile) in [
+        ("conv 1x8x99x70 o4 k3x3 p1x1 f32 bias relu", "4x4x4"),
+        ("conv 1x6x90x81 o9 k5x3 s2x1 d1x2 p2x2 f32 residual=before", "8x2x7"),
+        ("conv 2x4x99x60 o6 k3x3 p3x1 d3x1 f32", "4x7x4"),
+    ] {
+        let (problem, algorithm) =
+            (line.parse::<Problem>().unwrap(), format!("subgroup_strip({tile},{lanes})").parse::<Algorithm>().unwrap());
+        assert!(small.plan(&problem, &algorithm).unwrap().split.is_some(), "{line}");
+        let report = verify::Case::new(&problem, 1).unwrap().check(&small, &algorithm).unwrap();
+        assert!(report.passed(), "{report}");
+        assert!(bits_are_the_wholes(&small, &whole, &problem, &algorithm), "{line}");
+    }
+}
+
 #[test]
 fn what_cannot_be_split_is_refused_with_the_numbers() {
     let engine = engine(Some(BINDING));

@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn every_weight_stands_where_its_packing_says_and_zeros_elsewhere() {
         let software = DeviceLimits { class: DeviceClass::Software, subgroup: Some(8), ..Default::default() };
-        let patches = DeviceLimits { indexed_arrays: false, ..software };
+        let patches = DeviceLimits { loops_over_lanes: true, ..software };
         let small = DeviceLimits { storage_binding_bytes: 8192, ..software };
         let mut seen = std::collections::BTreeMap::new();
         for line in [

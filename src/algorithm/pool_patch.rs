@@ -101,7 +101,7 @@ impl Patch {
         // What a row and its windows take of registers. Measured on Mesa 22.3.6, which its arrays tell: two columns of 9x9 take twice as long as
         // one, and of 7x7 as long; of four channels, on 25.0.7 too, two columns of 5x5 take 1.6 times as long as one, and are faster of 3x3.
         let room = u64::from(joins) * u64::from(self.y.kernel) * u64::from(self.tile.channels);
-        let spills = self.tile.channels == 4 || (maximum && !context.limits.indexed_arrays);
+        let spills = self.tile.channels == 4 || (maximum && context.limits.loops_over_lanes);
         let tall = spills && self.tile.x > 1 && room > 100;
         let fours = self.tile.channels == 1 || has_fours(context);
         !tall

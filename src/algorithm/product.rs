@@ -239,7 +239,7 @@ pub(super) enum Operands {
     Implicit,
     /// The input is the operand.
     Plain,
-    /// Addresses from strips of neighbouring outputs; all x taps of a channel are rows of a step.
+    /// Addresses from strips, or patches, of outputs; the taps of a turn of each channel are rows of a step.
     Strip,
 }
 

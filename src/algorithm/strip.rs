@@ -38,18 +38,19 @@ const PATCHES: [[u32; 3]; 6] = [[4, 4, 4], [4, 4, 7], [4, 7, 4], [8, 4, 4], [8, 
 
 /// The most output channels to a group of layers that patches are for, and the fewest input channels: of 32 output channels they are slower
 /// than strips by a fifth, and of one to three input channels, where stores are most of the time, by a tenth to a half.
-const MAX_PATCH_OUT: u32 = 16;
-const MIN_PATCH_IN: u32 = 4;
+const PATCH_CHANNELS_OUT: u32 = 16;
+const PATCH_CHANNELS_IN: u32 = 4;
 
-/// The patches of a layer on a device. Drivers that keep arrays write loads out for each lane, so that those of a patch fill the
-/// instructions' cache: on Mesa 25.0.7 patches take 1.1 to 1.4 times as long as strips, on 22.3.6, where a load is a loop over the lanes,
-/// 0.5 to 0.9. Rows two inputs apart share too little. No GPU has been measured.
+/// The patches of a layer on a device. Where a load is no loop over lanes it is written out for each, and those of a patch fill the
+/// instructions' cache: on Mesa 25.0.7 patches take 1.1 to 1.4 times as long as strips, on 22.3.6 0.6 to 0.9. Rows two inputs apart share too little. No GPU has been measured.
 fn patches(limits: &DeviceLimits, geometry: &Geometry) -> Vec<SubgroupTile> {
-    let few = geometry.group_out() <= MAX_PATCH_OUT && geometry.group_in() >= MIN_PATCH_IN;
-    let have = limits.class == DeviceClass::Software && !limits.indexed_arrays && few && overlap(geometry, 1).share == 1;
-    let lanes = limits.subgroup.filter(|_| have);
-    let tile = |&[block_m, rows, columns]: &[u32; 3]| SubgroupTile::strip_from_numbers(&[block_m, rows, columns, lanes?]);
-    PATCHES.iter().filter_map(tile).collect()
+    let few = geometry.group_out() <= PATCH_CHANNELS_OUT && geometry.group_in() >= PATCH_CHANNELS_IN;
+    let overlap = Overlap::of(geometry, 1);
+    if limits.class == DeviceClass::Software && limits.loops_over_lanes && few && overlap.share == 1 {
+        subgroup::table(limits, &PATCHES)
+    } else {
+        Vec::new()
+    }
 }
 
 /// The most that a turn of the loop is written out as: multiplications of four channels, and loads, which are about six times as long.
@@ -73,7 +74,7 @@ pub(super) struct Strip {
     taps: u32,
     least: u32,
     /// Those of a turn; the last segment of an axis may have fewer.
-    pub segment: u32,
+    segment: u32,
     /// Rows of taps of a turn: one, or all where a lane has several rows of outputs.
     tap_rows: u32,
     /// Rows and columns of outputs.
@@ -96,7 +97,7 @@ impl Strip {
             segment,
             tap_rows,
             outputs: [tile.rows, tile.columns()],
-            overlaps: [overlap(geometry, 1), overlap(geometry, 2)],
+            overlaps: [1, 2].map(|axis| Overlap::of(geometry, axis)),
             rows: (tap_rows * segment).next_multiple_of(tile.chunk()),
         };
         if tile.rows > 1 {
@@ -156,9 +157,11 @@ impl Strip {
 
     /// How many they are.
     fn loads(&self) -> u64 {
-        let taps = [self.tap_rows, self.segment];
-        let on = |axis: usize| (self.outputs[axis] - 1) * taps[axis].min(self.overlaps[axis].share) + taps[axis];
-        u64::from(on(0)) * u64::from(on(1))
+        let on = |axis: usize, taps: u32| {
+            let [last, share, taps] = [self.outputs[axis] - 1, self.overlaps[axis].share, taps].map(u64::from);
+            last * taps.min(share) + taps
+        };
+        on(0, self.tap_rows) * on(1, self.segment)
     }
 
     /// All of them, in order.
@@ -219,6 +222,9 @@ pub(super) fn supports(context: &Context) -> Result<(), String> {
 pub(super) fn supports_tile(context: &Context, tile: &SubgroupTile) -> Result<(), String> {
     supports(context)?;
     tile.check_lanes(context.limits)?;
+    if tile.rows == 0 || tile.thread_n == 0 || !tile.thread_n.is_multiple_of(tile.rows) {
+        return Err(format!("{} outputs are not {} rows", tile.thread_n, tile.rows));
+    }
     if tile.split_k != 1 {
         return Err("strips are not summed in slices".into());
     }
@@ -228,29 +234,39 @@ pub(super) fn supports_tile(context: &Context, tile: &SubgroupTile) -> Result<()
     fits(context.geometry, tile)
 }
 
-/// How the outputs of a strip lie on an axis, so that their taps meet the same inputs at any stride and dilation.
-fn overlap(geometry: &Geometry, axis: usize) -> Overlap {
-    Overlap::of(geometry, axis)
-}
-
-/// Rows of strips, or of patches, that a plane of a phase has.
-fn bands(geometry: &Geometry, tile: &SubgroupTile) -> u64 {
-    let rows = geometry.phase_output()[1];
-    if tile.rows == 1 { u64::from(rows) } else { overlap(geometry, 1).blocks(rows, tile.rows) }
+/// Strips, or patches, of all rows of a phase.
+fn strips(geometry: &Geometry, tile: &SubgroupTile) -> u64 {
+    let [z, y, x] = geometry.phase_output();
+    let on = |axis: usize, outputs: u32, tile: u32| Overlap::of(geometry, axis).blocks(outputs, tile);
+    let rows = if tile.rows == 1 { u64::from(y) } else { on(1, y, tile.rows) };
+    [geometry.batch.into(), z.into(), rows, on(2, x, tile.columns())].into_iter().fold(1, u64::saturating_mul)
 }
 
 fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
-    let strip = Strip::new(geometry, tile);
     if tile.rows > 1 {
-        fits_patch(geometry, tile, &strip)?;
+        has_patches(geometry)?;
+    }
+    let strip = Strip::new(geometry, tile);
+    if tile.rows > 1 && strip.turn(tile) > MAX_PATCH_TURN {
+        let turn = strip.turn(tile);
+        return Err(format!("a turn of the loop would be {turn} products and loads long, and may be {MAX_PATCH_TURN}"));
     }
     if geometry.is_phased() && strip.segments() > 1 {
         return Err(format!("the {} taps of a phase are more than a turn of the loop is written out for", strip.taps));
     }
-    let [taps, dilation, share] = [strip.taps, geometry.source_step()[2], strip.overlaps[1].share].map(u64::from);
-    let span = (u64::from(tile.columns() - 1) * share + taps - 1) * dilation;
-    if span > MAX_SPAN {
-        return Err(format!("a strip of {} outputs spans {span} inputs, more than {MAX_SPAN}", tile.thread_n));
+    for (axis, taps) in [strip.tap_rows, strip.taps].into_iter().enumerate() {
+        let outputs = strip.outputs[axis];
+        let [last, share, taps, step] =
+            [outputs - 1, strip.overlaps[axis].share, taps, geometry.source_step()[axis + 1]].map(u64::from);
+        let span = (last * share + taps - 1) * step;
+        if span > MAX_SPAN {
+            let axis = ["y", "x"][axis];
+            return Err(format!("the {outputs} outputs of a strip on {axis} span {span} inputs, more than {MAX_SPAN}"));
+        }
+    }
+    let count = strips(geometry, tile);
+    if count > i32::MAX as u64 - u64::from(tile.lanes) {
+        return Err(format!("{count} strips are more than kernels can index"));
     }
     let rows = u64::from(geometry.group_in()) * u64::from(strip.rows);
     if rows * u64::from(tile.block_m) > MAX_ELEMENTS as u64 {
@@ -259,23 +275,18 @@ fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a tile with rows does not take the layer.
-fn fits_patch(geometry: &Geometry, tile: &SubgroupTile, strip: &Strip) -> Result<(), String> {
-    let (rows, taps, turn) = (tile.rows, strip.tap_rows, strip.turn(tile));
+/// Why the layer has no patches of several rows.
+fn has_patches(geometry: &Geometry) -> Result<(), String> {
+    let [_, y, x] = geometry.phase_taps();
     if geometry.is_phased() {
         return Err("patches do not know the phases of transposed convolutions with a stride".into());
     }
-    if taps == 1 {
+    if y == 1 {
         return Err("the rows of a patch share nothing where an axis has one tap".into());
     }
-    if turn > MAX_PATCH_TURN {
-        return Err(format!("a turn of the loop would be {turn} products and loads long, and may be {MAX_PATCH_TURN}"));
-    }
-    let [dilation, share] = [geometry.source_step()[1], strip.overlaps[0].share].map(u64::from);
-    let span = (u64::from(rows - 1) * share + u64::from(taps) - 1) * dilation;
-    let most = u64::from(rows) * u64::from(strip.overlaps[0].spread);
-    if span.max(most) > MAX_SPAN {
-        return Err(format!("a patch of {rows} rows spans {} inputs or outputs, more than {MAX_SPAN}", span.max(most)));
+    // Long before so many are too many to count.
+    if u64::from(y) * u64::from(x) > MAX_PATCH_TURN {
+        return Err(format!("a patch has a turn of all {y}x{x} taps, and {MAX_PATCH_TURN} are the most"));
     }
     Ok(())
 }
@@ -312,16 +323,12 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
 fn stores(product: &Product, tile: &SubgroupTile) -> Stores {
     let geometry = &product.geometry;
     let whole = tile.columns().is_multiple_of(4) && geometry.output[2].is_multiple_of(4);
-    product.stores(whole && overlap(geometry, 2).spread == 1 && !geometry.is_phased())
+    product.stores(whole && Overlap::of(geometry, 2).spread == 1 && !geometry.is_phased())
 }
 
 /// Blocks of the result in all groups and phases: the rows of outputs end in strips that are not full.
 pub(super) fn blocks(product: &Product, tile: &SubgroupTile) -> u64 {
-    let geometry = &product.geometry;
-    let [z, _, x] = geometry.phase_output();
-    let rows = [geometry.batch, z].map(u64::from).iter().product::<u64>() * bands(geometry, tile);
-    let strips = rows * overlap(geometry, 2).blocks(x, tile.columns());
-    product.bands(tile.block_m) * strips.div_ceil(u64::from(tile.lanes))
+    product.bands(tile.block_m) * strips(&product.geometry, tile).div_ceil(u64::from(tile.lanes))
 }
 
 pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
@@ -354,6 +361,7 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Algorithm;
 
     #[test]
     fn kernels_of_many_taps_are_cut_into_segments_that_a_turn_holds() {
@@ -369,6 +377,44 @@ mod tests {
             let strip = Strip::new(&Geometry::new(&problem).unwrap(), &tile);
             assert_eq!((strip.segment, strip.segments(), strip.least_taps()), (segment, segments, least), "{line}");
             assert!(strip.turn(&tile) <= MAX_TURN, "{line}");
+        }
+    }
+
+    #[test]
+    fn patches_are_texts_and_refused_where_they_do_not_fit() {
+        let limits = DeviceLimits { class: DeviceClass::Software, subgroup: Some(8), ..Default::default() };
+        for text in ["subgroup_strip(4x7x4,8)", "subgroup_strip(4x2x16,8)", "subgroup_strip(16x2x4,8)", "subgroup_strip(8x8x1,8)"]
+        {
+            assert_eq!(text.parse::<Algorithm>().unwrap().to_string(), text);
+        }
+        for size in
+            ["4x4294967295x4", "4x1x7", "4x9x1", "4x8x5", "4x2x17", "4x2x0", "6x2x2", "4294967292x2x2", "0x2x2", "4x2x2x2"]
+        {
+            let text = format!("subgroup_strip({size},8)");
+            assert!(text.parse::<Algorithm>().is_err(), "{text}");
+            let text = format!("subgroup_gemm({size},8)");
+            assert!(text.parse::<Algorithm>().is_err(), "{text}");
+        }
+        let tile = SubgroupTile::strip_from_numbers(&[4, 4, 4, 8]).unwrap();
+        let strange = [SubgroupTile { rows: 0, ..tile }, SubgroupTile { rows: 3, ..tile }, SubgroupTile { thread_n: 0, ..tile }];
+        let plain = "conv 1x4x9x9 o4 k3x3 f32".parse().unwrap();
+        for algorithm in strange.map(Algorithm::SubgroupStrip).into_iter().chain([Algorithm::SubgroupGemm(tile)]) {
+            let error = algorithm.plan(&plain, &limits).unwrap_err().to_string();
+            assert!(error.contains("rows"), "{algorithm}: {error}");
+        }
+        for (line, text, why) in [
+            ("conv_transpose 1x4x9x9 o4 k4x4 s2x2 f32", "subgroup_strip(4x4x4,8)", "phases"),
+            ("conv 1x4x9x9 o4 k1x3 f32", "subgroup_strip(4x4x4,8)", "one tap"),
+            ("conv 1x4x90x90 o4 k31x31 f32", "subgroup_strip(4x2x1,8)", "31x31"),
+            ("conv 1x4x90x90 o4 k9x9 f32", "subgroup_strip(4x4x4,8)", "2160"),
+            ("conv 1x1x2x600000000 o1 k2x300000000 s1x300000000 f32", "subgroup_strip(4x2x16,8)", "300000000"),
+            ("conv 1x4x1x2 o4 k2x2 p16777216x0 d16777216x1 f32", "subgroup_strip(4x4x4,8)", "67108864"),
+            // Dilations that make so many strips of one output that their numbers have more than 31 bits.
+            ("conv 1x4x1x1 o4 k2x2 p16384x32768 d32768x65536 f32", "subgroup_strip(4x4x4,8)", "2147483648 strips"),
+            ("conv 1x4x512x1 o4 k1x2 p0x2097152 d1x4194304 f32", "subgroup_strip(8x4,8)", "2147483648 strips"),
+        ] {
+            let error = text.parse::<Algorithm>().unwrap().plan(&line.parse().unwrap(), &limits).unwrap_err().to_string();
+            assert!(error.contains(why), "{line} by {text}: {error}");
         }
     }
 

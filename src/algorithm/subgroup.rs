@@ -42,7 +42,7 @@ pub struct SubgroupTile {
 const SUBGROUPS: u32 = 4;
 
 /// The most outputs of a patch.
-const MAX_PATCH: u32 = 32;
+const PATCH_OUTPUTS: u32 = 32;
 
 /// Input channels of a step, where more chunks than eight do not make up so many. Steps are turns of a loop around a loop, which costs
 /// a copy of all sums: measured on lavapipe, 1x1 layers of 256 channels take 3 to 18 % less time in steps of 64 than in steps of 8.
@@ -78,7 +78,7 @@ impl SubgroupTile {
     /// The tile of a strip, or of a patch, which has rows: `[block_m, rows, columns, lanes]`.
     pub(super) fn strip_from_numbers(numbers: &[u32]) -> Option<Self> {
         match *numbers {
-            [block_m, rows @ 2..=8, columns @ 1..=16, lanes] if rows * columns <= MAX_PATCH => {
+            [block_m, rows @ 2..=8, columns @ 1..=16, lanes] if rows * columns <= PATCH_OUTPUTS => {
                 Some(Self { thread_n: rows * columns, rows, ..Self::from_numbers(&[block_m, 1, lanes])? })
             }
             _ => Self::from_numbers(numbers),
@@ -87,7 +87,7 @@ impl SubgroupTile {
 
     /// Outputs of a row of a patch.
     pub(super) fn columns(&self) -> u32 {
-        self.thread_n / self.rows
+        self.thread_n / self.rows.max(1)
     }
 
     /// Parses what `Display` prints.
@@ -108,6 +108,9 @@ impl SubgroupTile {
     /// Whether the product and the device are ones for the tile.
     pub(super) fn supports(&self, product: &Product, limits: &DeviceLimits) -> Result<(), String> {
         self.check_lanes(limits)?;
+        if self.rows != 1 {
+            return Err(format!("the columns of a product are no patch of {} rows", self.rows));
+        }
         half::supports(product.dtype, limits, self.half)?;
         split_k::supports(product, limits, self.split_k)
     }
@@ -183,11 +186,11 @@ pub(super) fn supports(limits: &DeviceLimits) -> Result<(), String> {
 }
 
 /// The tiles of these sizes that fit a device.
-pub(super) fn table(limits: &DeviceLimits, sizes: &[[u32; 2]]) -> Vec<SubgroupTile> {
+pub(super) fn table<const N: usize>(limits: &DeviceLimits, sizes: &[[u32; N]]) -> Vec<SubgroupTile> {
     let Some(lanes) = limits.subgroup.filter(|lanes| lanes * SUBGROUPS <= limits.workgroup_invocations) else {
         return Vec::new();
     };
-    let tile = |&[block_m, thread_n]: &[u32; 2]| SubgroupTile::from_numbers(&[block_m, thread_n, lanes]);
+    let tile = |size: &[u32; N]| SubgroupTile::strip_from_numbers(&[size.as_slice(), &[lanes]].concat());
     sizes.iter().filter_map(tile).collect()
 }
 
@@ -316,7 +319,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Store
     match reads {
         Reads::Strip(strip) => {
             // Compilers of software adapters leave in a loop what is the same in all its turns.
-            line(strip.finding());
+            line(strip.finding().trim_end().into());
             line("        for (var channel = 0; channel < g.group_in; channel += 1) {".into());
             line("            let step = channel * input_channel_step();".into());
         }
@@ -329,7 +332,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Store
     // The rows that are no padding.
     let rows = match reads {
         Reads::Strip(strip) => {
-            line(strip.loading());
+            line(strip.loading().trim_end().into());
             strip.turn_taps()
         }
         _ => chunks * tile.chunk(),

@@ -51,7 +51,7 @@ impl Found {
     pub fn on(limits: &DeviceLimits) -> Self {
         match limits.class {
             DeviceClass::Integrated | DeviceClass::Discrete => Self::Written,
-            DeviceClass::Software if limits.indexed_arrays => Self::Indexed,
+            DeviceClass::Software if !limits.loops_over_lanes => Self::Indexed,
             DeviceClass::Software => Self::Chosen,
         }
     }

@@ -269,8 +269,8 @@ fn cooperative(adapter: &wgpu::Adapter, wanted: &Wanted) -> Option<u32> {
     [16, 8].into_iter().find(fits)
 }
 
-/// Whether a driver is a Mesa before 23.3: see [`DeviceLimits::indexed_arrays`].
-fn scatters_arrays(driver: &str) -> bool {
+/// Whether a driver is a Mesa before 23.3: see [`DeviceLimits::loops_over_lanes`].
+fn loops_over_lanes(driver: &str) -> bool {
     let version = driver.strip_prefix("Mesa ").and_then(|rest| {
         let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
         Some([numbers.next()??, numbers.next()??])
@@ -302,7 +302,7 @@ fn limits(
         cooperative_matrix: cooperative.filter(|_| features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)),
         workspace_bytes: wanted.workspace_bytes,
         precision: wanted.precision,
-        indexed_arrays: !scatters_arrays(&info.driver_info),
+        loops_over_lanes: loops_over_lanes(&info.driver_info),
         loop_iterations: if own == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },
         parallelism: match class {
             DeviceClass::Software => std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
@@ -331,7 +331,7 @@ fn limits(
 
 #[cfg(test)]
 mod tests {
-    use super::{chosen, scatters_arrays};
+    use super::{chosen, loops_over_lanes};
 
     #[test]
     fn old_versions_of_mesa_are_known_by_what_the_driver_says() {
@@ -344,7 +344,7 @@ mod tests {
             ("580.95.05", false),
             ("", false),
         ] {
-            assert_eq!(scatters_arrays(driver), old, "{driver}");
+            assert_eq!(loops_over_lanes(driver), old, "{driver}");
         }
     }
 

@@ -10,7 +10,9 @@ mod naive;
 mod table;
 
 use wgconv::reference::{self, ConvOperands};
-use wgconv::{Algorithm, DeviceLimits, Geometry, IndexOrder, Layer, Padding, PoolDesc, PoolKind, PoolWindow, Problem, Weights};
+use wgconv::{
+    Algorithm, DeviceClass, DeviceLimits, Geometry, IndexOrder, Layer, Padding, PoolDesc, PoolKind, PoolWindow, Problem, Weights,
+};
 
 /// Elements of a tensor, or terms of a sum, up to which a layer is computed twice.
 const SMALL: u64 = 400;
@@ -22,8 +24,9 @@ pub fn line(bytes: &[u8]) {
     // By text, since NaN is in no way equal to itself.
     assert_eq!(again.to_string(), problem.to_string());
     let Ok(geometry) = Geometry::new(&problem) else { return };
-    let limits = DeviceLimits { f16: true, subgroup: Some(8), ..DeviceLimits::default() };
-    if let Ok(candidates) = Algorithm::candidates(&problem, &limits) {
+    let gpu = DeviceLimits { f16: true, subgroup: Some(8), ..DeviceLimits::default() };
+    for limits in [gpu, DeviceLimits { class: DeviceClass::Software, loops_over_lanes: true, ..gpu }] {
+        let Ok(candidates) = Algorithm::candidates(&problem, &limits) else { continue };
         for algorithm in candidates.algorithms.iter().take(2) {
             let name = algorithm.to_string();
             assert_eq!(name.parse::<Algorithm>().expect("an algorithm's name parses"), *algorithm);
