@@ -1,9 +1,9 @@
 //! Convolution as a matrix product over strips of neighbouring outputs: `subgroup_strip`.
 //!
 //! The loop is that of [`super::subgroup`], but a lane's outputs are neighbours on x, or lie as far apart as taps do, and a turn is the x
-//! taps of a channel, all of them or a segment. So an input is loaded once for all outputs and taps that meet it: 10 loads for 8 outputs of 3 taps, where a product
-//! over columns takes 24. Where loads are dear, as on lavapipe, a 3x3 layer is faster by it than by Winograd's fewer products, and as exact
-//! as the definition. A step is all channels of a tap on z and y, so first layers, whose one to four channels would leave a step of a
+//! taps of a channel, all of them or a segment. So an input is loaded once for all outputs and taps that meet it: 10 loads for 8 outputs of
+//! 3 taps, where a product over columns takes 24. Where loads are dear, as on lavapipe, a 3x3 layer is faster by it than by Winograd's fewer
+//! products, and as exact as the definition. A step is all channels of a tap on z and y, so first layers, whose one to four channels would leave a step of a
 //! product mostly empty, pay for no padding. Of a transposed convolution with a stride a strip is outputs of one phase.
 //!
 //! A patch is strips of several rows: a turn is all taps on y and x of a channel, and an input is loaded once for all rows of outputs too,
@@ -41,8 +41,9 @@ const PATCHES: [[u32; 3]; 6] = [[4, 4, 4], [4, 4, 7], [4, 7, 4], [8, 4, 4], [8, 
 const PATCH_CHANNELS_OUT: u32 = 16;
 const PATCH_CHANNELS_IN: u32 = 4;
 
-/// The patches of a layer on a device. Where a load is no loop over lanes it is written out for each, and those of a patch fill the
-/// instructions' cache: on Mesa 25.0.7 patches take 1.1 to 1.4 times as long as strips, on 22.3.6 0.6 to 0.9. Rows two inputs apart share too little. No GPU has been measured.
+/// The patches of a layer on a device. Where a load is no loop over lanes it is written out for each, about a kilobyte in all, and those of
+/// a patch fill the instructions' cache: on Mesa 25.0.7 patches take 1.1 to 1.4 times as long as strips, on 22.3.6 0.6 to 0.9. Rows two
+/// inputs apart share too little. No GPU has been measured.
 fn patches(limits: &DeviceLimits, geometry: &Geometry) -> Vec<SubgroupTile> {
     let few = geometry.group_out() <= PATCH_CHANNELS_OUT && geometry.group_in() >= PATCH_CHANNELS_IN;
     let overlap = Overlap::of(geometry, 1);
@@ -58,8 +59,9 @@ fn patches(limits: &DeviceLimits, geometry: &Geometry) -> Vec<SubgroupTile> {
 /// stride 2 of 32x7, 258, by 44 %; ten taps at stride 5 of 8x4, 230, by 42 % on Mesa 22.3.6. 3x3 at stride 1 of 32x7, 222, are the fastest.
 const MAX_TURN: u64 = 225;
 
-/// The same of a patch, on devices where a load is a short text. 9x9 taps of 4x2x4 outputs, 1368, take 3 s to compile on Mesa 22.3.6.
-const MAX_PATCH_TURN: u64 = 900;
+/// The same of a patch, on devices where a load is a short text. On Mesa 22.3.6 5x5 taps of 4x4x4 outputs, 784, are ready after 0.6 s, and 7x7,
+/// 1384, are slower than strips; 9x9 of 4x7x4, 3348, are faster, but are ready after 4 s.
+const MAX_PATCH_TURN: u64 = 800;
 
 /// So many products are as long as a load.
 const LOAD: u64 = 6;
