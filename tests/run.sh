@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The test command: installs a software Vulkan driver where there is none, then checks format, lints, tests and documentation.
-# Works from any directory; needs cargo. About ten minutes on two cores from an empty target folder.
+# Works from any directory; needs cargo. On two cores ten minutes where drivers have cached the kernels, up to thirty where nothing is.
 #   tests/run.sh          everything that is quick
 #   tests/run.sh --long   the tests of minutes that are left out there (`long_..`, optimised), and nothing else
 #   tests/run.sh --coop   the kernels of cooperative matrices, in a chroot with a newer software driver, and nothing else
