@@ -71,12 +71,21 @@ fn one_of_each(algorithms: &[Algorithm]) -> Vec<Algorithm> {
 
 /// Checks problems with the algorithms that `choose` takes of the candidates, each engine on a thread of its own.
 fn check(problems: &[Problem], dtypes: &[DType], choose: fn(&[Algorithm]) -> Vec<Algorithm>) {
-    let candidates = |engine: &Engine, problem: &Problem| engine.candidates(problem).map(|list| choose(&list.algorithms));
-    check_on(engines(), problems, dtypes, &candidates);
+    check_on(engines(), problems, dtypes, &among_candidates(choose));
 }
 
 /// Which algorithms an engine is to check for a problem.
 type Choice<'a> = &'a (dyn Fn(&Engine, &Problem) -> wgconv::Result<Vec<Algorithm>> + Sync);
+
+/// What `choose` takes of the candidates.
+fn among_candidates(choose: fn(&[Algorithm]) -> Vec<Algorithm>) -> impl Fn(&Engine, &Problem) -> wgconv::Result<Vec<Algorithm>> {
+    move |engine, problem| engine.candidates(problem).map(|list| choose(&list.algorithms))
+}
+
+/// The lines for which there is one to check.
+fn with_any(lines: impl IntoIterator<Item = Problem>, choose: Choice) -> Vec<Problem> {
+    lines.into_iter().filter(|line| choose(engine(), line).is_ok_and(|list| !list.is_empty())).collect()
+}
 
 /// Checks problems with the algorithms that `choose` names, each engine on a thread of its own.
 fn check_on(engines: &[Engine], problems: &[Problem], dtypes: &[DType], choose: Choice) {
@@ -119,8 +128,7 @@ fn dtypes() -> Vec<DType> {
 
 /// Every line in one type: where both change nothing for each other.
 fn check_in_turn(file: &str, choose: fn(&[Algorithm]) -> Vec<Algorithm>) {
-    let candidates = |engine: &Engine, problem: &Problem| engine.candidates(problem).map(|list| choose(&list.algorithms));
-    check_lines_in_turn(&lines(file), &candidates);
+    check_lines_in_turn(&lines(file), &among_candidates(choose));
 }
 
 /// The same of these lines.
@@ -160,8 +168,7 @@ fn subgroups_of_other_widths_match_the_reference() {
     };
     let files =
         ["conv.txt", "transposed.txt", "winograd.txt", "strip.txt", "nhwc.txt", "vectors.txt", "split_k.txt", "regressions.txt"];
-    let takes = |line: &Problem| by_subgroups(engine(), line).is_ok_and(|list| !list.is_empty());
-    let lines: Vec<Problem> = files.into_iter().flat_map(lines).filter(takes).collect();
+    let lines = with_any(files.into_iter().flat_map(lines), &by_subgroups);
     assert!(lines.len() >= 100, "{} lines", lines.len());
     check_lines_in_turn(&lines, &by_subgroups);
 }
@@ -181,8 +188,7 @@ fn patches_of_subgroups_match_the_reference() {
         let all = named.collect::<wgconv::Result<Vec<Algorithm>>>()?;
         Ok(all.into_iter().filter(|algorithm| algorithm.plan(problem, engine.limits()).is_ok()).collect::<Vec<_>>())
     };
-    let takes = |line: &Problem| patches(engine(), line).is_ok_and(|list| !list.is_empty());
-    let lines: Vec<Problem> = lines("strip.txt").into_iter().filter(takes).collect();
+    let lines = with_any(lines("strip.txt"), &patches);
     assert!(lines.len() >= 20, "{} lines", lines.len());
     check_lines_in_turn(&lines, &patches);
 }

@@ -249,8 +249,8 @@ fn fits(geometry: &Geometry, tile: &SubgroupTile) -> Result<(), String> {
         has_patches(geometry)?;
     }
     let strip = Strip::new(geometry, tile);
-    if tile.rows > 1 && strip.turn(tile) > MAX_PATCH_TURN {
-        let turn = strip.turn(tile);
+    let turn = strip.turn(tile);
+    if tile.rows > 1 && turn > MAX_PATCH_TURN {
         return Err(format!("a turn of the loop would be {turn} products and loads long, and may be {MAX_PATCH_TURN}"));
     }
     if geometry.is_phased() && strip.segments() > 1 {
