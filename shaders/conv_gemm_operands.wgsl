@@ -9,7 +9,7 @@
 
 var<private> group: i32;
 var<private> counts: vec3<i32>;                  // taps of the phase
-var<private> panel: i32;                         // the current tile's panel of weights
+var<private> panel_row: i32;                     // the current tile's first row of weights, among those of its block
 var<private> rows: i32;                          // rows of the current tile that are channels
 var<private> column_start: array<i32, COLUMNS>;  // first input of the item's and group's first channel; -1: no such column
 var<private> column_at: array<vec3<i32>, COLUMNS>;
@@ -58,8 +58,9 @@ fn begin_k_tile(tile: i32) {
     let tap_row = quotient(tap_index, counts.z);
     let tap_plane = quotient(tap_row, counts.y);
     let tap = first + vec3<i32>(tap_plane, tap_row - tap_plane * counts.y, tap_index - tap_row * counts.z) * g.tap_step;
-    panel = ((tap.x * g.kernel.y + tap.y) * g.kernel.z + tap.z) * blocks_k() + block_k;
-    rows = g.group_in - block_k * BLOCK_K;
+    let channel = block_k * BLOCK_K;
+    panel_row = ((tap.x * g.kernel.y + tap.y) * g.kernel.z + tap.z) * padded_rows() + channel;
+    rows = g.group_in - channel;
     let offset = phase_source(tap);
     for (var j = 0; j < COLUMNS; j += 1) {
         let at = column_at[j] + offset;
@@ -67,7 +68,7 @@ fn begin_k_tile(tile: i32) {
         let y = source(at.y, g.input.y);
         let x = source(at.z, g.input.z);
         let met = inside(z, g.input.x) && inside(y, g.input.y) && inside(x, g.input.z) && column_start[j] >= 0;
-        let address = column_start[j] + block_k * BLOCK_K * input_channel_step() + ((z * g.input.y + y) * g.input.z + x) * input_step();
+        let address = column_start[j] + channel * input_channel_step() + ((z * g.input.y + y) * g.input.z + x) * input_step();
         column_input[j] = select(-1, address, ALL_INPUTS || met);
     }
 }
@@ -84,14 +85,14 @@ fn load_b(row: i32, j: i32) -> Operand {
     return masked(fetch_b(row, j), met_b(row, j));
 }
 
-// The panels of a block of rows.
-fn panels() -> i32 {
-    return g.taps * blocks_k();
+// The rows of weights of a block of output channels.
+fn panel_rows() -> i32 {
+    return g.taps * padded_rows();
 }
 
-// The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.
+// The vec4 of the weights that the current tile's, [BLOCK_K, BLOCK_M], begin with.
 fn panel_start() -> i32 {
-    return ((group * blocks_m() + block_m) * panels() + panel) * (BLOCK_K * BLOCK_M / 4);
+    return ((group * blocks_m() + block_m) * panel_rows() + panel_row) * (BLOCK_M / 4);
 }
 
 // The output of column n in the group's first channel, or -1 where the column does not exist.

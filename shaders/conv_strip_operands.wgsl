@@ -3,7 +3,8 @@
 // strip and all taps of the segment that meet it, and few channels fill a step as well as many do.
 // Where ROWS is more than 1 the outputs are a patch: strips of so many rows, which lie SPREAD_Y apart, and a tile has all taps on y too.
 // PHASED: of a transposed convolution with a stride a strip is outputs of one phase, which uses some of the taps.
-// Expects g, layout.wgsl, source.wgsl, phase.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K, COLUMNS, ROWS, SPREAD, SPREAD_Y (1 for
+// Expects g, layout.wgsl, source.wgsl, phase.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K, the rows of a channel,
+// COLUMNS, ROWS, SPREAD, SPREAD_Y (1 for
 // strips), LANES, SEGMENTS and SEGMENT_TAPS.
 
 const STRIP: i32 = COLUMNS / ROWS; // outputs of a row
@@ -130,9 +131,9 @@ fn panels() -> i32 {
     return g.kernel.x * select(g.kernel.y, 1, ROWS > 1) * select(SEGMENTS, g.tap_step.z, PHASED);
 }
 
-// The vec4 of the weights that the current tile's panel, [BLOCK_K, BLOCK_M], begins with.
+// The vec4 of the weights that the current tile's panel, [channel][BLOCK_K, BLOCK_M], begins with.
 fn panel_start() -> i32 {
-    return ((group * blocks_m() + block_m) * panels() + panel) * (BLOCK_K * BLOCK_M / 4);
+    return ((group * blocks_m() + block_m) * panels() + panel) * g.group_in * (BLOCK_K * BLOCK_M / 4);
 }
 
 // An output of a strip in the group's first channel, or -1 where it does not exist.

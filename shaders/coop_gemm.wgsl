@@ -3,9 +3,9 @@
 // Both operands go through workgroup memory with k as the last axis, in which the lanes of most devices want them, RUN numbers at a time.
 // While a step is multiplied the next one's are on their way in registers; what is done with a loaded number would wait for it, and is
 // done when it is put into a tile.
-// Expects the functions of the operands (conv_gemm_operands.wgsl), panels(), store(), WORKGROUP, COLUMNS, LANES, ROWS, the rows that a load
+// Expects the functions of the operands (conv_gemm_operands.wgsl), panel_rows(), store(), WORKGROUP, COLUMNS, LANES, ROWS, the rows that a load
 // of B brings, put_b(), which puts them into tile_b, MATRICES_N, the matrices of a subgroup along n, finish_sums(), which stores WIDTH columns at
-// once, ACROSS, the lanes that do so side by side, and weights: array<vec4<f16>>, [group, output channel, panel][BLOCK_K].
+// once, ACROSS, the lanes that do so side by side, and weights: array<vec4<f16>>, [group, output channel][row].
 
 const RUN: i32 = 4;
 const RUNS: i32 = BLOCK_K / RUN;                                       // of a row of a tile
@@ -43,7 +43,7 @@ fn fetch(local: u32, tile: i32) {
         let at = min(local + u32(i * WORKGROUP), u32(BLOCK_M * RUNS - 1));
         // Rows beyond the last are computed like any others, and not stored.
         let m = min(block_m * BLOCK_M + i32(at / u32(RUNS)), g.group_out - 1);
-        next_a[i] = weights[((group * g.group_out + m) * panels() + panel) * RUNS + i32(at % u32(RUNS))];
+        next_a[i] = weights[((group * g.group_out + m) * panel_rows() + panel_row) / RUN + i32(at % u32(RUNS))];
     }
     for (var i = 0; i < LOADS_B; i += 1) {
         let run = min(i32(local / u32(LOADERS)) + i * LOADED_RUNS, RUNS - 1);

@@ -5,7 +5,7 @@
 // invocation along n: columns, or the first of four columns each.
 
 var<private> group: i32;
-var<private> panel: i32;                         // the current tile's panel of weights
+var<private> panel_row: i32;                     // the current tile's first row of weights, among those of its block
 var<private> rows: i32;                          // rows of the current tile that are channels
 var<private> column_start: array<i32, COLUMNS>;  // input of the group's first channel; -1: no such column
 var<private> column_input: array<i32, COLUMNS>;  // input of the current tile's row 0
@@ -32,10 +32,10 @@ fn set_column(j: i32, n: i32) {
 }
 
 fn begin_k_tile(tile: i32) {
-    panel = tile;
-    rows = g.group_in - tile * BLOCK_K;
+    panel_row = tile * BLOCK_K;
+    rows = g.group_in - panel_row;
     for (var j = 0; j < COLUMNS; j += 1) {
-        column_input[j] = column_start[j] + tile * BLOCK_K * input_channel_step();
+        column_input[j] = column_start[j] + panel_row * input_channel_step();
     }
 }
 
@@ -51,12 +51,12 @@ fn load_b(row: i32, j: i32) -> Operand {
     return masked(fetch_b(row, j), met_b(row, j));
 }
 
-fn panels() -> i32 {
-    return k_tiles();
+fn panel_rows() -> i32 {
+    return padded_rows();
 }
 
 fn panel_start() -> i32 {
-    return ((group * blocks_m() + block_m) * panels() + panel) * (BLOCK_K * BLOCK_M / 4);
+    return ((group * blocks_m() + block_m) * panel_rows() + panel_row) * (BLOCK_M / 4);
 }
 
 fn column_output(n: i32) -> i32 {

@@ -68,7 +68,7 @@ impl ByteProduct {
             let product = product(problem, &geometry, limits, operands, mode).expect("the layer was accepted");
             let packing = operands.packing(match tile {
                 Loop::Workgroup(tile) => tile.panel(),
-                Loop::Subgroup(tile) => [tile.block_m, tile.block_k(&product.geometry)],
+                Loop::Subgroup(tile) => [tile.block_m, tile.turn(&product.geometry)],
             });
             let made = Self { problem: problem.clone(), geometry, packing, operands, tile, cost, centred, mode };
             match made.step(problem.input.shape()[0], limits) {

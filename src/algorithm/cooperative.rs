@@ -230,7 +230,8 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -
     let by_columns = product.stores_columns();
     let (width, finish_sums) = finish_sums(by_columns);
     let stores = if by_columns { Stores::Columns } else { Stores::One };
-    let blocks = Blocks { block: [block_m, block_n, block_k], columns, half: 0, split_k, stores, m_first: false };
+    let block = [block_m, block_n, block_k];
+    let blocks = Blocks { block, padded_k: block_k, columns, half: 0, split_k, stores, few_weights: 0 };
     let [subgroups_m, subgroups_n] = tile.subgroups();
     let mut kernel = product
         .kernel(label, tile.invocations(), blocks, loads)

@@ -123,7 +123,7 @@ impl GemmTile {
     pub(super) fn blocks(&self, stores: Stores, loads: Loads) -> Blocks {
         let columns = if self.buffers == 0 { self.thread_n } else { (self.block_n / columns(loads) / self.invocations()).max(1) };
         let Self { block_n, block_k, half, split_k, .. } = *self;
-        Blocks { block: [self.panel_m(), block_n, block_k], columns, half, split_k, stores, m_first: false }
+        Blocks { block: [self.panel_m(), block_n, block_k], padded_k: block_k, columns, half, split_k, stores, few_weights: 0 }
     }
 
     /// Whether the kernel's assumptions hold: its `const_assert`s, and that invocations load the rows of a step without a rest.

@@ -343,7 +343,7 @@ fn subgroup_parts(context: &Context, operands: Operands, tile: &SubgroupTile) ->
     let product = Product::new(context, operands).expect("the layer was accepted");
     Ok(Parts {
         steps: subgroup::steps(&product, context.limits, tile)?,
-        packing: operands.packing([tile.block_m, tile.block_k(&product.geometry)]),
+        packing: operands.packing([tile.block_m, tile.turn(&product.geometry)]),
         workspace: split_k::workspace(&product, tile.split_k),
     })
 }

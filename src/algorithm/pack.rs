@@ -122,9 +122,9 @@ impl PackOrder {
         Some(match packing {
             Packing::None | Packing::Winograd { .. } => return None,
             Packing::Rows => Self::panelled(source, channels, [one, in_channels], [1, 1]),
-            Packing::Panels { block_m, block_k, flat: false } => {
+            Packing::Panels { block_m, padded_k, flat: false } => {
                 let axes = [Nested::plain(taps, tap), Nested::plain(group_in, input)];
-                Self::panelled(source, channels, axes, [block_m, block_k])
+                Self::panelled(source, channels, axes, [block_m, padded_k])
             }
             Packing::Fours => {
                 // Every channel is a group, and the groups are as far apart as channels would be.
@@ -134,12 +134,12 @@ impl PackOrder {
                 Self::panelled(source, count, [one, Nested::plain(taps, tap)], [4, 1])
             }
             // The order of the input's memory: taps inside channels, or channels inside taps.
-            Packing::Panels { block_m, block_k, flat: true } => {
+            Packing::Panels { block_m, padded_k, flat: true } => {
                 let rows = match geometry.input_layout {
                     Layout::ChannelsLast if taps > 1 => Nested { inner: group_in, strides: [tap, input], ..in_channels },
                     _ => in_channels,
                 };
-                Self::panelled(source, channels, [one, rows], [block_m, block_k])
+                Self::panelled(source, channels, [one, rows], [block_m, padded_k])
             }
             Packing::Strips { block_m, taps: run, rows: strip, step } => {
                 let [length, run, strip, step] = [strip_taps(geometry, run), run, strip, step].map(|count| count as usize);
@@ -153,7 +153,7 @@ impl PackOrder {
         })
     }
 
-    /// Panels and their rows in blocks of `[block_m, block_k]`.
+    /// Panels and their rows in blocks of `[block_m, padded_k]`.
     fn panelled(source: WeightSource, channels: usize, [panels, rows]: [Nested; 2], blocks: [u32; 2]) -> Self {
         let [block, block_rows] = blocks.map(|block| block as usize);
         let padded_rows = rows.count.next_multiple_of(block_rows);
@@ -236,7 +236,7 @@ impl PackOrder {
 /// Lays out weights that the host has.
 pub(super) fn pack<'a>(geometry: &Geometry, packing: Packing, source: WeightSource, weights: &'a [f32]) -> Cow<'a, [f32]> {
     let order = |packing: Packing| PackOrder::new(geometry, packing, source.clone());
-    let Packing::Winograd { dtype, outputs, components, taps, block_m, block_k } = packing else {
+    let Packing::Winograd { dtype, outputs, components, taps, block_m, padded_k } = packing else {
         return order(packing).map(|order| order.apply(weights, 0.0)).unwrap_or_default();
     };
     let rows = order(Packing::Rows).expect("rows are only moved").apply(weights, 0.0);
@@ -245,7 +245,7 @@ pub(super) fn pack<'a>(geometry: &Geometry, packing: Packing, source: WeightSour
         [geometry.groups, geometry.group_out(), geometry.group_in(), components, taps].map(|size| size as usize);
     let dense = WeightSource::dense([components * groups, group_out, group_in], taps);
     let axes = [Nested::plain(taps, dense.tap), Nested::plain(group_in, dense.input)];
-    let panels = PackOrder::panelled(dense, group_out, axes, [block_m, block_k]);
+    let panels = PackOrder::panelled(dense, group_out, axes, [block_m, padded_k]);
     panels.apply(&transform_weights(geometry, outputs, dtype, &rows), 0.0).into_owned().into()
 }
 
@@ -268,13 +268,13 @@ mod tests {
         match packing {
             Packing::Rows => ((group * group_out + m) * group_in + c) * taps + tap,
             Packing::Fours => (group / 4 * taps + tap) * 4 + group % 4,
-            Packing::Panels { block_m, block_k, flat: false } => {
-                let rows = group_in.next_multiple_of(block_k as usize);
+            Packing::Panels { block_m, padded_k, flat: false } => {
+                let rows = group_in.next_multiple_of(padded_k as usize);
                 panels(block_m, tap * rows + c, taps * rows)
             }
-            Packing::Panels { block_m, block_k, flat: true } => {
+            Packing::Panels { block_m, padded_k, flat: true } => {
                 let row = if geometry.input_layout == Layout::ChannelsLast { tap * group_in + c } else { c * taps + tap };
-                panels(block_m, row, (group_in * taps).next_multiple_of(block_k as usize))
+                panels(block_m, row, (group_in * taps).next_multiple_of(padded_k as usize))
             }
             Packing::Strips { block_m, taps: run, rows, step } => {
                 let (run, rows, step) = (run as usize, rows as usize, step as usize);

@@ -46,12 +46,12 @@ pub enum Packing {
     Rows,
     /// `[four of channels, tap][4]`: those of depthwise layers that compute four channels at once.
     Fours,
-    /// Panels for a tiled matrix product: `[group, block of m, tap, block of k][block_k, block_m]`, zeros where they run over.
+    /// Panels for a tiled matrix product: `[group, block of m, tap, row][block_m]`, zeros where they run over.
     Panels {
         /// Output channels of a panel.
         block_m: u32,
-        /// Input channels of a panel.
-        block_k: u32,
+        /// The rows of a tap, its input channels, are padded to a multiple of this.
+        padded_k: u32,
         /// Whether the taps of a channel count as channels of their own: the order that a fully connected layer reads.
         flat: bool,
     },
@@ -67,7 +67,7 @@ pub enum Packing {
         /// Distance of two taps on x that follow one another: more than 1 where phases use some of them each, whose segments are panels then.
         step: u32,
     },
-    /// Panels of transformed filters, `[component, group, block of m, tap, block of k][block_k, block_m]`.
+    /// Panels of transformed filters, `[component, group, block of m, tap, row][block_m]`.
     Winograd {
         /// The type of the transformed filters: f32 whatever the layer's type, or f16, where they are twice as large for each transformed
         /// axis, and the transformed inputs half as large.
@@ -80,8 +80,8 @@ pub enum Packing {
         taps: u32,
         /// Output channels of a panel.
         block_m: u32,
-        /// Input channels of a panel.
-        block_k: u32,
+        /// The rows of a tap, its input channels, are padded to a multiple of this.
+        padded_k: u32,
     },
 }
 
@@ -267,8 +267,8 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
     match packing {
         Packing::None => 0,
         Packing::Rows | Packing::Fours => geometry.weight_elements(),
-        Packing::Winograd { components, taps, block_m, block_k, .. } => {
-            let rows = up(u64::from(geometry.group_out()), block_m) * up(u64::from(geometry.group_in()), block_k);
+        Packing::Winograd { components, taps, block_m, padded_k, .. } => {
+            let rows = up(u64::from(geometry.group_out()), block_m) * up(u64::from(geometry.group_in()), padded_k);
             u64::from(components) * u64::from(taps) * u64::from(geometry.groups) * rows
         }
         Packing::Strips { block_m, taps, rows, step } => {
@@ -277,11 +277,11 @@ pub(crate) fn packed_elements(geometry: &Geometry, packing: Packing) -> u64 {
             let taps = geometry.taps() / u64::from(run) * segments * u64::from(rows);
             u64::from(geometry.in_channels) * taps * up(u64::from(geometry.group_out()), block_m)
         }
-        Packing::Panels { block_m, block_k, flat } => {
+        Packing::Panels { block_m, padded_k, flat } => {
             let rows = if flat {
-                up(geometry.reduction(), block_k)
+                up(geometry.reduction(), padded_k)
             } else {
-                geometry.taps() * up(u64::from(geometry.group_in()), block_k)
+                geometry.taps() * up(u64::from(geometry.group_in()), padded_k)
             };
             u64::from(geometry.groups) * up(u64::from(geometry.group_out()), block_m) * rows
         }

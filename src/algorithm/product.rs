@@ -11,7 +11,7 @@ use crate::desc::Epilogue;
 use crate::geometry::Geometry;
 use crate::kernel::{GeometryMode, Kernel, Slot, Stores, vectors};
 use crate::layout::Layout;
-use crate::limits::{DeviceClass, DeviceLimits};
+use crate::limits::DeviceClass;
 use crate::problem::Layer;
 use crate::tensor_desc::DType;
 
@@ -133,19 +133,11 @@ impl Product {
         }
     }
 
-    /// Whether a core's cache holds a group's weights, so that it is the input that should be read once only: half of the smallest second
-    /// level cache of today's CPUs. GPUs, whose workgroups run side by side, have not been measured.
-    pub fn has_few_weights(&self, limits: &DeviceLimits) -> bool {
-        let elements = u64::from(self.geometry.group_out()) * self.geometry.reduction();
-        limits.class == DeviceClass::Software && elements * 4 <= 256 << 10
-    }
-
-    /// A kernel with the constants of a loop: blocks, and which bounds nothing passes. Those are known where sizes are constants, and
-    /// leave out of the compiled text what would be tested for every element.
+    /// A kernel with the constants of a loop: blocks, and which bounds nothing passes, which leave out of the compiled text what would be
+    /// tested for every element.
     pub fn with_blocks(&self, kernel: Kernel, blocks: Blocks) -> Kernel {
-        let Blocks { block: [block_m, block_n, block_k], columns, split_k, m_first, .. } = blocks;
+        let Blocks { block: [block_m, block_n, block_k], padded_k, columns, split_k, few_weights, .. } = blocks;
         let geometry = &self.geometry;
-        let known = self.mode == GeometryMode::Constant;
         let places = u64::from(geometry.batch) * geometry.output_plane();
         kernel
             .constant("BLOCK_M", block_m)
@@ -153,10 +145,11 @@ impl Product {
             .constant("BLOCK_K", block_k)
             .constant("COLUMNS", columns)
             .constant("SPLIT_K", split_k)
-            .flag("M_FIRST", m_first)
-            .flag("WHOLE_M", known && geometry.group_out().is_multiple_of(block_m))
-            .flag("WHOLE_K", known && geometry.group_in().is_multiple_of(block_k))
-            .flag("ALL_INPUTS", known && meets_inputs_only(geometry) && places.is_multiple_of(u64::from(block_n)))
+            .constant("PADDED_K", padded_k)
+            .constant("FEW_WEIGHTS", few_weights)
+            .flag("WHOLE_M", geometry.group_out().is_multiple_of(block_m))
+            .flag("WHOLE_K", geometry.group_in().is_multiple_of(padded_k))
+            .flag("ALL_INPUTS", meets_inputs_only(geometry) && places.is_multiple_of(u64::from(block_n)))
             .fragment(include_str!("../../shaders/lib/slice.wgsl"))
             .fragment(include_str!("../../shaders/lib/block.wgsl"))
     }
@@ -195,6 +188,8 @@ impl Product {
 pub(super) struct Blocks {
     /// Rows and columns of the result, and terms of one step.
     pub block: [u32; 3],
+    /// The rows of a tap's weights are a multiple of this: zeros behind them make them one.
+    pub padded_k: u32,
     /// Loads of an invocation along n, of a column each or of four.
     pub columns: u32,
     /// Products of a run in f16; 0 where all is in f32.
@@ -203,8 +198,17 @@ pub(super) struct Blocks {
     pub split_k: u32,
     /// How sums are stored.
     pub stores: Stores,
-    /// Whether blocks that share columns follow one another, and not those that share rows.
-    pub m_first: bool,
+    /// Of a group with at most so many weights blocks that share columns follow one another, and not those that share rows.
+    pub few_weights: u32,
+}
+
+/// So many weights of a group a core's cache holds, so that it is the input that should be read once only: half of the smallest second level
+/// cache of today's CPUs. GPUs, whose workgroups run side by side, have not been measured.
+pub(super) fn few_weights(class: DeviceClass) -> u32 {
+    match class {
+        DeviceClass::Software => 64 << 10,
+        DeviceClass::Integrated | DeviceClass::Discrete => 0,
+    }
 }
 
 /// Whether every output sees an input at every tap: no padding, and no phases of which some have fewer columns.
@@ -265,8 +269,8 @@ impl Operands {
         }
     }
 
-    pub fn packing(self, [block_m, block_k]: [u32; 2]) -> Packing {
-        Packing::Panels { block_m, block_k, flat: self == Operands::Plain }
+    pub fn packing(self, [block_m, padded_k]: [u32; 2]) -> Packing {
+        Packing::Panels { block_m, padded_k, flat: self == Operands::Plain }
     }
 
     /// What finding the inputs of a column takes in each step.

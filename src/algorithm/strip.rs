@@ -12,7 +12,7 @@
 use super::cost::{Operations, cheapest_first};
 use super::patch::Overlap;
 use super::plan::{Packing, Step};
-use super::product::{Blocks, Loads, Operands, Product};
+use super::product::{Blocks, Loads, Operands, Product, few_weights};
 use super::subgroup::{self, Reads, SubgroupTile};
 use super::{Context, Parts};
 use crate::error::Result;
@@ -132,11 +132,6 @@ impl Strip {
     /// Taps of a turn.
     pub fn turn_taps(&self) -> u32 {
         self.tap_rows * self.segment
-    }
-
-    /// Rows of a step.
-    pub fn block_k(&self, geometry: &Geometry) -> u32 {
-        geometry.group_in() * self.rows
     }
 
     /// Steps: segments of all taps on z and y, in the phase that has the most.
@@ -337,12 +332,11 @@ pub(super) fn plan(context: &Context, tile: &SubgroupTile) -> Result<Parts> {
     let product = Product::new(context, Operands::Strip).expect("the layer was accepted");
     let strip = Strip::new(&product.geometry, tile);
     let (segment, rows) = (strip.segment, strip.rows);
-    let block_k = strip.block_k(&product.geometry);
     let label = format!("conv_strip {} {tile}", product.dtype);
     let stores = stores(&product, tile);
-    let block = [tile.block_m, tile.thread_n * tile.lanes, block_k];
-    let m_first = product.has_few_weights(context.limits);
-    let blocks = Blocks { block, columns: tile.thread_n, half: 0, split_k: 1, stores, m_first };
+    let block = [tile.block_m, tile.thread_n * tile.lanes, rows];
+    let few_weights = few_weights(context.limits.class);
+    let blocks = Blocks { block, padded_k: 1, columns: tile.thread_n, half: 0, split_k: 1, stores, few_weights };
     let kernel = product
         .kernel(label, tile.invocations(), blocks, Loads::One)
         .constant("SPREAD", strip.overlaps[1].spread)

@@ -12,7 +12,7 @@ use std::fmt::{self, Write as _};
 use super::cost::{Operations, cheapest_first};
 use super::half::{self, Runs};
 use super::plan::{Step, fold};
-use super::product::{Blocks, Loads, Operands, Product};
+use super::product::{Blocks, Loads, Operands, Product, few_weights};
 use super::split_k::{self, Slices};
 use super::strip::{self, Strip};
 use super::subgroup_store::{Found, column_at, ending};
@@ -44,8 +44,8 @@ const SUBGROUPS: u32 = 4;
 /// The most outputs of a patch.
 const PATCH_OUTPUTS: u32 = 32;
 
-/// Input channels of a step, where more chunks than eight do not make up so many. Steps are turns of a loop around a loop, which costs
-/// a copy of all sums: measured on lavapipe, 1x1 layers of 256 channels take 3 to 18 % less time in steps of 64 than in steps of 8.
+/// Input channels of a step, where eight chunks are no more; the last of a tap has fewer. Steps are turns of a loop around a loop, which
+/// costs a copy of all sums: measured on lavapipe, 1x1 layers of 256 channels take 3 to 18 % less time in steps of 64 than in steps of 8.
 const STEP: u32 = 64;
 
 /// Output channels and positions of a lane to choose from on a class of devices.
@@ -125,13 +125,19 @@ impl SubgroupTile {
         self.lanes * 4 / self.block_m
     }
 
-    /// Input channels of one step. Starting a step costs about as much as one more chunk, and so does a chunk of padding.
-    pub(super) fn block_k(&self, geometry: &Geometry) -> u32 {
-        let chunks = geometry.group_in().div_ceil(self.chunk());
-        let cost = |step: &u32| u64::from(chunks.div_ceil(*step)) * u64::from(step + 1);
-        let whole = |step: &u32| step.is_multiple_of(self.unrolled()) || chunks == 1;
-        let most = (STEP / self.chunk()).max(8);
-        self.chunk() * (1..=most).filter(whole).min_by_key(cost).expect("eight steps or more to choose from")
+    /// Input channels of one step: the same for all layers, so that one kernel serves many of them.
+    fn block_k(&self) -> u32 {
+        self.chunk() * (STEP / self.chunk()).max(8).next_multiple_of(self.unrolled())
+    }
+
+    /// Chunks of one turn of the loop.
+    fn chunks(&self, geometry: &Geometry) -> u32 {
+        if geometry.group_in() <= self.chunk() { 1 } else { self.unrolled() }
+    }
+
+    /// Input channels of one turn of the loop, of which zeros make those of a tap a multiple.
+    pub(super) fn turn(&self, geometry: &Geometry) -> u32 {
+        self.chunk() * self.chunks(geometry)
     }
 
     /// Invocations of a workgroup.
@@ -140,8 +146,15 @@ impl SubgroupTile {
     }
 
     pub(super) fn blocks(&self, product: &Product) -> Blocks {
-        let block = [self.block_m, self.block_n(), self.block_k(&product.geometry)];
-        Blocks { block, columns: self.thread_n, half: self.half, split_k: self.split_k, stores: Stores::One, m_first: false }
+        Blocks {
+            block: [self.block_m, self.block_n(), self.block_k()],
+            padded_k: self.turn(&product.geometry),
+            columns: self.thread_n,
+            half: self.half,
+            split_k: self.split_k,
+            stores: Stores::One,
+            few_weights: 0,
+        }
     }
 
     /// How sums are stored; by columns where a lane's four are neighbours. Not on a GPU, where it is not measured: there lanes load side by
@@ -159,12 +172,12 @@ impl SubgroupTile {
         (blocks * u64::from(self.split_k)).div_ceil(u64::from(SUBGROUPS))
     }
 
-    /// Iterations of an invocation's loops for each step.
-    fn iterations(&self, block_k: u32) -> u64 {
-        u64::from(block_k / self.chunk() + self.thread_n + 4)
+    /// The most iterations of an invocation's loops for each step.
+    fn iterations(&self) -> u64 {
+        u64::from(self.block_k() / self.chunk() + self.thread_n + 4)
     }
 
-    /// Chunks of one turn of the loop, where there are as many: turns of a single row wait for its loads, and a run ends with its turn.
+    /// Chunks of a turn, where there are as many: turns of a single row wait for its loads, and a run ends with its turn.
     fn unrolled(&self) -> u32 {
         self.half.max(2).div_ceil(self.chunk())
     }
@@ -200,9 +213,8 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
     let with_runs =
         |tile: SubgroupTile| half::choices(product.dtype, limits, rows).map(move |half| SubgroupTile { half, ..tile });
     let sliced = table(limits, sizes(limits.class)).into_iter().flat_map(with_runs).flat_map(|tile| {
-        let block_k = tile.block_k(&product.geometry);
         let cost = |split_k: u32| cost(product, limits, &SubgroupTile { split_k, ..tile });
-        let choices = split_k::choices(product, limits, block_k, tile.iterations(block_k), tile.workgroups(product), cost);
+        let choices = split_k::choices(product, limits, tile.block_k(), tile.iterations(), tile.workgroups(product), cost);
         choices.into_iter().map(move |(cost, split_k)| (cost, SubgroupTile { split_k, ..tile }))
     });
     split_k::that_pay(cheapest_first(limits.class, sliced), |tile| tile.split_k)
@@ -220,10 +232,12 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
     let multiply = half::product(limits.class, tile.half) * (block_m * thread_n);
     let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + multiply;
-    let block_k = tile.block_k(&product.geometry);
-    let per_step = per_row * f64::from(block_k) + product.operands.address() * thread_n;
+    // The rows of a mean step: the last of a tap has fewer.
+    let group_in = product.geometry.group_in();
+    let rows = group_in.next_multiple_of(tile.turn(&product.geometry)) as f64 / f64::from(group_in.div_ceil(tile.block_k()));
+    let per_step = per_row * rows + product.operands.address() * thread_n;
     let stores = Of::stores(block_m * thread_n, tile.stores(product, limits) != Stores::One);
-    let per_thread = per_step * product.k_tiles(block_k, tile.split_k) + stores;
+    let per_thread = per_step * product.k_tiles(tile.block_k(), tile.split_k) + stores;
     Of::total(limits, tile.workgroups(product), f64::from(tile.invocations()), per_thread)
         + split_k::cost(product, limits, tile.split_k)
 }
@@ -233,7 +247,7 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &SubgroupTil
     let label = format!("{}_subgroup {} {tile}", product.operands.label(), product.dtype);
     let (loads, reads) = if vectors(product, tile) { (Loads::Four, Reads::Four) } else { (Loads::One, Reads::One) };
     let stores = tile.stores(product, limits);
-    let blocks = Blocks { stores, m_first: product.has_few_weights(limits), ..tile.blocks(product) };
+    let blocks = Blocks { stores, few_weights: few_weights(limits.class), ..tile.blocks(product) };
     let kernel = product.kernel(label, tile.invocations(), blocks, loads);
     let step = looped(kernel, product, limits, tile, &reads, stores)?;
     split_k::steps(product, limits, step, tile.split_k)
@@ -249,14 +263,14 @@ pub(super) enum Reads {
     Strip(Strip),
 }
 
-/// The most iterations of an invocation's loops, and the channels of a step.
+/// The most iterations of an invocation's loops, and the chunks of a turn of the inner one.
 fn extent(product: &Product, tile: &SubgroupTile, reads: &Reads) -> (u64, u32) {
     if let Reads::Strip(strip) = reads {
-        return (strip.iterations(&product.geometry, tile), strip.block_k(&product.geometry));
+        return (strip.iterations(&product.geometry, tile), strip.rows / tile.chunk());
     }
-    let block_k = tile.block_k(&product.geometry);
     let stores = u64::from(tile.block_m * tile.thread_n);
-    (product.iterations(block_k, tile.split_k, tile.iterations(block_k)) + stores, block_k)
+    let steps = product.iterations(tile.block_k(), tile.split_k, tile.iterations());
+    (steps + stores, tile.chunks(&product.geometry))
 }
 
 /// The dispatch of a kernel that has its operands and its arithmetic, and gets the loop.
@@ -268,28 +282,23 @@ pub(super) fn looped(
     reads: &Reads,
     stores: Stores,
 ) -> Result<Step> {
-    let (iterations, block_k) = extent(product, tile, reads);
+    let (iterations, chunks) = extent(product, tile, reads);
     let mut kernel = kernel
         .constant("SUBGROUPS", SUBGROUPS)
         .constant("LANES", tile.lanes)
         .constant("CHUNK", tile.chunk())
         .iterations(iterations)
-        .fragment(main_function(tile, block_k, reads, stores, Found::on(limits)));
+        .fragment(main_function(tile, chunks, reads, stores, Found::on(limits)));
     kernel.subgroups = true;
     Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })
 }
 
 /// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.
-fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Stores, found: Found) -> String {
+fn main_function(tile: &SubgroupTile, chunks: u32, reads: &Reads, stores: Stores, found: Found) -> String {
     let vectors = tile.block_m / 4;
-    let chunks = match reads {
-        Reads::Strip(strip) => strip.rows / tile.chunk(),
-        _ if block_k.is_multiple_of(tile.chunk() * tile.unrolled()) => tile.unrolled(),
-        _ => 1,
-    };
     let mut text = String::from(
         "// A subgroup computes BLOCK_M x BLOCK_N of C: a lane owns COLUMNS columns, and all BLOCK_M rows of each.\n\
-         // weights: panels [BLOCK_K, BLOCK_M], of which a subgroup loads CHUNK rows at a time, four numbers to a lane.\n",
+         // weights: rows of BLOCK_M, of which a subgroup loads CHUNK rows at a time, four numbers to a lane.\n",
     );
     text += MAIN;
     text += "    @builtin(subgroup_id) subgroup: u32,\n\
@@ -312,6 +321,7 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Store
             line(format!("    var sum_{i}_{j} = Sums();"));
         }
     }
+    line("    var terms = 0;".into());
     line("    let tiles = slice_tiles();".into());
     line("    for (var tile = tiles.x; tile < tiles.y; tile += 1) {".into());
     line("        begin_k_tile(tile);".into());
@@ -323,7 +333,11 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Store
             line("        for (var channel = 0; channel < g.group_in; channel += 1) {".into());
             line("            let step = channel * input_channel_step();".into());
         }
-        _ => line(format!("        for (var row = 0; row < BLOCK_K; row += {chunks} * CHUNK) {{")),
+        _ => {
+            line("        let end = min(BLOCK_K, rows);".into());
+            line("        var row = 0;".into());
+            line(format!("        for (; row < end; row += {chunks} * CHUNK) {{"));
+        }
     }
     for chunk in 0..chunks {
         line(format!("            let four_{chunk} = widened(weights[panel_at + {chunk} * LANES]);"));
@@ -375,6 +389,10 @@ fn main_function(tile: &SubgroupTile, block_k: u32, reads: &Reads, stores: Store
         }
         runs.for_each(|j| line(format!("            sum_{i}_{j} = ended({}, sum_{i}_{j});", run(j))));
     }
-    line("        }\n    }".into());
+    line("        }".into());
+    if !matches!(reads, Reads::Strip(_)) {
+        line("        terms += row;".into());
+    }
+    line("    }".into());
     text + &ending(tile, reads, stores, found)
 }

@@ -64,7 +64,7 @@ pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, stores: Stores, found: 
         Reads::One | Reads::Four => format!("column_output({})", column_at(stores, j)),
     };
     let width = columns_of(stores);
-    let mut text = String::from("    let first_m = block_m * BLOCK_M;\n    let terms = (tiles.y - tiles.x) * BLOCK_K;\n");
+    let mut text = String::from("    let first_m = block_m * BLOCK_M;\n");
     text += &match found {
         Found::Written => written(tile, stores, place),
         Found::Chosen => {

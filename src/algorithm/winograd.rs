@@ -261,7 +261,7 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
         ProductTile::Subgroup(tile) => subgroup::steps(&product, limits, tile)?,
         ProductTile::Cooperative(tile) => cooperative::steps(&product, limits, tile)?,
     };
-    let [block_m, block_k] = tile.product.panel(&product.geometry);
+    let [block_m, padded_k] = tile.product.panel(&product.geometry);
     let input = transform(context, &tiling, "input")
         .binding("input", "array<Elem>", Slot::Input)
         .written("transformed", if dtype == DType::F16 { "array<f16>" } else { "array<f32>" }, TRANSFORMED)
@@ -287,7 +287,7 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
             components: tiling.components(),
             taps: product_taps(context.geometry) as u32, // a divisor of taps that fit
             block_m,
-            block_k,
+            padded_k,
         },
         workspace: workspace_bytes(&workspace, tile).into_iter().filter(|&bytes| bytes > 0).collect(),
     })

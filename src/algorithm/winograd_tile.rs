@@ -34,7 +34,7 @@ impl ProductTile {
     pub(super) fn panel(&self, geometry: &Geometry) -> [u32; 2] {
         match self {
             ProductTile::Workgroup(tile) => tile.panel(),
-            ProductTile::Subgroup(tile) => [tile.block_m, tile.block_k(geometry)],
+            ProductTile::Subgroup(tile) => [tile.block_m, tile.turn(geometry)],
             ProductTile::Cooperative(tile) => tile.panel(),
         }
     }

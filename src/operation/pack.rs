@@ -172,7 +172,7 @@ mod tests {
                 let strips = [1, 2].map(|step| Packing::Strips { block_m: 8, taps: 2, rows: 4, step });
                 let plane = geometry.kernel[1] * geometry.kernel[2];
                 let patch = Packing::Strips { block_m: 8, taps: plane, rows: plane + 1, step: 1 };
-                let panels = [false, true].map(|flat| Packing::Panels { block_m: 16, block_k: 8, flat });
+                let panels = [false, true].map(|flat| Packing::Panels { block_m: 16, padded_k: 8, flat });
                 [Packing::Rows, panels[0], panels[1], strips[0], strips[1], patch].map(|packing| (source.clone(), packing))
             }) {
                 let order = PackOrder::new(&geometry, packing, source).unwrap();

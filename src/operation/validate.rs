@@ -54,7 +54,7 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
         }
         for (line, packing) in [
             ("conv 2x6x7x30 o10 k3x5 g2 f32", Packing::Strips { block_m: 8, taps: 2, rows: 4, step: 1 }),
-            ("conv 2x6x7x30 o10 k3x5 f32", Packing::Panels { block_m: 8, block_k: 4, flat: false }),
+            ("conv 2x6x7x30 o10 k3x5 f32", Packing::Panels { block_m: 8, padded_k: 4, flat: false }),
             ("conv 2x6x30 o10 k1 f32", Packing::Rows),
             ("conv 2x8x30 nhwc o8 k3 g8 f32", Packing::Fours),
         ] {

@@ -391,6 +391,11 @@ impl Lowering<'_> {
         placed.sort();
         self.program.placed = placed;
         in_place::put_in_place(&mut self.program);
+        let plans = self.program.steps.iter_mut().filter_map(|step| match &mut step.work {
+            Work::Layer { plan, .. } => Some(plan.as_mut()),
+            _ => None,
+        });
+        self.engine.share_kernels(plans)?;
         Ok(self.program)
     }
 }
