@@ -3,7 +3,7 @@
 //   channels of one tap, so that a tile's taps and bounds are the same for all its rows and cost nothing per element.
 // B is never stored: load_b() reads the input that stands at a row and column, or a zero (Chetlur et al., cuDNN, 2014).
 // Bounds that nothing can pass are no part of the text's meaning: ALL_INPUTS says that every column has an input at every tap, WHOLE_K
-// that every row of a tile is a channel.
+// that every row that is loaded is a channel.
 // Expects g, layout.wgsl, source.wgsl, phase.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the loads of an
 // invocation along n: columns, or the first of four columns each.
 
@@ -11,7 +11,7 @@ var<private> group: i32;
 var<private> counts: vec3<i32>;                  // taps of the phase
 var<private> panel_row: i32;                     // the current tile's first row of weights, among those of its block
 var<private> rows: i32;                          // rows of the current tile that are channels
-var<private> column_start: array<i32, COLUMNS>;  // first input of the item's and group's first channel; -1: no such column
+var<private> column_start: array<i32, COLUMNS>;  // first input of the item's and group's first channel
 var<private> column_at: array<vec3<i32>, COLUMNS>;
 var<private> column_input: array<i32, COLUMNS>;  // input of the current tile's row 0; -1 where there is none
 
@@ -41,11 +41,11 @@ fn column_position(n: i32) -> vec4<i32> {
     return vec4<i32>(plane - item * g.phase_output.x, row - plane * g.phase_output.y, n - row * g.phase_output.z, item);
 }
 
-// Prepares column n of C to be loaded as the invocation's column j.
+// Prepares column n of C to be loaded as the invocation's column j. Columns behind the last load what that one does, and are not stored.
 fn set_column(j: i32, n: i32) {
-    let position = column_position(n);
+    let position = column_position(min(n, g.columns - 1));
     column_at[j] = position.xyz * g.stride;
-    column_start[j] = select(-1, input_start(position.w, group * g.group_in), n < g.columns);
+    column_start[j] = input_start(position.w, group * g.group_in);
 }
 
 fn k_tiles() -> i32 {
@@ -67,7 +67,7 @@ fn begin_k_tile(tile: i32) {
         let z = source(at.x, g.input.x);
         let y = source(at.y, g.input.y);
         let x = source(at.z, g.input.z);
-        let met = inside(z, g.input.x) && inside(y, g.input.y) && inside(x, g.input.z) && column_start[j] >= 0;
+        let met = inside(z, g.input.x) && inside(y, g.input.y) && inside(x, g.input.z);
         let address = column_start[j] + channel * input_channel_step() + ((z * g.input.y + y) * g.input.z + x) * input_step();
         column_input[j] = select(-1, address, ALL_INPUTS || met);
     }

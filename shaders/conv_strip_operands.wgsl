@@ -13,7 +13,7 @@ var<private> group: i32;
 var<private> counts: vec3<i32>; // taps of the phase
 var<private> panel: i32;        // the current tile's panel of weights
 var<private> strip_at: vec3<i32>; // input that tap 0 of the strip's first output meets
-var<private> strip_start: i32;  // first input of the item's and group's first channel; -1: no such strip
+var<private> strip_start: i32;  // first input of the item's and group's first channel
 var<private> plane_start: i32;  // first input of the plane that the current tile reads; -1 where there is none
 var<private> row_at: i32;       // the first of its rows that it reads
 var<private> segment: i32;      // the current tile's taps on x
@@ -58,13 +58,14 @@ fn strip_position(strip: i32) -> vec4<i32> {
     return vec4<i32>(plane - item * g.phase_output.x, y, x, item);
 }
 
+// Strips behind the last load what that one does, and are not stored.
 fn set_strip(strip: i32) {
-    let position = strip_position(strip);
+    let position = strip_position(min(strip, all_strips() - 1));
     strip_at = position.xyz * g.stride - g.pad_begin;
     if (PHASED) {
         strip_at = position.xyz + phase_source(first);
     }
-    strip_start = select(-1, input_start(position.w, group * g.group_in), strip < all_strips());
+    strip_start = input_start(position.w, group * g.group_in);
 }
 
 // Taps that outputs have on each axis.
@@ -96,7 +97,7 @@ fn begin_k_tile(tile: i32) {
         panel = row * g.tap_step.z + first.z;
     }
     let z = source(strip_at.x + tap_z * g.source_step.x, g.input.x);
-    plane_start = select(-1, strip_start + z * g.input.y * g.input.z * input_step(), inside(z, g.input.x) && strip_start >= 0);
+    plane_start = select(-1, strip_start + z * g.input.y * g.input.z * input_step(), inside(z, g.input.x));
     row_at = strip_at.y + tap_y * g.source_step.y;
 }
 

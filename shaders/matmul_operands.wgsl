@@ -7,7 +7,7 @@
 var<private> group: i32;
 var<private> panel_row: i32;                     // the current tile's first row of weights, among those of its block
 var<private> rows: i32;                          // rows of the current tile that are channels
-var<private> column_start: array<i32, COLUMNS>;  // input of the group's first channel; -1: no such column
+var<private> column_start: array<i32, COLUMNS>;  // input of the group's first channel
 var<private> column_input: array<i32, COLUMNS>;  // input of the current tile's row 0
 
 fn blocks_n() -> i32 {
@@ -25,10 +25,11 @@ fn locate(tile: i32) -> bool {
     return tile >= 0 && slice < SPLIT_K;
 }
 
+// Columns behind the last load what that one does, and are not stored.
 fn set_column(j: i32, n: i32) {
-    let item = quotient(n, g.input_plane);
-    let start = input_start(item, group * g.group_in) + (n - item * g.input_plane) * input_step();
-    column_start[j] = select(-1, start, n < g.columns);
+    let column = min(n, g.columns - 1);
+    let item = quotient(column, g.input_plane);
+    column_start[j] = input_start(item, group * g.group_in) + (column - item * g.input_plane) * input_step();
 }
 
 fn begin_k_tile(tile: i32) {
@@ -40,7 +41,7 @@ fn begin_k_tile(tile: i32) {
 }
 
 fn met_b(row: i32, j: i32) -> bool {
-    return (ALL_INPUTS || column_start[j] >= 0) && (WHOLE_K || row < rows);
+    return WHOLE_K || row < rows;
 }
 
 fn fetch_b(row: i32, j: i32) -> Operand {

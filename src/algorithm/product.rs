@@ -134,11 +134,11 @@ impl Product {
     }
 
     /// A kernel with the constants of a loop: blocks, and which bounds nothing passes, which leave out of the compiled text what would be
-    /// tested for every element.
+    /// tested for every element. What is tested for every store and every step is known only where sizes are constants.
     pub fn with_blocks(&self, kernel: Kernel, blocks: Blocks) -> Kernel {
         let Blocks { block: [block_m, block_n, block_k], padded_k, columns, split_k, few_weights, .. } = blocks;
         let geometry = &self.geometry;
-        let places = u64::from(geometry.batch) * geometry.output_plane();
+        let known = self.mode == GeometryMode::Constant;
         kernel
             .constant("BLOCK_M", block_m)
             .constant("BLOCK_N", block_n)
@@ -147,9 +147,10 @@ impl Product {
             .constant("SPLIT_K", split_k)
             .constant("PADDED_K", padded_k)
             .constant("FEW_WEIGHTS", few_weights)
-            .flag("WHOLE_M", geometry.group_out().is_multiple_of(block_m))
+            .flag("WHOLE_M", known && geometry.group_out().is_multiple_of(block_m))
+            .flag("WHOLE_STEPS", known && geometry.group_in().is_multiple_of(block_k))
             .flag("WHOLE_K", geometry.group_in().is_multiple_of(padded_k))
-            .flag("ALL_INPUTS", meets_inputs_only(geometry) && places.is_multiple_of(u64::from(block_n)))
+            .flag("ALL_INPUTS", self.operands == Operands::Implicit && meets_inputs_only(geometry))
             .fragment(include_str!("../../shaders/lib/slice.wgsl"))
             .fragment(include_str!("../../shaders/lib/block.wgsl"))
     }

@@ -334,7 +334,7 @@ fn main_function(tile: &SubgroupTile, chunks: u32, reads: &Reads, stores: Stores
             line("            let step = channel * input_channel_step();".into());
         }
         _ => {
-            line("        let end = min(BLOCK_K, rows);".into());
+            line("        let end = select(min(BLOCK_K, rows), BLOCK_K, WHOLE_STEPS);".into());
             line("        var row = 0;".into());
             line(format!("        for (; row < end; row += {chunks} * CHUNK) {{"));
         }

@@ -165,11 +165,9 @@ impl Engine {
         }
     }
 
-    /// The dispatch of a convolution of packed bytes: see [`ByteProduct::new`].
+    /// The dispatch of a convolution of packed bytes, of which networks have many: see [`ByteProduct::new`].
     pub(crate) fn byte_product(&self, problem: &Problem, centred: bool) -> Result<ByteProduct> {
-        // A word is four numbers.
-        let work = Geometry::new(problem)?.flop().saturating_mul(4);
-        ByteProduct::new(problem, self.limits(), centred, self.sizes(work, LARGE))
+        ByteProduct::new(problem, self.limits(), centred, self.sizes(0, LARGE))
     }
 
     /// The plan of a layer by the best of the algorithms that `takes` admits.
