@@ -61,7 +61,7 @@ impl Found {
 pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, stores: Stores, found: Found) -> String {
     let place = |j: &str| match reads {
         Reads::Strip(_) => format!("strip_output(block_n * LANES + lane, {j})"),
-        Reads::One | Reads::Four => format!("column_output({})", column_at(stores, j)),
+        Reads::One | Reads::Four | Reads::FourColumns => format!("column_output({})", column_at(stores, j)),
     };
     let width = columns_of(stores);
     let mut text = String::from("    let first_m = block_m * BLOCK_M;\n");
