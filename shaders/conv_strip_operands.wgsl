@@ -3,9 +3,8 @@
 // strip and all taps of the segment that meet it, and few channels fill a step as well as many do.
 // Where ROWS is more than 1 the outputs are a patch: strips of so many rows, which lie SPREAD_Y apart, and a tile has all taps on y too.
 // PHASED: of a transposed convolution with a stride a strip is outputs of one phase, which uses some of the taps.
-// Expects g, layout.wgsl, source.wgsl, phase.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K, the rows of a channel,
-// COLUMNS, ROWS, SPREAD, SPREAD_Y (1 for
-// strips), LANES, SEGMENTS and SEGMENT_TAPS.
+// Expects g, layout.wgsl, source.wgsl, phase.wgsl, slice.wgsl, block.wgsl, blocks.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_K (the
+// rows of a channel), COLUMNS, ROWS, SPREAD, SPREAD_Y (1 for strips), LANES, SEGMENTS and SEGMENT_TAPS.
 
 const STRIP: i32 = COLUMNS / ROWS; // outputs of a row
 

@@ -2,7 +2,7 @@
 // one tap at stride 1: B is the input itself, so that no index arithmetic is left in the loop. The planner brings fully connected
 // layers to this form. Same functions as conv_gemm_operands.wgsl.
 // Expects g, layout.wgsl, slice.wgsl, block.wgsl, Operand, fetched() and masked(), BLOCK_M, BLOCK_N, BLOCK_K and COLUMNS, the loads of an
-// invocation along n: columns, or the first of four columns each.
+// invocation along n: columns, or the first of four columns each (through subgroups the first quarter of COLUMNS then).
 
 var<private> group: i32;
 var<private> panel_row: i32;                     // the current tile's first row of weights, among those of its block

@@ -89,7 +89,8 @@ pub enum Specialise {
     /// less time pay for those after thousands of runs.
     #[default]
     Large,
-    /// For all shapes of a kind: the fewest compilations.
+    /// For all shapes of a kind: the fewest compilations. Kinds differ in what leaves tests out of all of a kernel's loads, such as channels
+    /// that are a multiple of a step's.
     Never,
     /// For each shape.
     Always,

@@ -109,6 +109,8 @@ fn convolutions_of_bytes_are_exact_in_every_form() {
         (conv(&[0, 0, 0, 0], &[1, 1], &[1, 1], 1), &[2, 5, 4, 3], &[9, 5, 4, 3]),
         (conv(&[1, 1, 1, 1], &[2, 2], &[1, 1], 6), &[1, 6, 9, 9], &[12, 1, 3, 3]),
         (conv(&[0, 0], &[1], &[1], 4), &[1, 4, 300], &[4, 1, 290]),
+        // 67 words: past a step of the loop, and no whole turns.
+        (conv(&[0, 0, 0, 0], &[1, 1], &[1, 1], 1), &[2, 268, 5, 3], &[9, 268, 1, 1]),
         // More than 65,536 products: what halves of four bits could not sum.
         (conv(&[1, 1, 1, 1], &[1, 1], &[1, 1], 1), &[1, 8000, 3, 3], &[3, 8000, 3, 3]),
     ];
@@ -165,6 +167,7 @@ fn matrix_products_of_bytes_are_exact_with_any_zero_points() {
         (&[3, 20], &[20, 5], Some(&[]), Some(&[])),
         (&[3, 21], &[21, 5], None, None),
         (&[3, 1000], &[1000, 5], Some(&[1]), Some(&[5])),
+        (&[3, 268], &[268, 5], Some(&[]), Some(&[5])),
         (&[4, 9], &[9, 5], Some(&[4]), Some(&[])),
         (&[4, 9], &[9, 5], Some(&[4]), Some(&[5])),
         (&[2, 4, 9], &[9, 5], Some(&[2, 4, 1]), None),

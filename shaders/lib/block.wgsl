@@ -16,7 +16,7 @@ fn padded_rows() -> i32 {
 // Sets the block of a tile; returns how many whole products lie before it. Those that share columns follow one another where a group has
 // few weights.
 fn set_block(tile: i32) -> i32 {
-    let m_first = g.group_out * g.group_in * g.taps <= FEW_WEIGHTS;
+    let m_first = FEW_WEIGHTS > 0 && g.group_out * g.group_in * g.taps <= FEW_WEIGHTS;
     let inner = select(blocks_n(), blocks_m(), m_first);
     let outer = select(blocks_m(), blocks_n(), m_first);
     let bands = quotient(tile, inner);

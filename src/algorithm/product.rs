@@ -187,7 +187,7 @@ impl Product {
 /// What a loop takes of the operands.
 #[derive(Clone, Copy)]
 pub(super) struct Blocks {
-    /// Rows and columns of the result, and terms of one step.
+    /// Rows and columns of the result, and terms of one step; over strips those of a channel.
     pub block: [u32; 3],
     /// The rows of a tap's weights are a multiple of this: zeros behind them make them one.
     pub padded_k: u32,

@@ -172,9 +172,14 @@ impl SubgroupTile {
         (blocks * u64::from(self.split_k)).div_ceil(u64::from(SUBGROUPS))
     }
 
+    /// The most input channels that a step walks, with zeros: those of a whole one, or all of a tap.
+    fn step_rows(&self, geometry: &Geometry) -> u32 {
+        self.block_k().min(geometry.group_in().next_multiple_of(self.turn(geometry)))
+    }
+
     /// The most iterations of an invocation's loops for each step.
-    fn iterations(&self) -> u64 {
-        u64::from(self.block_k() / self.chunk() + self.thread_n + 4)
+    fn iterations(&self, geometry: &Geometry) -> u64 {
+        u64::from(self.step_rows(geometry) / self.turn(geometry) + self.thread_n + 4)
     }
 
     /// Chunks of a turn, where there are as many: turns of a single row wait for its loads, and a run ends with its turn.
@@ -214,7 +219,8 @@ pub(super) fn tiles(product: &Product, limits: &DeviceLimits) -> Vec<(Operations
         |tile: SubgroupTile| half::choices(product.dtype, limits, rows).map(move |half| SubgroupTile { half, ..tile });
     let sliced = table(limits, sizes(limits.class)).into_iter().flat_map(with_runs).flat_map(|tile| {
         let cost = |split_k: u32| cost(product, limits, &SubgroupTile { split_k, ..tile });
-        let choices = split_k::choices(product, limits, tile.block_k(), tile.iterations(), tile.workgroups(product), cost);
+        let iterations = tile.iterations(&product.geometry);
+        let choices = split_k::choices(product, limits, tile.block_k(), iterations, tile.workgroups(product), cost);
         choices.into_iter().map(move |(cost, split_k)| (cost, SubgroupTile { split_k, ..tile }))
     });
     split_k::that_pay(cheapest_first(limits.class, sliced), |tile| tile.split_k)
@@ -229,12 +235,16 @@ fn vectors(product: &Product, tile: &SubgroupTile) -> bool {
 fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operations {
     use Operations as Of;
     let [block_m, thread_n, chunk] = [tile.block_m, tile.thread_n, tile.chunk()].map(f64::from);
+    // Four columns at once are priced as each by itself: so the prices were fitted, and a quarter of four loads is as much.
     let load = if vectors(product, tile) { Of::LOAD4 * 0.25 } else { Of::LOAD };
     let multiply = half::product(limits.class, tile.half) * (block_m * thread_n);
     let per_row = Of::LOAD4 * chunk.recip() + load * thread_n + Of::BROADCAST * block_m + multiply;
-    // The rows of a mean step: the last of a tap has fewer.
-    let group_in = product.geometry.group_in();
-    let rows = group_in.next_multiple_of(tile.turn(&product.geometry)) as f64 / f64::from(group_in.div_ceil(tile.block_k()));
+    // The last step of a tap has fewer rows; the longest slice may have none of those.
+    let (group_in, turn) = (product.geometry.group_in(), tile.turn(&product.geometry));
+    let rows = match tile.split_k {
+        1 => f64::from(group_in.next_multiple_of(turn)) / f64::from(group_in.div_ceil(tile.block_k())),
+        _ => f64::from(tile.step_rows(&product.geometry)),
+    };
     let per_step = per_row * rows + product.operands.address() * thread_n;
     let stores = Of::stores(block_m * thread_n, tile.stores(product, limits) != Stores::One);
     let per_thread = per_step * product.k_tiles(tile.block_k(), tile.split_k) + stores;
@@ -279,7 +289,7 @@ fn extent(product: &Product, tile: &SubgroupTile, reads: &Reads) -> (u64, u32) {
         return (strip.iterations(&product.geometry, tile), strip.rows / tile.chunk());
     }
     let stores = u64::from(tile.block_m * tile.thread_n);
-    let steps = product.iterations(tile.block_k(), tile.split_k, tile.iterations());
+    let steps = product.iterations(tile.block_k(), tile.split_k, tile.iterations(&product.geometry));
     (steps + stores, tile.chunks(&product.geometry))
 }
 
@@ -414,4 +424,64 @@ fn main_function(tile: &SubgroupTile, chunks: u32, reads: &Reads, stores: Stores
     }
     line("    }".into());
     text + &ending(tile, reads, stores, found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algorithm::Context;
+    use crate::kernel::GeometryMode;
+    use crate::{Algorithm, Problem};
+
+    #[test]
+    fn steps_of_few_channels_are_counted_as_short_as_they_are() {
+        let limits = DeviceLimits {
+            class: DeviceClass::Software,
+            subgroup: Some(8),
+            loop_iterations: 65_536,
+            parallelism: 2,
+            ..Default::default()
+        };
+        for (line, most) in [
+            // 961 taps of two turns for three channels; 1,024 of one.
+            ("conv 1x3x64x64 o32 k31x31 p15x15 f32", 961 * (2 + 8) + 200),
+            ("conv 1x1x16000 o64 k1024 s512 f32", 1024 * (1 + 8) + 200),
+            // Two steps: of 32 turns and of two.
+            ("conv 1x67x6x6 o37 k1x1 f32", 2 * (32 + 8) + 200),
+        ] {
+            let problem: Problem = line.parse().unwrap();
+            let plan = "subgroup_gemm(32x4,8)".parse::<Algorithm>().unwrap().plan(&problem, &limits).unwrap();
+            assert!(plan.steps[0].kernel.iterations <= most, "{line}: {}", plan.steps[0].kernel.iterations);
+        }
+    }
+
+    #[test]
+    fn a_slice_costs_as_much_as_its_longest() {
+        let limits = DeviceLimits { class: DeviceClass::Software, subgroup: Some(8), parallelism: 2, ..Default::default() };
+        let problem: Problem = "conv 1x65x4x4 o32 k1x1 f32".parse().unwrap();
+        let geometry = &Geometry::new(&problem).unwrap();
+        let context = Context { problem: &problem, geometry, limits: &limits, mode: GeometryMode::Uniform };
+        let product = Product::new(&context, Operands::Plain).unwrap();
+        let tile = SubgroupTile::from_numbers(&[32, 4, 8]).unwrap();
+        let broadcasts = |split_k: u32| cost(&product, &limits, &SubgroupTile { split_k, ..tile }).broadcast;
+        // Slices of 64 channels and of one; a turn is two.
+        assert_eq!(broadcasts(1) * 64.0, broadcasts(2) * 66.0);
+    }
+
+    #[test]
+    fn layers_that_differ_in_channels_are_one_text() {
+        let limits = DeviceLimits { class: DeviceClass::Software, subgroup: Some(8), parallelism: 2, ..Default::default() };
+        for (algorithm, kernel) in
+            [("subgroup_matmul(32x4,8)", "k1x1"), ("subgroup_gemm(32x4,8)", "k3x3 p1x1"), ("subgroup_strip(32x4,8)", "k3x3 p1x1")]
+        {
+            let text = |channels: u32| {
+                let problem: Problem = format!("conv 1x{channels}x28x28 o128 {kernel} f32 bias relu").parse().unwrap();
+                let plan = algorithm.parse::<Algorithm>().unwrap().plan(&problem, &limits).unwrap();
+                plan.steps[0].kernel.wgsl()
+            };
+            let first = text(96);
+            // More weights than a cache holds, and a step that is not whole.
+            assert!([64, 528, 1024, 130].into_iter().all(|channels| text(channels) == first), "{algorithm}");
+        }
+    }
 }

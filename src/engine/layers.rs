@@ -19,7 +19,7 @@ use crate::tensor_desc::TensorDesc;
 use crate::tune::Question;
 use crate::weights::Weights;
 
-/// From this many operations on a convolution's kernels get its sizes as constants.
+/// From this many operations on a convolution's kernels get its sizes as constants; in a network not all: see [`Engine::share_kernels`].
 const LARGE: u64 = 1 << 23;
 
 /// From this many on a depthwise one's do, which are bound by loads with their addresses: on lavapipe 25 % less
@@ -167,7 +167,8 @@ impl Engine {
 
     /// The dispatch of a convolution of packed bytes, of which networks have many: see [`ByteProduct::new`].
     pub(crate) fn byte_product(&self, problem: &Problem, centred: bool) -> Result<ByteProduct> {
-        ByteProduct::new(problem, self.limits(), centred, self.sizes(0, LARGE))
+        let mode = if self.desc.specialise == Specialise::Always { GeometryMode::Constant } else { GeometryMode::Uniform };
+        ByteProduct::new(problem, self.limits(), centred, mode)
     }
 
     /// The plan of a layer by the best of the algorithms that `takes` admits.

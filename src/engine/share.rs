@@ -1,6 +1,6 @@
 //! Layers of a network that share kernels.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::{Engine, Specialise};
 use crate::algorithm::{Algorithm, Plan};
@@ -30,8 +30,9 @@ impl Engine {
             sharing.entry(text(&shared)).or_default().push((plan, shared));
         }
         for group in sharing.into_values() {
-            let texts: HashSet<String> = group.iter().map(|(plan, _)| text(plan)).collect();
-            if texts.len() > 1 {
+            let mut texts = group.iter().map(|(plan, _)| text(plan));
+            let first = texts.next();
+            if texts.any(|text| Some(text) != first) {
                 group.into_iter().for_each(|(plan, shared)| *plan = shared);
             }
         }
@@ -41,7 +42,8 @@ impl Engine {
 
 /// Whether a layer's kernels could be those of other sizes too.
 fn shares(plan: &Plan) -> bool {
-    let product = matches!(plan.problem.layer, Layer::Conv(_)) && !matches!(plan.algorithm, Algorithm::Depthwise(_));
+    let product =
+        matches!(plan.problem.layer, Layer::Conv(_)) && !matches!(plan.algorithm, Algorithm::Direct | Algorithm::Depthwise(_));
     product && plan.geometry.group_in() >= SHARED_CHANNELS && plan.split.is_none()
 }
 
