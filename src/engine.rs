@@ -84,9 +84,9 @@ impl EngineDesc {
 /// Whether kernels are made for one shape or for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Specialise {
-    /// For one shape where the layer is so large that the faster kernel pays for its compilation. In a network only where no other of its
-    /// layers could use the kernel for all shapes: what a first result waits for is kernels that are compiled, and layers of a few per cent
-    /// less time pay for those after thousands of runs.
+    /// For one shape where the layer is so large that the faster kernel pays for its compilation; in a network on a software adapter, which
+    /// compiles kernels one after the other, only where no other of its layers could use the kernel for all shapes or where that would be
+    /// much slower.
     #[default]
     Large,
     /// For all shapes of a kind: the fewest compilations. Kinds differ in what leaves tests out of all of a kernel's loads, such as channels

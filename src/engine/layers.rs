@@ -167,7 +167,9 @@ impl Engine {
 
     /// The dispatch of a convolution of packed bytes, of which networks have many: see [`ByteProduct::new`].
     pub(crate) fn byte_product(&self, problem: &Problem, centred: bool) -> Result<ByteProduct> {
-        let mode = if self.desc.specialise == Specialise::Always { GeometryMode::Constant } else { GeometryMode::Uniform };
+        // A word is four numbers.
+        let work = Geometry::new(problem)?.flop().saturating_mul(4);
+        let mode = if self.shares_kernels() { GeometryMode::Uniform } else { self.sizes(work, LARGE) };
         ByteProduct::new(problem, self.limits(), centred, mode)
     }
 

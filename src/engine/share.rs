@@ -6,6 +6,7 @@ use super::{Engine, Specialise};
 use crate::algorithm::{Algorithm, Plan};
 use crate::error::Result;
 use crate::kernel::GeometryMode;
+use crate::limits::DeviceClass;
 use crate::problem::Layer;
 
 /// Input channels of a group from which on a product loses little by sizes that it reads from a buffer: on lavapipe (Mesa 22.3.6 and 25.0.7)
@@ -14,14 +15,20 @@ use crate::problem::Layer;
 const SHARED_CHANNELS: u32 = 32;
 
 impl Engine {
-    /// Gives layers of a network that differ in their sizes only one kernel for all of them in place of one for each, where
-    /// [`EngineDesc::specialise`](super::EngineDesc::specialise) leaves it to the engine. Most of what a first result waits for is kernels
-    /// that are compiled; a kernel that no other layer could use is for one shape still.
+    /// Whether layers of a network are to share kernels: on software adapters, where [`EngineDesc::specialise`](super::EngineDesc::specialise)
+    /// leaves it to the engine. Those compile kernels one after the other, and most of what a first result waits for is that. Drivers of GPUs
+    /// compile on all cores; what sizes in a buffer cost there is not measured.
+    pub(super) fn shares_kernels(&self) -> bool {
+        self.desc.specialise == Specialise::Large && self.limits().class == DeviceClass::Software
+    }
+
+    /// Gives layers of a network that differ in their sizes only one kernel for all of them in place of one for each; a kernel that no other
+    /// layer could use is for one shape still.
     ///
     /// # Errors
     /// Those of [`Engine::plan`].
     pub(crate) fn share_kernels<'a>(&self, plans: impl Iterator<Item = &'a mut Plan>) -> Result<()> {
-        if self.desc.specialise != Specialise::Large {
+        if !self.shares_kernels() {
             return Ok(());
         }
         let mut sharing: HashMap<String, Vec<(&mut Plan, Plan)>> = HashMap::new();
@@ -59,7 +66,11 @@ mod tests {
 
     /// The texts of layers by an algorithm once they share kernels.
     fn texts(specialise: Specialise, algorithm: &str, lines: &[&str]) -> Vec<String> {
-        let engine = Engine::new(&EngineDesc { specialise, ..Default::default() }).unwrap();
+        texts_on(DeviceClass::Software, specialise, algorithm, lines)
+    }
+
+    fn texts_on(class: DeviceClass, specialise: Specialise, algorithm: &str, lines: &[&str]) -> Vec<String> {
+        let engine = Engine::new(&EngineDesc { specialise, class: Some(class), ..Default::default() }).unwrap();
         let algorithm: Algorithm = algorithm.parse().unwrap();
         let plan = |line: &&str| engine.plan(&line.parse().unwrap(), &algorithm).unwrap();
         let before: Vec<Plan> = lines.iter().map(plan).collect();
@@ -95,6 +106,8 @@ mod tests {
         assert!(!texts(Specialise::Large, PRODUCT, &[ALIKE[0], small]).iter().any(|text| is_for_one_shape(text)));
         assert!(texts(Specialise::Always, PRODUCT, &ALIKE).iter().all(|text| is_for_one_shape(text)));
         assert!(!texts(Specialise::Never, PRODUCT, &ALIKE).iter().any(|text| is_for_one_shape(text)));
+        let on_gpu = texts_on(DeviceClass::Discrete, Specialise::Large, PRODUCT, &ALIKE);
+        assert!(on_gpu.iter().all(|text| is_for_one_shape(text)));
     }
 
     #[test]
