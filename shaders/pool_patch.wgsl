@@ -76,6 +76,22 @@ fn reduced_row(start: i32, at_z: i32, y: i32, columns: Columns) -> Row {
     return row;
 }
 
+// `b` comes after `a`, if that is no first row.
+fn joined(a: Row, b: Row, is_first: bool, z: i32) -> Row {
+    let none = nothing(z);
+    var row: Row;
+    for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+        var before = none;
+        if (!is_first) {
+            before = Partial(a.value[tile_x], a.at[tile_x]);
+        }
+        let both = join(before, Partial(b.value[tile_x], b.at[tile_x]));
+        row.value[tile_x] = both.value;
+        row.at[tile_x] = both.at;
+    }
+    return row;
+}
+
 // Positions of a window on an axis that an average divides by.
 fn positions(start: i32, kernel: i32, axis: i32) -> i32 {
     var count = 0;
@@ -94,7 +110,8 @@ fn main(
 ) {
     let index = workgroup_index(id, count) * WORKGROUP + i32(local_id.x);
     let place = patch_of(index);
-    if (index < 0 || place.item >= g.batch) {
+    // Of outputs that lie apart the last patch may have none.
+    if (index < 0 || place.item >= g.batch || place.at.y >= g.output.y) {
         return;
     }
     let plane = place.item * g.out_channels + place.channel;
@@ -122,48 +139,52 @@ fn main(
         }
     }
 
-    var kept: array<Row, max(KEPT, 1)>;
-    for (var row = 0; row < KEPT; row += 1) {
-        kept[row] = reduced_row(start, at_z, at_y + row * g.dilation.y, columns);
-    }
-    for (var tile_y = 0; tile_y < TILE_Y; tile_y += 1) {
-        let first_y = at_y + tile_y * SHARE_Y * g.dilation.y;
-        var result: array<Partial, TILE_X>;
-        for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
-            result[tile_x] = nothing(at_z);
-            for (var row = 0; row < KEPT; row += 1) {
-                result[tile_x] = join(result[tile_x], Partial(kept[row].value[tile_x], kept[row].at[tile_x]));
-            }
+    let windows = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y);
+    // A patch of several rows is a loop whose end no compiler knows: written out, each load would stand in the text for every row.
+    let rows = select((windows - 1) * FRESH + KERNEL_Y, KERNEL_Y, TILE_Y == 1);
+    var kept: array<Row, max(KERNEL_Y - 1, 1)>; // the rows before, where windows share some
+    var so_far: Row; // of the window that each row belongs to, where they share none
+    for (var row_number = 0; row_number < rows; row_number += 1) {
+        let seen = select(row_number, (row_number / KERNEL_Y) * SHARE_Y + row_number % KERNEL_Y, KEPT == 0);
+        let row = reduced_row(start, at_z, at_y + seen * g.dilation.y, columns);
+        if (KEPT == 0) {
+            so_far = joined(so_far, row, row_number % KERNEL_Y == 0, at_z);
         }
-        for (var row = 0; row < KEPT - FRESH; row += 1) {
-            kept[row] = kept[row + FRESH];
-        }
-        for (var fresh = 0; fresh < FRESH; fresh += 1) {
-            let row = reduced_row(start, at_z, first_y + (KEPT + fresh) * g.dilation.y, columns);
-            if (KEPT > 0 && KEPT + fresh >= FRESH) {
-                kept[KEPT + fresh - FRESH] = row;
-            }
-            for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
-                result[tile_x] = join(result[tile_x], Partial(row.value[tile_x], row.at[tile_x]));
-            }
-        }
-        let y = place.at.y + tile_y * SPREAD_Y;
-        let count_y = select(KERNEL_Y, positions(first_y, KERNEL_Y, 1), counted);
-        for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
-            let x = place.at.z + tile_x * SPREAD_X;
-            if (y < g.output.y && x < g.output.z) {
-                let count = count_y * select(KERNEL_Z * KERNEL_X, counts[tile_x], counted);
-                let at = outputs + (y * g.output.z + x) * step;
-                put(at, finish(result[tile_x].value, count));
-                var position = result[tile_x].at;
-                // In order nothing is greater than nothing at all, where all of a window is -inf: then the first element has it.
-                if (INDEXED && any(position < Number())) {
-                    let first = vec3<i32>(at_z, first_y, at_x + tile_x * SHARE_X * g.dilation.z);
-                    let seen = first + (max(-first, vec3<i32>()) + g.dilation - 1) / g.dilation * g.dilation;
-                    position = Number((seen.x * g.input.y + seen.y) * g.input.z + seen.z);
+        let ended = row_number + 1 - KERNEL_Y;
+        if (ended >= 0 && ended % FRESH == 0) {
+            var window = so_far;
+            if (KEPT > 0) {
+                for (var before = 0; before < KERNEL_Y - 1; before += 1) {
+                    window = joined(window, kept[before], before == 0, at_z);
                 }
-                store_index(at, plane, position);
+                window = joined(window, row, false, at_z);
             }
+            let tile_y = ended / FRESH;
+            let first_y = at_y + tile_y * SHARE_Y * g.dilation.y;
+            let y = place.at.y + tile_y * SPREAD_Y;
+            let count_y = select(KERNEL_Y, positions(first_y, KERNEL_Y, 1), counted);
+            for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
+                let x = place.at.z + tile_x * SPREAD_X;
+                if (x < g.output.z) {
+                    let count = count_y * select(KERNEL_Z * KERNEL_X, counts[tile_x], counted);
+                    let at = outputs + (y * g.output.z + x) * step;
+                    put(at, finish(window.value[tile_x], count));
+                    var position = window.at[tile_x];
+                    // In order nothing is greater than nothing at all, where all of a window is -inf: then the first element has it.
+                    if (INDEXED && any(position < Number())) {
+                        let first = vec3<i32>(at_z, first_y, at_x + tile_x * SHARE_X * g.dilation.z);
+                        let met = first + (max(-first, vec3<i32>()) + g.dilation - 1) / g.dilation * g.dilation;
+                        position = Number((met.x * g.input.y + met.y) * g.input.z + met.z);
+                    }
+                    store_index(at, plane, position);
+                }
+            }
+        }
+        if (KEPT > 0) {
+            for (var before = 0; before < KERNEL_Y - 2; before += 1) {
+                kept[before] = kept[before + 1];
+            }
+            kept[max(KERNEL_Y - 2, 0)] = row;
         }
     }
 }

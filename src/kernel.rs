@@ -171,20 +171,20 @@ impl Kernel {
         self
     }
 
-    /// Adds the entry point that calls the kernel's `each()` for so many elements of each invocation.
-    pub(crate) fn for_each(self, elements: u64) -> Self {
+    /// Adds the entry point that calls the kernel's `each()` for so many elements of each invocation: a number that becomes the last row of
+    /// the parameters.
+    pub(crate) fn for_each(self, elements: u64, parameters: &mut Vec<[i32; 4]>) -> Self {
+        parameters.push([elements as i32, 0, 0, 0]);
         let iterations = elements * (1 + self.iterations);
-        self.constant("ELEMENTS", elements as i64).iterations(iterations).fragment(include_str!("../shaders/lib/each.wgsl"))
+        self.iterations(iterations).fragment(include_str!("../shaders/lib/each.wgsl"))
     }
 
     /// Adds the entry point that calls the kernel's `row_of()` for each row and `each()` for so many of its columns, whose count is the first
-    /// parameter in the row `axes`.
-    pub(crate) fn for_rows(self, elements: u64, axes: usize) -> Self {
+    /// parameter in the row `axes`. The number becomes the last row of the parameters.
+    pub(crate) fn for_rows(self, elements: u64, axes: usize, parameters: &mut Vec<[i32; 4]>) -> Self {
+        parameters.push([elements as i32, 0, 0, 0]);
         let iterations = elements * (1 + self.iterations);
-        self.constant("ELEMENTS", elements as i64)
-            .constant("AXES", axes as i64)
-            .iterations(iterations)
-            .fragment(include_str!("../shaders/lib/rows.wgsl"))
+        self.constant("AXES", axes as i64).iterations(iterations).fragment(include_str!("../shaders/lib/rows.wgsl"))
     }
 
     pub(crate) fn iterations(mut self, iterations: u64) -> Self {

@@ -1,7 +1,7 @@
 // What invocations find out together of a row: LANES of a workgroup, a power of two that divides it, for each row, or for four rows
 // that lie side by side. Sums are formed in blocks of BLOCK turns of a lane, so that their rounding is that of short ones.
 // Expects one.wgsl or four.wgsl, Row, turns_of(), loaded(), numbers(), folded(), ALL_INSIDE, ROW_LANES (whether the lanes of a row are
-// neighbours, as its elements are), LANES, BLOCK, WORKGROUP, and of the kernel element(), COMPARES_POSITIONS, LAST.
+// neighbours, as its elements are), LANES, BLOCK, OVERLAP, WORKGROUP, and of the kernel element(), COMPARES_POSITIONS, LAST.
 
 const SUM: i32 = 0;
 const PRODUCT: i32 = 1;
@@ -80,8 +80,8 @@ fn together(row: Row, local: i32, how: i32) -> Partial {
         let end = min(block + LANES * BLOCK, turns);
         var part = neutral(how);
         var turn = block;
-        // Four at a time, so that loads do not wait for each other.
-        for (; turn < end - 3 * LANES; turn += 4 * LANES) {
+        // Four at a time, so that loads do not wait for each other where they OVERLAP: elsewhere they would only make the text long.
+        for (; OVERLAP && turn < end - 3 * LANES; turn += 4 * LANES) {
             let a = of_turn(row, turn, how);
             let b = of_turn(row, turn + LANES, how);
             let c = of_turn(row, turn + 2 * LANES, how);

@@ -272,7 +272,7 @@ impl<'a> Assembly<'a> {
                 parameters.push([word(plane)?, order, word(positions)?, word(channels)?]);
                 parameters.push([word(depth)?, word(height)?, word(width)?, word(one.line)?]);
             }
-            let kernel = mover(region.dtype, positions, from, to);
+            let kernel = mover(region.dtype, &mut parameters, from, to);
             let grid = fold((one.rows * one.run).div_ceil(WORKGROUP as usize) as u64, self.workgroups)?;
             let views = vec![
                 View { slot: tensor, offset: one.offset, bytes: one.bytes },
@@ -284,14 +284,14 @@ impl<'a> Assembly<'a> {
     }
 }
 
-/// The kernel that copies runs.
-fn mover(dtype: DType, positions: bool, from: Slot, to: Slot) -> Kernel {
-    let (ty, rows) = match dtype {
-        DType::F32 => ("array<f32>", 2),
-        DType::F16 => ("array<f16>", 2),
-        DType::I32 => ("array<i32>", 4),
+/// The kernel that copies runs: positions are integers.
+fn mover(dtype: DType, parameters: &mut Vec<[i32; 4]>, from: Slot, to: Slot) -> Kernel {
+    let ty = match dtype {
+        DType::F32 => "array<f32>",
+        DType::F16 => "array<f16>",
+        DType::I32 => "array<i32>",
     };
-    let number = if positions {
+    let number = if dtype == DType::I32 {
         include_str!("../../shaders/lib/position.wgsl")
     } else {
         "fn number(value: Elem, row: i32, at: i32) -> Elem {\n    return value;\n}"
@@ -299,8 +299,8 @@ fn mover(dtype: DType, positions: bool, from: Slot, to: Slot) -> Kernel {
     Kernel::new(format!("move {dtype}"), dtype, WORKGROUP)
         .binding("input", ty, from)
         .written("output", ty, to)
-        .with_parameters(rows)
-        .for_each(1)
+        .for_each(1, parameters)
+        .with_parameters(parameters.len())
         .fragment(include_str!("../../shaders/move.wgsl"))
         .fragment(number)
 }

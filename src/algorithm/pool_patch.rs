@@ -18,8 +18,8 @@ use crate::problem::Layer;
 
 const WORKGROUP: u32 = 64;
 
-/// The most loads that stand in a kernel's text once it is unrolled: compile time grows with them.
-const MAX_LOADS: u64 = 176;
+/// The most elements of the rows that a window keeps, or of a row where none is kept: they are registers, or loads in an unrolled text.
+const MAX_SEEN: u64 = 176;
 
 /// The most columns of a row: Mesa unrolls no loop of many more turns, and an array that is indexed by a variable lies in memory. Measured on
 /// averages: 24 are fast on 22.3.6 and 25.0.7, 26 take five times as long on the first, 27 twice on the second.
@@ -89,8 +89,8 @@ impl Patch {
         Self { z, y, x, tile }
     }
 
-    /// Loads of the text: a loop over rows is unrolled only where their results are kept.
-    fn unrolled(&self) -> u64 {
+    /// Elements of the rows of a window, if they are kept for the next, or of one.
+    fn seen(&self) -> u64 {
         let rows = if self.y.kept(self.tile.y) > 0 { u64::from(self.y.kernel) } else { 1 };
         rows * self.x.span(self.tile.x)
     }
@@ -106,7 +106,7 @@ impl Patch {
         let fours = self.tile.channels == 1 || has_fours(context);
         !tall
             && fours
-            && self.unrolled() <= MAX_LOADS
+            && self.seen() <= MAX_SEEN
             && self.x.span(self.tile.x) <= MAX_COLUMNS
             && (self.tile.x == 1 || !maximum || joins <= MAX_JOINS)
             && u64::from(self.y.kernel) * u64::from(self.z.kernel) <= MAX_ROWS
@@ -257,11 +257,14 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/pool_patch.wgsl"));
-    let rows = patch.y.span(tile.y) * u64::from(z.kernel);
-    // Elements of a row, of the windows in it, and of the counts of an average.
-    let per_row = x.span(tile.x) + u64::from(tile.x) * (u64::from(x.kernel) + 2) + 4;
-    let counted = u64::from(tile.x) * u64::from(x.kernel) + u64::from(tile.y) * u64::from(y.kernel) + u64::from(z.kernel);
-    kernel.iterations = rows * per_row + counted + u64::from(tile.y) * (u64::from(tile.x) * (u64::from(kept) + 2) + 2) + 64;
+    let [tile_y, tile_x, rows_of_window] = [tile.y, tile.x, y.kernel].map(u64::from);
+    let rows = y.span(tile.y);
+    // Elements of a row, and of the windows in it.
+    let per_row = u64::from(z.kernel) * (x.span(tile.x) + tile_x * (u64::from(x.kernel) + 2) + 4);
+    // A row kept, or joined to those before it; a window joined, counted and stored.
+    let per_window = rows_of_window * (tile_x + 2) + tile_x + 2;
+    let counted = tile_x * u64::from(x.kernel) + u64::from(z.kernel);
+    kernel.iterations = rows * (per_row + rows_of_window + tile_x) + tile_y * per_window + counted + 64;
     let grid = fold(patch.workgroups(geometry), context.limits.workgroups)?;
     Ok(pool::parts(kernel, grid))
 }

@@ -74,7 +74,8 @@ pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, stores: Stores, found: 
                 parts.map(|(part, i)| format!("        let sums_{i}_{part} = {};\n", fours(part, i))).collect::<String>();
             let column = chosen("j", each(tile.thread_n, width), |j| format!("column_{j}"));
             let four = |part: u32| chosen("i", each(tile.block_m, 4), |m| format!("sums_{}_{part}", m / 4));
-            looped(stores, &place("j"), &(choice + &format!("        let column = {column};\n")), four)
+            let row = |four: &str| chosen("m - i", 0..4, |row| format!("{four}.{}", ["x", "y", "z", "w"][row as usize]));
+            looped(stores, &place("j"), &(choice + &format!("        let column = {column};\n")), four, row)
         }
         Found::Indexed => {
             let terms = listed((0..tile.thread_n).map(|j| format!("column_{j}")));
@@ -88,7 +89,7 @@ pub(super) fn ending(tile: &SubgroupTile, reads: &Reads, stores: Stores, found: 
                  \x20   var columns = all_terms;\n\
                  \x20   var sums = all_sums;\n\
                  {}",
-                looped(stores, &place("j"), "        let column = columns[j];\n", four)
+                looped(stores, &place("j"), "        let column = columns[j];\n", four, |four| format!("{four}[m - i]"))
             )
         }
     };
@@ -126,15 +127,25 @@ fn written(tile: &SubgroupTile, stores: Stores, place: impl Fn(&str) -> String) 
     text
 }
 
-/// One store in loops over columns, or fours of them, and rows. What comes before the inner loop finds `column`, and `four` the sums of
-/// four rows.
-fn looped(stores: Stores, start: &str, before: &str, four: impl Fn(u32) -> String) -> String {
+/// One store in loops over columns, or fours of them, and rows. What comes before the inner loops finds `column`, `four` the sums of four rows
+/// from `i` on, and `row` those of row `m` among them.
+fn looped(stores: Stores, start: &str, before: &str, four: impl Fn(u32) -> String, row: impl Fn(&str) -> String) -> String {
     let width = columns_of(stores);
-    let fours = (0..width).map(|part| format!("            let four_{part} = {};\n", four(part))).collect::<String>();
     let names: Vec<String> = (0..width).map(|part| format!("four_{part}")).collect();
-    let rows = stored(stores, &names).into_iter();
-    let rows = rows.map(|(row, sums)| format!("            store_row({sums}, first_m + i + {row}, column, terms, start);\n"));
-    let rows = rows.collect::<String>();
+    let fours = (0..).zip(&names).map(|(part, name)| format!("            let {name} = {};\n", four(part))).collect::<String>();
+    let store = |sums: &str, m: &str| format!("store_row({sums}, first_m + {m}, column, terms, start);\n");
+    let rows = match stores {
+        // Four numbers are stored one by one, and four rows of them are 16 stores: a loop again, whose end no compiler knows.
+        Stores::Columns => {
+            let sums = listed(names.iter().map(|name| row(name)));
+            let store = store(&format!("vec4<f32>({sums})"), "m");
+            format!("            for (var m = i; m < min(i + 4, rows); m += 1) {{\n                {store}            }}\n")
+        }
+        Stores::One | Stores::Channels => {
+            let rows = stored(stores, &names).into_iter();
+            rows.map(|(row, sums)| format!("            {}", store(&sums, &format!("i + {row}")))).collect()
+        }
+    };
     format!(
         "    for (var j = 0; j < COLUMNS; j += {width}) {{\n\
          \x20       let start = {start};\n\

@@ -103,9 +103,10 @@ impl Operation {
     }
 
     /// A kernel with `each()`, which is called for each of so many elements.
-    fn each(kernel: Kernel, count: u64, parameters: Vec<[i32; 4]>, limits: &DeviceLimits) -> Result<Self> {
+    fn each(kernel: Kernel, count: u64, mut parameters: Vec<[i32; 4]>, limits: &DeviceLimits) -> Result<Self> {
         let elements = elements_of_invocation(count, limits);
-        Self::new(kernel.for_each(elements), count.div_ceil(u64::from(WORKGROUP) * elements), parameters, limits)
+        let kernel = kernel.for_each(elements, &mut parameters);
+        Self::new(kernel, count.div_ceil(u64::from(WORKGROUP) * elements), parameters, limits)
     }
 
     /// A kernel with `row_of()` and `each()`, which are called for each of so many rows and of their columns.
@@ -113,13 +114,14 @@ impl Operation {
         kernel: Kernel,
         [rows, columns]: [u64; 2],
         axes: usize,
-        parameters: Vec<[i32; 4]>,
+        mut parameters: Vec<[i32; 4]>,
         limits: &DeviceLimits,
     ) -> Result<Self> {
         let turns = columns.div_ceil(u64::from(WORKGROUP));
         // As alike as can be, so that few invocations have nothing to do.
         let parts = turns.div_ceil(elements_of_invocation(rows.saturating_mul(columns), limits));
-        Self::new(kernel.for_rows(turns.div_ceil(parts), axes), rows.saturating_mul(parts), parameters, limits)
+        let kernel = kernel.for_rows(turns.div_ceil(parts), axes, &mut parameters);
+        Self::new(kernel, rows.saturating_mul(parts), parameters, limits)
     }
 
     /// A kernel over so many workgroups.

@@ -142,7 +142,7 @@ mod tests {
     fn touched(map: &Map, limits: &DeviceLimits) -> Vec<(i64, i64)> {
         let mut list = Vec::new();
         for operation in map.operations(&[u64::MAX; 2], limits).unwrap() {
-            let p = &operation.parameters;
+            let (_, p) = operation.parameters.split_last().unwrap(); // but for the elements of an invocation
             assert!(operation.views.iter().all(|view| Ranges::of(limits).hold(view.offset, view.bytes)));
             let base: Vec<i64> = operation.views.iter().map(|view| (view.offset / 4) as i64).collect();
             // What is loaded or stored four at a time is counted in fours.
