@@ -1,6 +1,6 @@
 // Pooling of whole planes: LANES invocations for each, which load four elements at a time: of one plane, or, where channels are
 // last, of four planes that lie side by side.
-// Expects Elem, input: array<vec4<Elem>>, layout.wgsl, four.wgsl, pool_window.wgsl, put(), WORKGROUP, LANES (a power of two that divides it), workgroup_index().
+// Expects Elem, input: array<vec4<Elem>>, layout.wgsl, four.wgsl, pool_window.wgsl, put(), WORKGROUP, OVERLAP, LANES (a power of two that divides it), workgroup_index().
 // input: [batch, channels, plane], or [batch, plane, channels]; output: [batch, channels].
 
 var<workgroup> partials: array<vec4<f32>, WORKGROUP>;
@@ -69,8 +69,8 @@ fn main(
         result = joined(result, edge(four, start, end));
         four += stride;
     }
-    // Four at a time, so that loads do not wait for each other.
-    for (; four < last - 3 * stride; four += 4 * stride) {
+    // Four at a time, so that loads do not wait for each other where they OVERLAP: elsewhere they would only make the text long.
+    for (; OVERLAP && four < last - 3 * stride; four += 4 * stride) {
         let a = elements(four);
         let b = elements(four + stride);
         let c = elements(four + 2 * stride);

@@ -5,11 +5,13 @@ use std::fmt;
 use super::cost::{Operations, cheapest_first};
 use super::plan::fold;
 use super::{Context, Parts, pool};
+use crate::desc::{PoolDesc, PoolKind};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::kernel::vectors;
 use crate::layout::Layout;
 use crate::limits::{DeviceClass, DeviceLimits};
+use crate::problem::Layer;
 
 /// How the elements of a plane are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,20 +63,25 @@ fn fours(geometry: &Geometry) -> u64 {
     if is_last(geometry) { plane } else { plane.div_ceil(4) }
 }
 
-/// Whether the only window of a plane is all of it.
-fn is_whole(geometry: &Geometry) -> bool {
+/// Whether the only window of a plane has all of it, and counts nothing else: padding beside it is in no average but where that is asked for.
+fn is_whole(context: &Context) -> bool {
+    let geometry = context.geometry;
+    let counts_padding =
+        matches!(context.problem.layer, Layer::Pool(PoolDesc { kind: PoolKind::Average { count_include_pad: true, .. }, .. }));
     (0..3).all(|axis| {
-        let whole = geometry.kernel[axis] == geometry.input[axis] && geometry.dilation[axis] == 1;
-        let unpadded = geometry.pad_begin[axis] == 0 && geometry.pad_end[axis] == 0;
-        geometry.output[axis] == 1 && (geometry.adaptive || (whole && unpadded))
+        let [begin, end] = [geometry.pad_begin[axis], geometry.pad_end[axis]];
+        let reach = i64::from(geometry.kernel[axis]) - i64::from(begin);
+        let has_all = begin >= 0 && end >= 0 && geometry.dilation[axis] == 1 && reach >= i64::from(geometry.input[axis]);
+        let padded = (begin, end) != (0, 0);
+        geometry.output[axis] == 1 && (geometry.adaptive || (has_all && !(padded && counts_padding)))
     })
 }
 
 pub(super) fn supports(context: &Context) -> Result<(), String> {
     pool::supports(context)?;
     let geometry = context.geometry;
-    if !is_whole(geometry) {
-        return Err("a window is not a whole plane".into());
+    if !is_whole(context) {
+        return Err("a window is not a whole plane, or counts padding beside it".into());
     }
     if context.problem.indices().is_some() {
         return Err("four elements at a time have no positions".into());
@@ -122,6 +129,7 @@ pub(super) fn plan(context: &Context, tile: &PlaneTile) -> Result<Parts> {
     let types = pool::Types { input: four, output, fours: true };
     let mut kernel = pool::kernel(context, &format!("pool_plane {tile}"), types, tile.workgroup())?
         .constant("LANES", tile.lanes)
+        .flag("OVERLAP", context.limits.class != DeviceClass::Software)
         .fragment(format!("fn put(number: i32, found: vec4<f32>) {{\n    output[number] = {put};\n}}"))
         .fragment(include_str!("../../shaders/pool_plane.wgsl"));
     let turns = fours(geometry).div_ceil(u64::from(tile.lanes));
