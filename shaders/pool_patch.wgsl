@@ -1,13 +1,13 @@
 // Pooling in register patches: each invocation walks down TILE_Y outputs of TILE_X columns of one plane, or, where channels are last, of
-// four planes side by side. A row of inputs is loaded
-// once for all columns and reduced along x; of these reduced rows, those that the next output's window sees again stay in registers.
+// four planes side by side. A row of inputs is loaded once for all columns and reduced along x. Where windows share rows, the last
+// KERNEL_Y - 1 reduced ones stay in registers; where they share none, each is joined to those of its window before it.
 // As in conv_depthwise.wgsl, outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart.
 // Elements beyond the input are loaded from its edge and then left out by a select: no branch, and none is needed, because a select
 // costs a small part of a load.
 // Expects Elem, layout.wgsl, pool_window.wgsl, patch.wgsl, CHANNELS (1, or 4 without positions), put(), KERNEL_*, STRIDE_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
 // (no window leaves the input), WORKGROUP, workgroup_index(), store_index(), and
 // - STEP_X = min(SHARE_X, KERNEL_X): loaded columns between the windows of two outputs, in a row of COLUMNS;
-// - KEPT + FRESH = KERNEL_Y: rows of a window that are there from the output before it, and those that are loaded for it.
+// - KEPT + FRESH = KERNEL_Y: rows of a window that the one before it has seen too, and those that are new in it.
 // input and output: [batch, channels, z, y, x] in the order of their layouts.
 
 const_assert KEPT + FRESH == KERNEL_Y && COLUMNS == (TILE_X - 1) * STEP_X + KERNEL_X;

@@ -18,7 +18,7 @@ use crate::problem::Layer;
 
 const WORKGROUP: u32 = 64;
 
-/// The most elements of the rows that a window keeps, or of a row where none is kept: they are registers, or loads in an unrolled text.
+/// The most elements that the windows of a row of outputs see where rows are kept, or that they see of a row: larger patches are not measured.
 const MAX_SEEN: u64 = 176;
 
 /// The most columns of a row: Mesa unrolls no loop of many more turns, and an array that is indexed by a variable lies in memory. Measured on
@@ -104,8 +104,11 @@ impl Patch {
         let spills = self.tile.channels == 4 || (maximum && context.limits.loops_over_lanes);
         let tall = spills && self.tile.x > 1 && room > 100;
         let fours = self.tile.channels == 1 || has_fours(context);
+        // Kept rows move up by one in a loop that has to be unrolled.
+        let shifts = self.y.kept(self.tile.y) == 0 || u64::from(self.y.kernel) <= MAX_COLUMNS;
         !tall
             && fours
+            && shifts
             && self.seen() <= MAX_SEEN
             && self.x.span(self.tile.x) <= MAX_COLUMNS
             && (self.tile.x == 1 || !maximum || joins <= MAX_JOINS)
@@ -148,8 +151,7 @@ pub(super) fn tiles(context: &Context) -> Vec<(Operations, PatchTile)> {
     let tiles = TILES.iter().filter_map(|numbers| PatchTile::from_numbers(numbers, MAX_FOURS)).chain(fours);
     let fitting = tiles.filter(|&tile| {
         let patch = Patch::new(context.geometry, tile);
-        // Outputs below one another that share no rows gain nothing by being many, and their text is long: of 2x2 windows 14x4 takes 4 times and
-        // 4x4 1.4 to 2.3 times as long as 1x4 on lavapipe (Mesa 22.3.6 and 25.0.7).
+        // Outputs below one another that share no rows gain nothing by being many.
         patch.fits(context) && (tile.y == 1 || patch.y.kept(tile.y) > 0)
     });
     cheapest_first(context.limits.class, fitting.map(|tile| (cost(context, tile), tile)))
@@ -264,7 +266,8 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
     // A row kept, or joined to those before it; a window joined, counted and stored.
     let per_window = rows_of_window * (tile_x + 2) + tile_x + 2;
     let counted = tile_x * u64::from(x.kernel) + u64::from(z.kernel);
-    kernel.iterations = rows * (per_row + rows_of_window + tile_x) + tile_y * per_window + counted + 64;
+    let shifted = if kept > 0 { rows_of_window } else { 0 };
+    kernel.iterations = rows * (per_row + shifted + tile_x) + tile_y * per_window + counted + 64;
     let grid = fold(patch.workgroups(geometry), context.limits.workgroups)?;
     Ok(pool::parts(kernel, grid))
 }

@@ -66,8 +66,10 @@ fn fours(geometry: &Geometry) -> u64 {
 /// Whether the only window of a plane has all of it, and counts nothing else: padding beside it is in no average but where that is asked for.
 fn is_whole(context: &Context) -> bool {
     let geometry = context.geometry;
-    let counts_padding =
-        matches!(context.problem.layer, Layer::Pool(PoolDesc { kind: PoolKind::Average { count_include_pad: true, .. }, .. }));
+    let counts_padding = matches!(
+        context.problem.layer,
+        Layer::Pool(PoolDesc { kind: PoolKind::Average { count_include_pad: true, divisor_override: None }, .. })
+    );
     (0..3).all(|axis| {
         let [begin, end] = [geometry.pad_begin[axis], geometry.pad_end[axis]];
         let reach = i64::from(geometry.kernel[axis]) - i64::from(begin);
@@ -127,13 +129,51 @@ pub(super) fn plan(context: &Context, tile: &PlaneTile) -> Result<Parts> {
     let four = vectors(context.dtype());
     let (output, put) = if is_last(geometry) { (four, "vec4<Elem>(found)") } else { ("array<Elem>", "Elem(found.x)") };
     let types = pool::Types { input: four, output, fours: true };
+    let at_once = if context.limits.class == DeviceClass::Software { 1 } else { 4 };
     let mut kernel = pool::kernel(context, &format!("pool_plane {tile}"), types, tile.workgroup())?
         .constant("LANES", tile.lanes)
-        .flag("OVERLAP", context.limits.class != DeviceClass::Software)
+        .flag("OVERLAP", at_once > 1)
         .fragment(format!("fn put(number: i32, found: vec4<f32>) {{\n    output[number] = {put};\n}}"))
         .fragment(include_str!("../../shaders/pool_plane.wgsl"));
     let turns = fours(geometry).div_ceil(u64::from(tile.lanes));
-    kernel.iterations = turns / 4 + 16;
+    kernel.iterations = turns / at_once + 16;
     kernel.workgroup_bytes = 16 * tile.workgroup();
     Ok(pool::parts(kernel, fold(tile.workgroups(geometry), context.limits.workgroups)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::limits::{DeviceClass, DeviceLimits};
+    use crate::{Algorithm, Problem};
+
+    /// Mesa 22.3.6 ends a loop at 65,536 turns; there no four of them are one, as on GPUs.
+    #[test]
+    fn a_plane_of_more_turns_than_a_driver_runs_is_refused() {
+        let plan = |class: DeviceClass, line: &str, algorithm: &str| {
+            let limits = DeviceLimits { class, loop_iterations: 65_536, ..DeviceLimits::default() };
+            let (problem, algorithm): (Problem, Algorithm) = (line.parse().unwrap(), algorithm.parse().unwrap());
+            algorithm.plan(&problem, &limits).map(|_| ())
+        };
+        for line in ["global_avg_pool 1x4x600x600 f32", "global_avg_pool 1x4x300x300 f32 nhwc"] {
+            let error = plan(DeviceClass::Software, line, "pool_plane(1)").unwrap_err();
+            assert!(error.message().contains("iterations"), "{error}");
+            plan(DeviceClass::Software, line, "pool_plane(4)").unwrap();
+            plan(DeviceClass::Discrete, line, "pool_plane(1)").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_window_with_padding_beside_its_plane_is_a_whole_plane_unless_that_counts() {
+        for (line, takes) in [
+            ("avg_pool 1x8x6x6 k7x7 p0:1x0:1 f32 exclude_pad", true),
+            ("avg_pool 1x8x6x6 k7x7 p0:1x0:1 f32 divisor=7", true),
+            ("max_pool 2x4x5x6 k9x8 p2x1 f32", true),
+            ("avg_pool 1x8x6x6 k7x7 p0:1x0:1 f32", false),
+            ("avg_pool 1x8x6x6 k6x6 d2x2 p5x5 f32 exclude_pad", false),
+        ] {
+            let problem: Problem = line.parse().unwrap();
+            let algorithm: Algorithm = "pool_plane(1)".parse().unwrap();
+            assert_eq!(algorithm.plan(&problem, &DeviceLimits::default()).is_ok(), takes, "{line}");
+        }
+    }
 }

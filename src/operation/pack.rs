@@ -122,7 +122,7 @@ mod tests {
     fn run(operations: &[Operation], weights: &[i32], count: usize) -> Vec<Option<i32>> {
         let mut output = vec![None; count];
         for operation in operations {
-            let p = &operation.parameters;
+            let (_, p) = operation.parameters.split_last().unwrap(); // but for the elements of an invocation
             let nested = |number: i32, inner: i32| [number / inner, number % inner];
             let columns = if operation.step.kernel.label.ends_with("by 4") { 4 } else { 1 };
             for index in p[0][1] * columns..(p[0][1] + p[0][0]) * columns {
