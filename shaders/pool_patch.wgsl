@@ -1,16 +1,17 @@
 // Pooling in register patches: each invocation walks down TILE_Y outputs of TILE_X columns of one plane, or, where channels are last, of
-// four planes side by side. A row of inputs is loaded once for all columns and reduced along x. Where windows share rows, the last
-// KERNEL_Y - 1 reduced ones stay in registers; where they share none, each is joined to those of its window before it.
+// four planes side by side. A row of inputs is loaded once for all columns and reduced along x. Each reduced row is joined
+// to what the windows that see it have found so far, and those stay in registers.
 // As in conv_depthwise.wgsl, outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart.
 // Elements beyond the input are loaded from its edge and then left out by a select: no branch, and none is needed, because a select
 // costs a small part of a load.
 // Expects Elem, layout.wgsl, pool_window.wgsl, patch.wgsl, CHANNELS (1, or 4 without positions), put(), KERNEL_*, STRIDE_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
 // (no window leaves the input), WORKGROUP, workgroup_index(), store_index(), and
 // - STEP_X = min(SHARE_X, KERNEL_X): loaded columns between the windows of two outputs, in a row of COLUMNS;
-// - KEPT + FRESH = KERNEL_Y: rows of a window that the one before it has seen too, and those that are new in it.
+// - KEPT + FRESH = KERNEL_Y: rows of a window that the one before it has seen too, and those that are new in it;
+// - OPEN = ceil(KERNEL_Y / FRESH): windows that see a row.
 // input and output: [batch, channels, z, y, x] in the order of their layouts.
 
-const_assert KEPT + FRESH == KERNEL_Y && COLUMNS == (TILE_X - 1) * STEP_X + KERNEL_X;
+const_assert KEPT + FRESH == KERNEL_Y && COLUMNS == (TILE_X - 1) * STEP_X + KERNEL_X && OPEN == (KERNEL_Y + FRESH - 1) / FRESH;
 
 struct Row {
     value: array<Value, TILE_X>,
@@ -142,23 +143,25 @@ fn main(
     let windows = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y);
     // A patch of several rows is a loop whose end no compiler knows: written out, each load would stand in the text for every row.
     let rows = select((windows - 1) * FRESH + KERNEL_Y, KERNEL_Y, TILE_Y == 1);
-    var kept: array<Row, max(KERNEL_Y - 1, 1)>; // the rows before, where windows share some
-    var so_far: Row; // of the window that each row belongs to, where they share none
+    var open: array<Row, OPEN>; // what windows that see the row have found so far, the newest first
     for (var row_number = 0; row_number < rows; row_number += 1) {
         let seen = select(row_number, (row_number / KERNEL_Y) * SHARE_Y + row_number % KERNEL_Y, KEPT == 0);
         let row = reduced_row(start, at_z, at_y + seen * g.dilation.y, columns);
-        if (KEPT == 0) {
-            so_far = joined(so_far, row, row_number % KERNEL_Y == 0, at_z);
+        let fresh = row_number % FRESH;
+        if (OPEN > 1 && fresh == 0) {
+            for (var window = OPEN - 1; window > 0; window -= 1) {
+                open[window] = open[window - 1];
+            }
+        }
+        for (var window = 0; window < OPEN; window += 1) {
+            // The oldest may have ended.
+            if (KERNEL_Y % FRESH == 0 || window < OPEN - 1 || fresh < KERNEL_Y % FRESH) {
+                open[window] = joined(open[window], row, window == 0 && fresh == 0, at_z);
+            }
         }
         let ended = row_number + 1 - KERNEL_Y;
         if (ended >= 0 && ended % FRESH == 0) {
-            var window = so_far;
-            if (KEPT > 0) {
-                for (var before = 0; before < KERNEL_Y - 1; before += 1) {
-                    window = joined(window, kept[before], before == 0, at_z);
-                }
-                window = joined(window, row, false, at_z);
-            }
+            let window = open[OPEN - 1];
             let tile_y = ended / FRESH;
             let first_y = at_y + tile_y * SHARE_Y * g.dilation.y;
             let y = place.at.y + tile_y * SPREAD_Y;
@@ -179,12 +182,6 @@ fn main(
                     store_index(at, plane, position);
                 }
             }
-        }
-        if (KEPT > 0) {
-            for (var before = 0; before < KERNEL_Y - 2; before += 1) {
-                kept[before] = kept[before + 1];
-            }
-            kept[max(KERNEL_Y - 2, 0)] = row;
         }
     }
 }

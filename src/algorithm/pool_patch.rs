@@ -95,6 +95,11 @@ impl Patch {
         rows * self.x.span(self.tile.x)
     }
 
+    /// Windows that see a row.
+    fn open(&self) -> u32 {
+        self.y.kernel.div_ceil(self.y.kernel - self.y.kept(self.tile.y))
+    }
+
     fn fits(&self, context: &Context) -> bool {
         let maximum = matches!(context.problem.layer, Layer::Pool(PoolDesc { kind: PoolKind::Max { .. }, .. }));
         let joins = self.tile.x * self.x.kernel;
@@ -104,8 +109,8 @@ impl Patch {
         let spills = self.tile.channels == 4 || (maximum && context.limits.loops_over_lanes);
         let tall = spills && self.tile.x > 1 && room > 100;
         let fours = self.tile.channels == 1 || has_fours(context);
-        // Kept rows move up by one in a loop that has to be unrolled.
-        let shifts = self.y.kept(self.tile.y) == 0 || u64::from(self.y.kernel) <= MAX_COLUMNS;
+        // Windows that see a row move up by one in a loop that has to be unrolled.
+        let shifts = u64::from(self.open()) <= MAX_COLUMNS;
         !tall
             && fours
             && shifts
@@ -253,21 +258,20 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         .constant("COLUMNS", i64::try_from(x.span(tile.x)).expect("it fits registers"))
         .constant("KEPT", kept)
         .constant("FRESH", y.kernel - kept)
+        .constant("OPEN", patch.open())
         .flag("INDEXED", context.problem.indices().is_some())
         .flag("WHOLE", is_whole(geometry))
         .fragment(put)
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/pool_patch.wgsl"));
-    let [tile_y, tile_x, rows_of_window] = [tile.y, tile.x, y.kernel].map(u64::from);
-    let rows = y.span(tile.y);
-    // Elements of a row, and of the windows in it.
-    let per_row = u64::from(z.kernel) * (x.span(tile.x) + tile_x * (u64::from(x.kernel) + 2) + 4);
-    // A row kept, or joined to those before it; a window joined, counted and stored.
-    let per_window = rows_of_window * (tile_x + 2) + tile_x + 2;
+    let [tile_y, tile_x, open] = [tile.y, tile.x, patch.open()].map(u64::from);
+    // Elements of a row, and of the windows in it; windows moved up, and joined to the row.
+    let per_row = u64::from(z.kernel) * (x.span(tile.x) + tile_x * (u64::from(x.kernel) + 2) + 4) + open * (tile_x + 3);
+    // A window counted and stored.
+    let per_window = u64::from(y.kernel) + tile_x + 2;
     let counted = tile_x * u64::from(x.kernel) + u64::from(z.kernel);
-    let shifted = if kept > 0 { rows_of_window } else { 0 };
-    kernel.iterations = rows * (per_row + shifted + tile_x) + tile_y * per_window + counted + 64;
+    kernel.iterations = y.span(tile.y) * per_row + tile_y * per_window + counted + 64;
     let grid = fold(patch.workgroups(geometry), context.limits.workgroups)?;
     Ok(pool::parts(kernel, grid))
 }
