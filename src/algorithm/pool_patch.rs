@@ -1,7 +1,7 @@
 //! Pooling in register patches: sliding windows of any rank, stride and dilation.
 //!
 //! What a pooling costs is loads, and its windows overlap. An invocation walks down the outputs of some columns; it loads a row of
-//! inputs once for all of them, reduces it along x, and keeps the reduced rows that the next window sees again. A window that is too
+//! inputs once for all of them, reduces it along x, and joins that to what the windows that see it have found. A window that is too
 //! large for registers belongs to `pool` and `pool_tree`.
 
 use super::cost::{Operations, cheapest_first};
@@ -18,7 +18,7 @@ use crate::problem::Layer;
 
 const WORKGROUP: u32 = 64;
 
-/// The most elements that the windows of a row of outputs see where rows are kept, or that they see of a row: larger patches are not measured.
+/// The most elements that the windows of a row of outputs see where windows share rows, or that they see of a row: larger patches are not measured.
 const MAX_SEEN: u64 = 176;
 
 /// The most columns of a row: Mesa unrolls no loop of many more turns, and an array that is indexed by a variable lies in memory. Measured on
@@ -89,7 +89,7 @@ impl Patch {
         Self { z, y, x, tile }
     }
 
-    /// Elements of the rows of a window, if they are kept for the next, or of one.
+    /// Elements of the rows of a window, if the next one shares some, or of one row.
     fn seen(&self) -> u64 {
         let rows = if self.y.kept(self.tile.y) > 0 { u64::from(self.y.kernel) } else { 1 };
         rows * self.x.span(self.tile.x)
