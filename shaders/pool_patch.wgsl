@@ -4,14 +4,14 @@
 // As in conv_depthwise.wgsl, outputs of an invocation lie SPREAD = dilation / gcd(dilation, stride) apart.
 // Elements beyond the input are loaded from its edge and then left out by a select: no branch, and none is needed, because a select
 // costs a small part of a load.
-// Expects Elem, layout.wgsl, pool_window.wgsl, patch.wgsl, CHANNELS (1, or 4 without positions), put(), KERNEL_*, STRIDE_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
+// Expects Elem, layout.wgsl, pool_window.wgsl, patch.wgsl, pool_row.wgsl or pool_row_fours.wgsl, CHANNELS (1, or 4 without positions), put(), KERNEL_*, STRIDE_*, SHARE_*, INDEXED (somebody wants positions), WHOLE
 // (no window leaves the input), WORKGROUP, workgroup_index(), store_index(), and
 // - STEP_X = min(SHARE_X, KERNEL_X): loaded columns between the windows of two outputs, in a row of COLUMNS;
-// - KEPT + FRESH = KERNEL_Y: rows of a window that the one before it has seen too, and those that are new in it;
+// - FRESH: rows of a window that none before it has seen, which are all KERNEL_Y where windows share none;
 // - OPEN = ceil(KERNEL_Y / FRESH): windows that see a row.
 // input and output: [batch, channels, z, y, x] in the order of their layouts.
 
-const_assert KEPT + FRESH == KERNEL_Y && COLUMNS == (TILE_X - 1) * STEP_X + KERNEL_X && OPEN == (KERNEL_Y + FRESH - 1) / FRESH;
+const_assert COLUMNS == (TILE_X - 1) * STEP_X + KERNEL_X && OPEN == (KERNEL_Y + FRESH - 1) / FRESH;
 
 struct Row {
     value: array<Value, TILE_X>,
@@ -56,10 +56,9 @@ fn reduced_row(start: i32, at_z: i32, y: i32, columns: Columns) -> Row {
         let z = at_z + tap_z * g.dilation.x;
         let met = WHOLE || (inside(z, g.input.x) && inside(y, g.input.y));
         let at = (clamp(z, 0, g.input.x - 1) * g.input.y + clamp(y, 0, g.input.y - 1)) * g.input.z;
-        var values: array<Value, COLUMNS>;
+        var values = loaded_row(start, at, columns);
         for (var column = 0; column < COLUMNS; column += 1) {
-            let value = element(Value(input[(start + (at + columns.at[column]) * input_step()) / CHANNELS]));
-            values[column] = select(none.value, value, WHOLE || columns.inside[column]);
+            values[column] = select(none.value, element(values[column]), WHOLE || columns.inside[column]);
         }
         for (var tile_x = 0; tile_x < TILE_X; tile_x += 1) {
             var part = none;
@@ -141,11 +140,12 @@ fn main(
     }
 
     let windows = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y);
-    // A patch of several rows is a loop whose end no compiler knows: written out, each load would stand in the text for every row.
+    // A patch of several rows is a loop whose end no compiler knows: written out, each load would stand in the text for every row. One row of
+    // outputs has rows of inputs that are constant, so that Mesa writes out what is no longer than that.
     let rows = select((windows - 1) * FRESH + KERNEL_Y, KERNEL_Y, TILE_Y == 1);
     var open: array<Row, OPEN>; // what windows that see the row have found so far, the newest first
     for (var row_number = 0; row_number < rows; row_number += 1) {
-        let seen = select(row_number, (row_number / KERNEL_Y) * SHARE_Y + row_number % KERNEL_Y, KEPT == 0);
+        let seen = select(row_number, (row_number / KERNEL_Y) * SHARE_Y + row_number % KERNEL_Y, OPEN == 1);
         let row = reduced_row(start, at_z, at_y + seen * g.dilation.y, columns);
         let fresh = row_number % FRESH;
         if (OPEN > 1 && fresh == 0) {

@@ -202,6 +202,11 @@ impl Default for DeviceLimits {
 }
 
 impl DeviceLimits {
+    /// Whether loads that do not depend on each other overlap, so that several beside each other in a kernel's text are worth its length.
+    pub(crate) fn overlaps_loads(&self) -> bool {
+        self.class != DeviceClass::Software
+    }
+
     /// Whether so many nanoseconds are short enough for one submission.
     ///
     /// # Errors

@@ -397,6 +397,16 @@ fn four_channels_at_once_match_the_reference_with_every_tile() {
 }
 
 #[test]
+fn rows_that_are_loaded_by_fours_match_the_reference() {
+    // Three tiles of each: patches and strips of several widths begin at other columns.
+    let rows = |algorithms: &[Algorithm]| {
+        let named = |name: &'static str| algorithms.iter().filter(move |algorithm| algorithm.name() == name).take(3).copied();
+        ["depthwise", "subgroup_strip", "pool_patch"].into_iter().flat_map(named).collect()
+    };
+    check_in_turn("fours.txt", rows);
+}
+
+#[test]
 fn epilogues_match_the_reference() {
     check(&lines("epilogue.txt"), &dtypes(), one_of_each);
 }

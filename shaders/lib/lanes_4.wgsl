@@ -3,7 +3,7 @@
 alias Lanes = vec4<f32>;
 
 fn input_lanes(index: i32) -> vec4<f32> {
-    return vec4<f32>(input[index / 4]);
+    return vec4<f32>(input[u32(index) / 4]);
 }
 
 fn weight_lanes(index: i32) -> vec4<f32> {

@@ -4,7 +4,7 @@
 alias Operand = vec4<Number>;
 
 fn fetched(at: i32) -> Operand {
-    return Operand(input[at / 4]);
+    return Operand(input[u32(at) / 4]);
 }
 
 fn masked(operand: Operand, met: bool) -> Operand {

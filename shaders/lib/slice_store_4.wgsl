@@ -3,9 +3,9 @@
 
 fn store(sum: f32, channel: i32, index: i32) {
     let at = slice * g.outputs + index;
-    partial[at / 4][at % 4] = sum;
+    partial[u32(at) / 4][u32(at) % 4] = sum;
 }
 
 fn store_4(sums: vec4<f32>, channel: i32, index: i32) {
-    partial[(slice * g.outputs + index) / 4] = sums;
+    partial[u32(slice * g.outputs + index) / 4] = sums;
 }

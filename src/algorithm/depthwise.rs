@@ -16,7 +16,7 @@
 use std::fmt::Write as _;
 
 use super::cost::{Operations, cheapest_first};
-use super::patch::{Overlap, PatchTile};
+use super::patch::{Overlap, PatchTile, RowFours};
 use super::plan::{Packing, Step, fold};
 use super::{Context, Parts};
 use crate::error::Result;
@@ -113,6 +113,14 @@ impl Slice {
     /// Inputs of a row that the patch sees, in steps of the dilation.
     fn span(&self, geometry: &Geometry, tile: PatchTile) -> u64 {
         u64::from(tile.x - 1) * u64::from(overlap(geometry, 2).share) + u64::from(self.columns)
+    }
+
+    /// Which of them are loaded four at a time: where parts of a row of taps take turns, their inputs begin anywhere.
+    fn fours(&self, geometry: &Geometry, tile: PatchTile) -> RowFours {
+        if tile.channels > 1 || self.count[3] > 1 {
+            return RowFours::NONE;
+        }
+        RowFours::new(geometry, tile.x, geometry.stride[2], self.columns)
     }
 
     /// Rows of inputs that are loaded between two rows of outputs: not those that a long stride steps over.
@@ -219,7 +227,7 @@ fn cost(context: &Context, tile: PatchTile, slice: &Slice) -> Operations {
     let taps = f64::from(slice.rows) * f64::from(slice.columns);
     let rows = rows_of_outputs(geometry, tile);
     let steps = f64::from(rows + slice.live(geometry) - 1);
-    let inputs = f64::from(slice.rows_of_inputs(geometry)) * slice.span(geometry, tile) as f64;
+    let inputs = f64::from(slice.rows_of_inputs(geometry)) * slice.fours(geometry, tile).loads(slice.span(geometry, tile) as f64);
     // A slice's weights stay in registers where there is one slice. Bounds cost about a tenth of a load.
     let weights = if slices > 1.0 { steps * taps * slices } else { taps };
     let (load, channels) = (if tile.channels == 4 { Of::LOAD4 } else { Of::LOAD }, f64::from(tile.channels));
@@ -261,9 +269,11 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         .constant("SPREAD_X", overlap(geometry, 2).spread)
         .constant("CHANNELS", tile.channels)
         .flag("PHASED", geometry.is_phased());
-    let fours = vectors(context.dtype());
+    let vectors = vectors(context.dtype());
+    let in_rows = !slice.fours(geometry, *tile).is_none();
     let kernel = match tile.channels {
-        4 => kernel.binding("input", fours, Slot::Input).binding("weights", fours, Slot::Weights),
+        4 => kernel.binding("input", vectors, Slot::Input).binding("weights", vectors, Slot::Weights),
+        _ if in_rows => kernel.input_in_fours(Slot::Input).binding("weights", "array<Elem>", Slot::Weights),
         _ => kernel.input(Slot::Input).binding("weights", "array<Elem>", Slot::Weights),
     };
     let kernel = kernel.with_geometry(geometry, context.mode);
@@ -273,6 +283,7 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         Stores::One if tile.channels == 4 => kernel.fragment(include_str!("../../shaders/lib/store_lanes.wgsl")),
         _ => kernel,
     };
+    let kernel = if in_rows { kernel.fragment(include_str!("../../shaders/lib/row_fours.wgsl")) } else { kernel };
     let kernel = kernel
         .iterations(iterations(geometry, *tile, &slice))
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
@@ -369,7 +380,14 @@ fn step(geometry: &Geometry, tile: PatchTile, slice: &Slice, written_out: bool) 
     for part in 0..rows {
         let at_y = format!("at.y + (step * {share_y} + {part} + {y}) * g.source_step.y");
         line(format!("let row_{part} = input_row(place, {channel}, at.x + {z} * g.source_step.x, {at_y});"));
-        for i in 0..span {
+        let fours = slice.fours(geometry, tile);
+        for first in fours.firsts() {
+            line(format!("let four_{part}_{first} = inputs_at(row_{part}, at.z + {first});"));
+            for (i, lane) in (first..).zip(["x", "y", "z", "w"]) {
+                line(format!("let v_{part}_{i} = four_{part}_{first}.{lane};"));
+            }
+        }
+        for i in (0..span).filter(|&i| !fours.has(i)) {
             line(format!("let v_{part}_{i} = input_at(row_{part}, at.z + ({i} + {x}) * g.source_step.z);"));
         }
         for age in 0..live {

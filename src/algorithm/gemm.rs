@@ -248,7 +248,7 @@ fn put_b(buffer: i32, row: i32, column: i32, columns: Operand) {
     match loads {
         Loads::Four => (4, FOUR),
         Loads::FourColumns => (1, COLUMNS),
-        Loads::One | Loads::Matrix | Loads::FourOfMatrix => (1, ONE),
+        Loads::One | Loads::FourOfRow | Loads::Matrix | Loads::FourOfMatrix => (1, ONE),
     }
 }
 

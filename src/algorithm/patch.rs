@@ -1,8 +1,11 @@
-//! Register patches: which outputs an invocation computes, so that their windows overlap at any stride and dilation.
+//! Register patches: which outputs an invocation computes, so that their windows overlap at any stride and dilation, and how it loads the
+//! rows of inputs that those see.
 
 use std::fmt;
 
+use crate::desc::PaddingMode;
 use crate::geometry::{Geometry, gcd};
+use crate::layout::Layout;
 
 /// The outputs of a plane that an invocation computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,5 +61,59 @@ impl Overlap {
     pub fn blocks(self, outputs: u32, tile: u32) -> u64 {
         let run = u64::from(tile) * u64::from(self.spread);
         u64::from(outputs).div_ceil(run) * u64::from(self.spread)
+    }
+}
+
+/// Which of the neighbouring inputs of a row are loaded four at a time: those between the first and the last multiple of 4, where all rows
+/// begin at one. The others are loaded one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RowFours {
+    /// Inputs before the first four.
+    pub before: u32,
+    /// Loads of four.
+    pub count: u32,
+}
+
+impl RowFours {
+    pub const NONE: Self = Self { before: 0, count: 0 };
+
+    /// Loads of one that a load of four saves. Measured on lavapipe: it takes as long as 2.6 on Mesa 25.0.7, and as 2.8 on 22.3.6.
+    const SAVED: f64 = 1.3;
+
+    /// Those of `outputs` neighbours, whose windows of `taps` inputs lie `stride` apart, in a tensor of f32 or f16.
+    pub fn new(geometry: &Geometry, outputs: u32, stride: u32, taps: u32) -> Self {
+        let rows = geometry.input_layout == Layout::ChannelsFirst && geometry.input[2].is_multiple_of(4);
+        let patches = (u64::from(outputs) * u64::from(stride)).is_multiple_of(4);
+        let zeros = geometry.padding_mode == PaddingMode::Zeros;
+        let neighbours = geometry.source_step()[2] == 1 && !geometry.is_phased() && stride <= taps;
+        if !(rows && patches && zeros && neighbours) {
+            return Self::NONE;
+        }
+        // A patch begins `pad_begin` before a multiple of 4.
+        let before = geometry.pad_begin[2].rem_euclid(4) as u32;
+        let inputs = u64::from(outputs - 1) * u64::from(stride) + u64::from(taps);
+        match inputs.saturating_sub(before.into()) / 4 {
+            0 => Self::NONE,
+            count => Self { before, count: u32::try_from(count).expect("a patch's row fits registers") },
+        }
+    }
+
+    pub fn is_none(self) -> bool {
+        self.count == 0
+    }
+
+    /// The first input of each.
+    pub fn firsts(self) -> impl Iterator<Item = u32> {
+        (0..self.count).map(move |number| self.before + 4 * number)
+    }
+
+    /// Whether one of them has this input.
+    pub fn has(self, input: u64) -> bool {
+        (u64::from(self.before)..u64::from(self.before + 4 * self.count)).contains(&input)
+    }
+
+    /// How many loads of one take as long as loading so many inputs of a row.
+    pub fn loads(self, inputs: f64) -> f64 {
+        inputs - Self::SAVED * f64::from(self.count)
     }
 }

@@ -5,7 +5,7 @@
 //! large for registers belongs to `pool` and `pool_tree`.
 
 use super::cost::{Operations, cheapest_first};
-use super::patch::{Overlap, PatchTile};
+use super::patch::{Overlap, PatchTile, RowFours};
 use super::plan::fold;
 use super::{Context, Parts, pool};
 use crate::desc::{PoolDesc, PoolKind};
@@ -69,9 +69,9 @@ impl Axis {
         u64::from(tile - 1) * u64::from(self.step()) + u64::from(self.kernel)
     }
 
-    /// Inputs of a window that an earlier one has seen, where there is an earlier one.
-    fn kept(self, tile: u32) -> u32 {
-        if tile > 1 { self.kernel - self.step() } else { 0 }
+    /// Inputs of a window that none before it has seen, where there is one before it.
+    fn fresh(self, tile: u32) -> u32 {
+        if tile > 1 { self.step() } else { self.kernel }
     }
 }
 
@@ -89,15 +89,23 @@ impl Patch {
         Self { z, y, x, tile }
     }
 
+    /// The most windows that see a row: one, unless neighbours share some.
+    fn open(&self) -> u32 {
+        self.y.kernel.div_ceil(self.y.fresh(self.tile.y))
+    }
+
     /// Elements of the rows of a window, if the next one shares some, or of one row.
     fn seen(&self) -> u64 {
-        let rows = if self.y.kept(self.tile.y) > 0 { u64::from(self.y.kernel) } else { 1 };
+        let rows = if self.open() > 1 { u64::from(self.y.kernel) } else { 1 };
         rows * self.x.span(self.tile.x)
     }
 
-    /// Windows that see a row.
-    fn open(&self) -> u32 {
-        self.y.kernel.div_ceil(self.y.kernel - self.y.kept(self.tile.y))
+    /// Which inputs of a row are loaded four at a time.
+    fn fours(&self, geometry: &Geometry) -> RowFours {
+        if self.tile.channels > 1 {
+            return RowFours::NONE;
+        }
+        RowFours::new(geometry, self.tile.x, self.x.stride, self.x.kernel)
     }
 
     fn fits(&self, context: &Context) -> bool {
@@ -157,7 +165,7 @@ pub(super) fn tiles(context: &Context) -> Vec<(Operations, PatchTile)> {
     let fitting = tiles.filter(|&tile| {
         let patch = Patch::new(context.geometry, tile);
         // Outputs below one another that share no rows gain nothing by being many.
-        patch.fits(context) && (tile.y == 1 || patch.y.kept(tile.y) > 0)
+        patch.fits(context) && (tile.y == 1 || patch.open() > 1)
     });
     cheapest_first(context.limits.class, fitting.map(|tile| (cost(context, tile), tile)))
 }
@@ -168,7 +176,7 @@ fn cost(context: &Context, tile: PatchTile) -> Operations {
     let geometry = context.geometry;
     let patch = Patch::new(geometry, tile);
     let slices = f64::from(patch.z.kernel);
-    let (rows, columns) = (patch.y.span(tile.y) as f64, patch.x.span(tile.x) as f64);
+    let (rows, columns) = (patch.y.span(tile.y) as f64, patch.fours(geometry).loads(patch.x.span(tile.x) as f64));
     let outputs = f64::from(tile.y * tile.x);
     // Neighbouring invocations read so far apart: a GPU fetches as many sectors for them.
     let scatter = match context.limits.class {
@@ -177,7 +185,7 @@ fn cost(context: &Context, tile: PatchTile) -> Operations {
     };
     // A turn of a loop that is not unrolled costs what it does in `pool`, and a single output shares nothing.
     let long = u64::from(patch.y.kernel) * patch.x.span(tile.x) > MAX_UNROLLED;
-    let rolled = outputs == 1.0 || (patch.y.kept(tile.y) == 0 && long);
+    let rolled = outputs == 1.0 || (patch.open() == 1 && long);
     let per_load = scatter * if rolled { 1.5 } else { 1.0 };
     let joined = slices * rows * f64::from(tile.x * patch.x.kernel) + outputs * f64::from(patch.y.kernel);
     let channels = f64::from(tile.channels);
@@ -202,14 +210,14 @@ fn is_whole(geometry: &Geometry) -> bool {
 }
 
 /// What a kernel loads and stores, and how: one output, four neighbours, or four that lie in as many planes.
-fn stored(context: &Context, tile: PatchTile) -> (pool::Types, &'static str) {
+fn stored(context: &Context, tile: PatchTile, in_rows: bool) -> (pool::Types, &'static str) {
     const ONE: &str = "\
 fn put(at: i32, found: f32) {
     output[at] = Elem(found);
 }";
     const LAST: &str = "\
 fn put(at: i32, found: vec4<f32>) {
-    output[at / 4] = vec4<Elem>(found);
+    output[u32(at) / 4] = vec4<Elem>(found);
 }";
     const FIRST: &str = "\
 fn put(at: i32, found: vec4<f32>) {
@@ -221,6 +229,7 @@ fn put(at: i32, found: vec4<f32>) {
 }";
     let fours = vectors(context.dtype());
     match (tile.channels, context.geometry.output_layout) {
+        (1, _) if in_rows => (pool::Types { input: fours, ..pool::Types::ONE }, ONE),
         (1, _) => (pool::Types::ONE, ONE),
         (_, Layout::ChannelsLast) => (pool::Types { input: fours, output: fours, fours: true }, LAST),
         (_, Layout::ChannelsFirst) => (pool::Types { input: fours, output: "array<Elem>", fours: true }, FIRST),
@@ -238,8 +247,8 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         return Err(crate::Error::unsupported("algorithm", format!("pool_patch({tile}) {why} `{}`", context.problem)));
     }
     let Patch { z, y, x, .. } = patch;
-    let kept = y.kept(tile.y);
-    let (types, put) = stored(context, *tile);
+    let fours = patch.fours(geometry);
+    let (types, put) = stored(context, *tile, !fours.is_none());
     let mut kernel = pool::kernel(context, &format!("pool_patch {tile}"), types, WORKGROUP)?
         .constant("KERNEL_Z", z.kernel)
         .constant("KERNEL_Y", y.kernel)
@@ -256,8 +265,7 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         .constant("SHARE_X", x.overlap.share)
         .constant("STEP_X", x.step())
         .constant("COLUMNS", i64::try_from(x.span(tile.x)).expect("it fits registers"))
-        .constant("KEPT", kept)
-        .constant("FRESH", y.kernel - kept)
+        .constant("FRESH", y.fresh(tile.y))
         .constant("OPEN", patch.open())
         .flag("INDEXED", context.problem.indices().is_some())
         .flag("WHOLE", is_whole(geometry))
@@ -265,6 +273,13 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/pool_patch.wgsl"));
+    kernel = match fours.is_none() {
+        true => kernel.fragment(include_str!("../../shaders/lib/pool_row.wgsl")),
+        false => kernel
+            .constant("BEFORE", fours.before)
+            .constant("FOURS", fours.count)
+            .fragment(include_str!("../../shaders/lib/pool_row_fours.wgsl")),
+    };
     let [tile_y, tile_x, open] = [tile.y, tile.x, patch.open()].map(u64::from);
     // Elements of a row, and of the windows in it; windows moved up, and joined to the row.
     let per_row = u64::from(z.kernel) * (x.span(tile.x) + tile_x * (u64::from(x.kernel) + 2) + 4) + open * (tile_x + 3);

@@ -129,14 +129,14 @@ pub(super) fn plan(context: &Context, tile: &PlaneTile) -> Result<Parts> {
     let four = vectors(context.dtype());
     let (output, put) = if is_last(geometry) { (four, "vec4<Elem>(found)") } else { ("array<Elem>", "Elem(found.x)") };
     let types = pool::Types { input: four, output, fours: true };
-    let at_once = if context.limits.class == DeviceClass::Software { 1 } else { 4 };
+    let overlap = context.limits.overlaps_loads();
     let mut kernel = pool::kernel(context, &format!("pool_plane {tile}"), types, tile.workgroup())?
         .constant("LANES", tile.lanes)
-        .flag("OVERLAP", at_once > 1)
+        .flag("OVERLAP", overlap)
         .fragment(format!("fn put(number: i32, found: vec4<f32>) {{\n    output[number] = {put};\n}}"))
         .fragment(include_str!("../../shaders/pool_plane.wgsl"));
     let turns = fours(geometry).div_ceil(u64::from(tile.lanes));
-    kernel.iterations = turns / at_once + 16;
+    kernel.iterations = turns / if overlap { 4 } else { 1 } + 16;
     kernel.workgroup_bytes = 16 * tile.workgroup();
     Ok(pool::parts(kernel, fold(tile.workgroups(geometry), context.limits.workgroups)?))
 }

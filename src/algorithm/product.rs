@@ -163,12 +163,13 @@ impl Product {
                 .binding("input", vectors(self.dtype), self.input)
                 .fragment(include_str!("../../shaders/lib/operand_4.wgsl")),
             Loads::Matrix => kernel.input_of("array<f16>", self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
+            Loads::FourOfRow => kernel.input_in_fours(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
             Loads::One => kernel.input(self.input).fragment(include_str!("../../shaders/lib/operand.wgsl")),
         };
         let numbers = match loads {
             Loads::Matrix | Loads::FourOfMatrix => "alias Number = f16;",
-            Loads::One | Loads::Four | Loads::FourColumns if blocks.half == 0 => include_str!("../../shaders/lib/floats.wgsl"),
-            Loads::One | Loads::Four | Loads::FourColumns => include_str!("../../shaders/lib/halves.wgsl"),
+            _ if blocks.half == 0 => include_str!("../../shaders/lib/floats.wgsl"),
+            Loads::One | Loads::Four | Loads::FourColumns | Loads::FourOfRow => include_str!("../../shaders/lib/halves.wgsl"),
         };
         let kernel = kernel.binding("weights", vectors(self.dtype), Slot::Weights).fragment(numbers);
         let kernel = self.operands.add_to(kernel.with_geometry(&self.geometry, self.mode));
@@ -231,6 +232,8 @@ pub(super) enum Loads {
     Four,
     /// Four columns that are neighbours in memory, all of them or none.
     FourColumns,
+    /// An element, or four neighbours of a row that begin at a multiple of 4.
+    FourOfRow,
     /// An element in f16, for cooperative matrices.
     Matrix,
     /// Four rows in f16 that are neighbours in memory, for cooperative matrices.

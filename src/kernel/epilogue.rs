@@ -46,7 +46,7 @@ impl Kernel {
         let (kernel, lines) = self.finishing(epilogue, [ty, listed], "kept");
         let (one, four) = match epilogue.residual {
             Residual::None => ("0.0", "vec4<f32>()"),
-            _ => ("f32(residual[index / 4][index % 4])", "vec4<f32>(residual[index / 4])"),
+            _ => ("f32(residual[u32(index) / 4][u32(index) % 4])", "vec4<f32>(residual[u32(index) / 4])"),
         };
         let (loads, names) = of_channel(epilogue, at);
         let (loads_of_4, _) = of_channel(epilogue, at_four);
@@ -60,9 +60,9 @@ impl Kernel {
         kernel.written("output", ty, output).fragment(format!(
             "fn finished(sum: f32, kept: f32{parameters}) -> f32 {{\n    var value = sum;\n{lines}    return value;\n}}\n\n\
              fn store(sum: f32, channel: i32, index: i32) {{\n{loads}    \
-             output[index / 4][index % 4] = Elem(finished(sum, {one}{arguments}));\n}}\n\n\
+             output[u32(index) / 4][u32(index) % 4] = Elem(finished(sum, {one}{arguments}));\n}}\n\n\
              fn store_4(sums: vec4<f32>, channel: i32, index: i32) {{\n{loads_of_4}    let kept = {four};\n    \
-             output[index / 4] = vec4<Elem>(vec4<f32>({lanes}));\n}}\n"
+             output[u32(index) / 4] = vec4<Elem>(vec4<f32>({lanes}));\n}}\n"
         ))
     }
 

@@ -1,10 +1,13 @@
 //! Kernels whose input or output is a picture in place of a tensor.
 
-use super::{Kernel, Slot, float};
+use super::{Kernel, Slot, float, vectors};
 use crate::image::{ImageDesc, ImageFormat};
 
 /// How a convolution reads its input where it is a buffer.
 const INPUT_BUFFER: &str = include_str!("../../shaders/lib/input_buffer.wgsl");
+
+/// The same with fours of neighbours.
+const INPUT_FOURS: &str = include_str!("../../shaders/lib/input_fours.wgsl");
 
 /// How a finished output goes to a buffer; see [`Kernel::with_epilogue`].
 pub(super) const OUTPUT_BUFFER: &str = "output[index] = Elem(value);";
@@ -27,6 +30,12 @@ impl Kernel {
         self.binding("input", ty, slot).fragment(INPUT_BUFFER)
     }
 
+    /// A convolution's input in fours, and besides `load_input_4(index)`, which reads those from a multiple of 4 on.
+    pub(crate) fn input_in_fours(self, slot: Slot) -> Self {
+        let fours = vectors(self.dtype);
+        self.binding("input", fours, slot).fragment(INPUT_FOURS)
+    }
+
     /// A picture, and `texel_value(x, y, channel)` that reads an element of the tensor that it is.
     pub(crate) fn image(self, name: &'static str, slot: Slot, image: &ImageDesc) -> Self {
         let mut kernel = self.binding(name, TEXTURE, slot);
@@ -42,9 +51,10 @@ impl Kernel {
         Some(kernel.with_target(image, shape))
     }
 
-    /// The same kernel with its input read from a picture; `None` for kernels that do not read it by [`input`](Self::input).
+    /// The same kernel with its input read from a picture; `None` for kernels that read it neither by [`input`](Self::input) nor by
+    /// [`input_in_fours`](Self::input_in_fours).
     pub(crate) fn reading_image(mut self, image: &ImageDesc) -> Option<Self> {
-        let fragment = self.fragments.iter_mut().find(|fragment| **fragment == INPUT_BUFFER)?;
+        let fragment = self.fragments.iter_mut().find(|fragment| **fragment == INPUT_BUFFER || **fragment == INPUT_FOURS)?;
         *fragment = include_str!("../../shaders/lib/input_image.wgsl").into();
         self.set_image(Slot::Input, TEXTURE, image.format);
         self.label += " of an image";

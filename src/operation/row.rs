@@ -182,7 +182,7 @@ impl Rows {
             .constant("BLOCK", BLOCK as i64)
             .constant("KEPT", kept as i64)
             .constant("REDUCED", reduced as i64)
-            .flag("OVERLAP", limits.class != DeviceClass::Software)
+            .flag("OVERLAP", limits.overlaps_loads())
             .flag("ALL_INSIDE", self.loads != Loads::AlongWithEnds)
             .flag("ROW_LANES", self.is_along())
             .binding("input", ty, Slot::Operand(0))
