@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::cost::Operations;
 use crate::desc::PaddingMode;
 use crate::geometry::{Geometry, gcd};
 use crate::layout::Layout;
@@ -77,9 +78,6 @@ pub(super) struct RowFours {
 impl RowFours {
     pub const NONE: Self = Self { before: 0, count: 0 };
 
-    /// Loads of one that a load of four saves. Measured on lavapipe: it takes as long as 2.6 on Mesa 25.0.7, and as 2.8 on 22.3.6.
-    const SAVED: f64 = 1.3;
-
     /// Those of `outputs` neighbours, whose windows of `taps` inputs lie `stride` apart, in a tensor of f32 or f16.
     pub fn new(geometry: &Geometry, outputs: u32, stride: u32, taps: u32) -> Self {
         let rows = geometry.input_layout == Layout::ChannelsFirst && geometry.input[2].is_multiple_of(4);
@@ -114,6 +112,6 @@ impl RowFours {
 
     /// How many loads of one take as long as loading so many inputs of a row.
     pub fn loads(self, inputs: f64) -> f64 {
-        inputs - Self::SAVED * f64::from(self.count)
+        inputs - (4.0 - Operations::FOUR) * f64::from(self.count)
     }
 }
