@@ -1,6 +1,6 @@
-// The same where rows begin at multiples of 4: FOURS loads of four, the first of which is at column BEFORE, and the other columns one by
-// one. Beyond a row it is the row's last four that is loaded: as any element there it is left out later.
-// Expects input: array<vec4<Elem>>, COLUMNS, Columns.
+// What pool_row.wgsl does, where rows begin at multiples of 4: FOURS loads of four, the first of which is at column BEFORE, and the other
+// columns one by one. Beyond a row it is the row's last four that is loaded: as any element there it is left out later.
+// Expects input: array<vec4<Elem>>, COLUMNS, Columns, BEFORE, FOURS.
 
 fn loaded(index: i32) -> f32 {
     return f32(input[u32(index) / 4][u32(index) % 4]);

@@ -33,7 +33,7 @@ const MAX_JOINS: u32 = 20;
 /// of 3x3 at stride 2 take 1.2 to 1.5 times as long as two, and of 2x2x2 1.2 to 1.4 times.
 pub(super) const MAX_FOURS: u32 = 2;
 
-/// The most elements of a window whose rows, none of which are kept, a compiler unrolls.
+/// The most elements of a window, where windows share no rows, that a compiler unrolls.
 const MAX_UNROLLED: u64 = 49;
 
 /// The most rows of a window that a loop without such copies goes through.
