@@ -141,7 +141,7 @@ fn main(
 
     let windows = min(TILE_Y, (g.output.y - place.at.y + SPREAD_Y - 1) / SPREAD_Y);
     // A patch of several rows is a loop whose end no compiler knows: written out, each load would stand in the text for every row. One row of
-    // outputs has rows of inputs that are constant, so that Mesa writes out what is no longer than that.
+    // outputs has as many as a window, which is a constant.
     let rows = select((windows - 1) * FRESH + KERNEL_Y, KERNEL_Y, TILE_Y == 1);
     var open: array<Row, OPEN>; // what windows that see the row have found so far, the newest first
     for (var row_number = 0; row_number < rows; row_number += 1) {

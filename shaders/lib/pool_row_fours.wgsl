@@ -1,5 +1,6 @@
 // What pool_row.wgsl does, where rows begin at multiples of 4: FOURS loads of four, the first of which is at column BEFORE, and the other
 // columns one by one. Beyond a row it is the row's last four that is loaded: as any element there it is left out later.
+// Not by input_fours.wgsl: kernels that have that can read pictures, and poolings cannot.
 // Expects input: array<vec4<Elem>>, COLUMNS, Columns, BEFORE, FOURS.
 
 fn loaded(index: i32) -> f32 {

@@ -2,9 +2,9 @@
 //! layers whose groups have one, two or three output channels.
 //!
 //! Nothing is shared between channels, so a matrix product would be one row high. What can be saved is loads: an invocation walks down a
-//! patch of outputs of one channel. Each row of inputs is loaded once, for all columns of the patch and for all rows of outputs that see
-//! it: those are the sums that it holds, and they move on by one when the oldest is finished. The walk over a small patch is written out
-//! for GPUs, which then load all rows ahead.
+//! patch of outputs of one channel. Each row of inputs is loaded once, by fours where rows begin at multiples of 4, for all columns of the
+//! patch and for all rows of outputs that see it: those are the sums that it holds, and they move on by one when the oldest is finished.
+//! The walk over a small patch is written out for GPUs, which then load all rows ahead.
 //!
 //! What a step sums comes in slices: input channels, taps on z and, of a kernel that does not fit registers, single rows of taps or parts
 //! of them. The patches of a transposed convolution are those of one phase each, which is a convolution with fewer taps.
@@ -194,7 +194,7 @@ fn is_written_out(context: &Context, tile: PatchTile, slice: &Slice) -> bool {
     let geometry = context.geometry;
     let steps = u64::from(rows_of_outputs(geometry, tile) + slice.live(geometry) - 1);
     let loads = steps * u64::from(slice.rows_of_inputs(geometry)) * slice.span(geometry, tile) * u64::from(tile.channels);
-    !is_software(context) && slice.is_alone(geometry) && loads <= MAX_AHEAD
+    context.limits.overlaps_loads() && slice.is_alone(geometry) && loads <= MAX_AHEAD
 }
 
 /// Invocations in all, or as many as 64 bits count.
@@ -270,12 +270,15 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         .constant("CHANNELS", tile.channels)
         .flag("PHASED", geometry.is_phased());
     let vectors = vectors(context.dtype());
-    let in_rows = !slice.fours(geometry, *tile).is_none();
-    let kernel = match tile.channels {
-        4 => kernel.binding("input", vectors, Slot::Input).binding("weights", vectors, Slot::Weights),
-        _ if in_rows => kernel.input_in_fours(Slot::Input).binding("weights", "array<Elem>", Slot::Weights),
-        _ => kernel.input(Slot::Input).binding("weights", "array<Elem>", Slot::Weights),
+    let (kernel, weights) = match tile.channels {
+        4 => (kernel.binding("input", vectors, Slot::Input), vectors),
+        _ if slice.fours(geometry, *tile).is_none() => (kernel.input(Slot::Input), "array<Elem>"),
+        _ => {
+            let kernel = kernel.input_in_fours(Slot::Input);
+            (kernel.fragment(include_str!("../../shaders/lib/row_fours.wgsl")), "array<Elem>")
+        }
     };
+    let kernel = kernel.binding("weights", weights, Slot::Weights);
     let kernel = kernel.with_geometry(geometry, context.mode);
     let stores = stores(geometry, *tile);
     let kernel = kernel.with_epilogue(context.epilogue(), Slot::Output, stores);
@@ -283,7 +286,6 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         Stores::One if tile.channels == 4 => kernel.fragment(include_str!("../../shaders/lib/store_lanes.wgsl")),
         _ => kernel,
     };
-    let kernel = if in_rows { kernel.fragment(include_str!("../../shaders/lib/row_fours.wgsl")) } else { kernel };
     let kernel = kernel
         .iterations(iterations(geometry, *tile, &slice))
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
@@ -377,13 +379,13 @@ fn step(geometry: &Geometry, tile: PatchTile, slice: &Slice, written_out: bool) 
         line(weights(geometry, slice, first));
     }
     let [channel, z, y, x] = first;
+    let fours = slice.fours(geometry, tile);
     for part in 0..rows {
         let at_y = format!("at.y + (step * {share_y} + {part} + {y}) * g.source_step.y");
         line(format!("let row_{part} = input_row(place, {channel}, at.x + {z} * g.source_step.x, {at_y});"));
-        let fours = slice.fours(geometry, tile);
         for first in fours.firsts() {
             line(format!("let four_{part}_{first} = inputs_at(row_{part}, at.z + {first});"));
-            for (i, lane) in (first..).zip(["x", "y", "z", "w"]) {
+            for (i, lane) in RowFours::lanes(first) {
                 line(format!("let v_{part}_{i} = four_{part}_{first}.{lane};"));
             }
         }

@@ -105,9 +105,19 @@ impl RowFours {
         (0..self.count).map(move |number| self.before + 4 * number)
     }
 
+    /// The inputs of the one that begins there, each with its lane.
+    pub fn lanes(first: u32) -> impl Iterator<Item = (u32, &'static str)> {
+        (first..).zip(["x", "y", "z", "w"])
+    }
+
     /// Whether one of them has this input.
-    pub fn has(self, input: u64) -> bool {
-        (u64::from(self.before)..u64::from(self.before + 4 * self.count)).contains(&input)
+    pub fn has(self, input: impl Into<u64>) -> bool {
+        (u64::from(self.before)..u64::from(self.before + 4 * self.count)).contains(&input.into())
+    }
+
+    /// Whether one of them begins with it.
+    pub fn begins_at(self, input: u32) -> bool {
+        self.has(input) && (input - self.before).is_multiple_of(4)
     }
 
     /// How many loads of one take as long as loading so many inputs of a row.

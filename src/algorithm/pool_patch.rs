@@ -210,7 +210,7 @@ fn is_whole(geometry: &Geometry) -> bool {
 }
 
 /// What a kernel loads and stores, and how: one output, four neighbours, or four that lie in as many planes.
-fn stored(context: &Context, tile: PatchTile, in_rows: bool) -> (pool::Types, &'static str) {
+fn stored(context: &Context, tile: PatchTile, by_fours: bool) -> (pool::Types, &'static str) {
     const ONE: &str = "\
 fn put(at: i32, found: f32) {
     output[at] = Elem(found);
@@ -229,7 +229,7 @@ fn put(at: i32, found: vec4<f32>) {
 }";
     let fours = vectors(context.dtype());
     match (tile.channels, context.geometry.output_layout) {
-        (1, _) if in_rows => (pool::Types { input: fours, ..pool::Types::ONE }, ONE),
+        (1, _) if by_fours => (pool::Types { input: fours, ..pool::Types::ONE }, ONE),
         (1, _) => (pool::Types::ONE, ONE),
         (_, Layout::ChannelsLast) => (pool::Types { input: fours, output: fours, fours: true }, LAST),
         (_, Layout::ChannelsFirst) => (pool::Types { input: fours, output: "array<Elem>", fours: true }, FIRST),
@@ -249,7 +249,7 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
     let Patch { z, y, x, .. } = patch;
     let fours = patch.fours(geometry);
     let (types, put) = stored(context, *tile, !fours.is_none());
-    let mut kernel = pool::kernel(context, &format!("pool_patch {tile}"), types, WORKGROUP)?
+    let kernel = pool::kernel(context, &format!("pool_patch {tile}"), types, WORKGROUP)?
         .constant("KERNEL_Z", z.kernel)
         .constant("KERNEL_Y", y.kernel)
         .constant("KERNEL_X", x.kernel)
@@ -273,12 +273,11 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         .fragment(include_str!("../../shaders/lib/blocks.wgsl"))
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/pool_patch.wgsl"));
-    kernel = match fours.is_none() {
-        true => kernel.fragment(include_str!("../../shaders/lib/pool_row.wgsl")),
-        false => kernel
-            .constant("BEFORE", fours.before)
-            .constant("FOURS", fours.count)
-            .fragment(include_str!("../../shaders/lib/pool_row_fours.wgsl")),
+    let mut kernel = if fours.is_none() {
+        kernel.fragment(include_str!("../../shaders/lib/pool_row.wgsl"))
+    } else {
+        let kernel = kernel.constant("BEFORE", fours.before).constant("FOURS", fours.count);
+        kernel.fragment(include_str!("../../shaders/lib/pool_row_fours.wgsl"))
     };
     let [tile_y, tile_x, open] = [tile.y, tile.x, patch.open()].map(u64::from);
     // Elements of a row, and of the windows in it; windows moved up, and joined to the row.

@@ -169,7 +169,7 @@ impl Product {
         let numbers = match loads {
             Loads::Matrix | Loads::FourOfMatrix => "alias Number = f16;",
             _ if blocks.half == 0 => include_str!("../../shaders/lib/floats.wgsl"),
-            Loads::One | Loads::Four | Loads::FourColumns | Loads::FourOfRow => include_str!("../../shaders/lib/halves.wgsl"),
+            _ => include_str!("../../shaders/lib/halves.wgsl"),
         };
         let kernel = kernel.binding("weights", vectors(self.dtype), Slot::Weights).fragment(numbers);
         let kernel = self.operands.add_to(kernel.with_geometry(&self.geometry, self.mode));

@@ -2,9 +2,10 @@
 //!
 //! The loop is that of [`super::subgroup`], but a lane's outputs are neighbours on x, or lie as far apart as taps do, and a turn is the x
 //! taps of a channel, all of them or a segment. So an input is loaded once for all outputs and taps that meet it: 10 loads for 8 outputs of
-//! 3 taps, where a product over columns takes 24. Where loads are dear, as on lavapipe, a 3x3 layer is faster by it than by Winograd's fewer
-//! products, and as exact as the definition. A step is all channels of a tap on z and y, so first layers, whose one to four channels would leave a step of a
-//! product mostly empty, pay for no padding. Of a transposed convolution with a stride a strip is outputs of one phase.
+//! 3 taps, where a product over columns takes 24. Where loads are dear, as on lavapipe, a 3x3 layer of few channels is faster by it than by
+//! Winograd's fewer products, and as exact as the definition. Neighbours of a row that begins at a multiple of 4 are one load for four. A
+//! step is all channels of a tap on z and y, so first layers, whose one to four channels would leave a step of a product mostly empty, pay
+//! for no padding. Of a transposed convolution with a stride a strip is outputs of one phase.
 //!
 //! A patch is strips of several rows: a turn is all taps on y and x of a channel, and an input is loaded once for all rows of outputs too,
 //! 36 loads for 16 outputs of 3x3 taps instead of 54. For layers with few channels to a group, where loads are most of the time.
@@ -119,7 +120,7 @@ impl Strip {
 
     /// How long a turn of the loop is.
     fn turn(&self, tile: &SubgroupTile) -> u64 {
-        u64::from(self.turn_taps()) * u64::from(tile.block_m / 4 * tile.thread_n) + LOAD * self.loads()
+        u64::from(self.turn_taps()) * u64::from(tile.block_m / 4 * tile.thread_n) + LOAD * self.inputs()
     }
 
     fn segments(&self) -> u32 {
@@ -161,7 +162,7 @@ impl Strip {
     }
 
     /// How many they are.
-    fn loads(&self) -> u64 {
+    fn inputs(&self) -> u64 {
         let on = |axis: usize, taps: u32| {
             let [last, share, taps] = [self.outputs[axis] - 1, self.overlaps[axis].share, taps].map(u64::from);
             last * taps.min(share) + taps
@@ -182,7 +183,7 @@ impl Strip {
     /// The first of each load.
     fn firsts(&self) -> Vec<[u32; 2]> {
         let mut offsets = self.offsets();
-        offsets.retain(|&[_, x]| !self.fours.has(x.into()) || self.fours.firsts().any(|first| first == x));
+        offsets.retain(|&[_, x]| !self.fours.has(x) || self.fours.begins_at(x));
         offsets
     }
 
@@ -208,12 +209,11 @@ impl Strip {
         let four = |[y, x]: [u32; 2]| {
             let load =
                 format!("            let four_{y}_{x} = select(vec4<f32>(), load_input_4(from_{y}_{x} + step), met_{y}_{x});\n");
-            let lanes = (x..).zip(["x", "y", "z", "w"]);
-            load + &lanes
+            load + &RowFours::lanes(x)
                 .map(|(input, lane)| format!("            let input_{y}_{input} = four_{y}_{x}.{lane};\n"))
                 .collect::<String>()
         };
-        self.firsts().into_iter().map(|first| if self.fours.has(first[1].into()) { four(first) } else { one(first) }).collect()
+        self.firsts().into_iter().map(|first| if self.fours.has(first[1]) { four(first) } else { one(first) }).collect()
     }
 
     /// The one that the tap of an output meets. Of the last segment, or of a phase, taps may be missing: their weights are 0, but 0 times
@@ -331,7 +331,7 @@ fn cost(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> Operat
         [tile.block_m, tile.thread_n, tile.chunk(), strip.turn_taps(), strip.rows].map(f64::from);
     // Inputs that are loaded four at a time are priced as each by itself: so the prices were fitted, which otherwise prefer 16x4 wherever it has
     // fours. It takes 1.2 to 1.5 times as long as 32x7 then (9x9 taps, three channels).
-    let loads = Of::LOAD * strip.loads() as f64;
+    let loads = Of::LOAD * strip.inputs() as f64;
     let per_channel =
         Of::LOAD4 * (rows / chunk) + loads + Of::BROADCAST * (block_m * taps) + Of::FMA * (block_m * thread_n * taps);
     let stores = Of::stores(block_m * thread_n, stores(product, tile) != Stores::One);
@@ -476,7 +476,7 @@ mod tests {
             ([2, 5], 3, 2, [3, 3]),
         ] {
             let strip = of(taps, stride, dilation, outputs);
-            assert_eq!(strip.loads(), strip.offsets().len() as u64, "{strip:?}");
+            assert_eq!(strip.inputs(), strip.offsets().len() as u64, "{strip:?}");
         }
     }
 }
