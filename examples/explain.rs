@@ -57,7 +57,7 @@ struct Arguments {
 enum Limits {
     /// What every WebGPU device has
     Webgpu,
-    /// Mesa's lavapipe: subgroups of 8, f16
+    /// Mesa's lavapipe: subgroups of 8, f16, words of 64 bits
     Lavapipe,
     /// A large GPU: subgroups of 32, f16, 48 KiB of workgroup memory
     Discrete,
@@ -73,6 +73,7 @@ impl Limits {
                 workgroup_bytes: 32 << 10,
                 f16: true,
                 subgroup: Some(8),
+                wide_words: true,
                 parallelism: 2,
                 ..webgpu
             },

@@ -43,7 +43,7 @@ fn fetch(local: u32, tile: i32) {
         let at = min(local + u32(i * WORKGROUP), u32(BLOCK_M * RUNS - 1));
         // Rows beyond the last are computed like any others, and not stored.
         let m = min(block_m * BLOCK_M + i32(at / u32(RUNS)), g.group_out - 1);
-        next_a[i] = weights[((group * g.group_out + m) * panel_rows() + panel_row) / RUN + i32(at % u32(RUNS))];
+        next_a[i] = weights_4(u32(((group * g.group_out + m) * panel_rows() + panel_row) / RUN) + at % u32(RUNS));
     }
     for (var i = 0; i < LOADS_B; i += 1) {
         let run = min(i32(local / u32(LOADERS)) + i * LOADED_RUNS, RUNS - 1);

@@ -44,7 +44,7 @@ fn main(
             for (var number = 0; number < ROWS; number += 1) {
                 var a: array<Four, VECTORS>;
                 for (var i = 0; i < VECTORS; i += 1) {
-                    a[i] = widened(weights[panel_at + (row + number) * VECTORS + i]);
+                    a[i] = widened(weights_4(u32(panel_at + (row + number) * VECTORS + i)));
                 }
                 for (var j = 0; j < THREAD_N; j += 1) {
                     let b = row_of(loaded_b[j], number);

@@ -55,7 +55,7 @@ fn fetch(local: i32, loader_row: i32) {
     let panel_at = panel_start();
     for (var i = 0; i < LOADS_A; i += 1) {
         // Those that have none to load load the last: what some load and others do not is waited for.
-        next_a[i] = widened(weights[panel_at + min(local + i * WORKGROUP, TILE_A - 1)]);
+        next_a[i] = widened(weights_4(u32(panel_at + min(local + i * WORKGROUP, TILE_A - 1))));
     }
     for (var i = 0; i < LOADS_B; i += 1) {
         for (var j = 0; j < COLUMNS; j += 1) {
@@ -114,7 +114,7 @@ fn main(
             begin_k_tile(tile);
             let panel_at = panel_start();
             for (var at = local; at < TILE_A; at += WORKGROUP) {
-                put_a(0, at, widened(weights[panel_at + at]));
+                put_a(0, at, widened(weights_4(u32(panel_at + at))));
             }
             for (var row = ROWS * loader_row; row < BLOCK_K; row += ROWS * LOADED_ROWS) {
                 for (var j = 0; j < COLUMNS; j += 1) {

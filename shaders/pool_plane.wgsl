@@ -1,12 +1,12 @@
 // Pooling of whole planes: LANES invocations for each, which load four elements at a time: of one plane, or, where channels are
 // last, of four planes that lie side by side.
-// Expects Elem, input: array<vec4<Elem>>, layout.wgsl, four.wgsl, pool_window.wgsl, put(), WORKGROUP, OVERLAP, LANES (a power of two that divides it), workgroup_index().
+// Expects input_4(), layout.wgsl, four.wgsl, pool_window.wgsl, put(), WORKGROUP, OVERLAP, LANES (a power of two that divides it), workgroup_index().
 // input: [batch, channels, plane], or [batch, plane, channels]; output: [batch, channels].
 
 var<workgroup> partials: array<vec4<f32>, WORKGROUP>;
 
 fn elements(four: i32) -> vec4<f32> {
-    return element(vec4<f32>(input[four]));
+    return element(vec4<f32>(input_4(u32(four))));
 }
 
 // The same where some of the four are not of the plane from `start` to `end`: nothing to a sum, to a maximum another one of the plane.

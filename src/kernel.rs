@@ -5,6 +5,7 @@
 //! Bindings are declared from the same list that the engine binds, so the two cannot disagree.
 
 mod epilogue;
+mod fours;
 mod image;
 
 use std::borrow::Cow;
@@ -88,10 +89,10 @@ impl Binding {
     }
 
     /// The variable's declaration without its number.
-    fn declaration(&self) -> String {
+    fn declaration(&self, wide_words: bool) -> String {
         match self.image {
             Some(_) => format!("var {}: {};", self.name, self.ty),
-            None => format!("var<{}> {}: {};", self.address_space(), self.name, self.ty),
+            None => format!("var<{}> {}: {};", self.address_space(), self.name, fours::declared(self.ty, wide_words)),
         }
     }
 }
@@ -136,6 +137,8 @@ pub struct Kernel {
     pub subgroups: bool,
     /// Whether the kernel uses cooperative matrices.
     pub cooperative: bool,
+    /// Whether its arrays of fours are arrays of words of 64 bits: see [`DeviceLimits::wide_words`](crate::DeviceLimits::wide_words).
+    pub wide_words: bool,
 }
 
 impl Kernel {
@@ -153,6 +156,7 @@ impl Kernel {
             geometry: None,
             subgroups: false,
             cooperative: false,
+            wide_words: false,
         }
     }
 
@@ -270,7 +274,10 @@ impl Kernel {
             }
         }
         for (number, binding) in self.bindings.iter().enumerate() {
-            writeln!(text, "@group(0) @binding({number}) {}", binding.declaration())?;
+            writeln!(text, "@group(0) @binding({number}) {}", binding.declaration(self.wide_words))?;
+        }
+        for functions in self.bindings.iter().filter_map(|binding| fours::functions(binding, self.wide_words)) {
+            writeln!(text, "\n{functions}")?;
         }
         for fragment in &self.fragments {
             writeln!(text, "\n{}", fragment.trim_end())?;
@@ -290,6 +297,10 @@ fn main(
 /// What a text is that computes one element at a time, and four.
 pub(crate) const ONE: &str = include_str!("../shaders/lib/one.wgsl");
 pub(crate) const FOUR: &str = include_str!("../shaders/lib/four.wgsl");
+
+/// How it reads its input, an element or four.
+pub(crate) const VALUE_1: &str = include_str!("../shaders/lib/value_1.wgsl");
+pub(crate) const VALUE_4: &str = include_str!("../shaders/lib/value_4.wgsl");
 
 /// The WGSL type of an array of such elements, four at a time.
 pub(crate) fn vectors(dtype: DType) -> &'static str {

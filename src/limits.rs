@@ -126,6 +126,9 @@ pub struct DeviceLimits {
     /// slow ones of an array, which others keep as vectors. Mesa 22.3's llvmpipe does; all before 23.3 are taken to do so, and none from
     /// then on.
     pub loops_over_lanes: bool,
+    /// Whether kernels load and store four neighbours as words of 64 bits, which the device has (`SHADER_INT64`): where a driver loads and
+    /// stores each element of a vector by itself, as llvmpipe does, those are half as many.
+    pub wide_words: bool,
     /// About how many workgroups run at once: cores of a CPU, compute units of a GPU.
     pub parallelism: u32,
 }
@@ -146,6 +149,7 @@ impl DeviceLimits {
             subgroup,
             cooperative_matrix,
             loop_iterations,
+            wide_words,
             class: _,
             submission_ns: _,
             workspace_bytes: _,
@@ -162,6 +166,7 @@ impl DeviceLimits {
             ("buffer_bytes", buffer_bytes, other.buffer_bytes),
             ("loop_iterations", loop_iterations, other.loop_iterations),
             ("f16", f16.into(), other.f16.into()),
+            ("wide_words", wide_words.into(), other.wide_words.into()),
         ];
         let less = numbers.iter().find(|(_, own, others): &&(_, u64, u64)| own > others);
         if let Some((name, own, others)) = less {
@@ -196,6 +201,7 @@ impl Default for DeviceLimits {
             precision: Precision::default(),
             loop_iterations: u64::MAX,
             loops_over_lanes: false,
+            wide_words: false,
             parallelism: 32,
         }
     }

@@ -22,6 +22,9 @@ fn validate(kernel: &Kernel, limits: &DeviceLimits) -> Result<naga::Module, Stri
     if limits.subgroup.is_some() {
         capabilities |= Capabilities::SUBGROUP;
     }
+    if limits.wide_words {
+        capabilities |= Capabilities::SHADER_INT64 | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    }
     if limits.cooperative_matrix.is_some() {
         capabilities |= Capabilities::COOPERATIVE_MATRIX;
     }
@@ -50,6 +53,7 @@ fn devices() -> Vec<DeviceLimits> {
         subgroup: Some(8),
         cooperative_matrix: Some(8),
         precision: Precision::Half,
+        wide_words: true,
         parallelism: 2,
         ..Default::default()
     };
@@ -63,7 +67,14 @@ fn devices() -> Vec<DeviceLimits> {
         parallelism: 132,
         ..Default::default()
     };
-    let older = DeviceLimits { f16: false, loops_over_lanes: true, subgroup: Some(4), cooperative_matrix: None, ..software };
+    let older = DeviceLimits {
+        f16: false,
+        loops_over_lanes: true,
+        wide_words: false,
+        subgroup: Some(4),
+        cooperative_matrix: None,
+        ..software
+    };
     vec![DeviceLimits::default(), software, older, nvidia]
 }
 

@@ -1,5 +1,5 @@
 // Products of floats, in f32 whatever is stored: what the loops of matrix products do with their numbers. lib/bytes.wgsl and
-// lib/halves.wgsl have the same names for packed bytes and for f16. Expects store().
+// lib/halves.wgsl have the same names for packed bytes and for f16.
 
 alias Number = f32;      // an element of B
 alias Four = vec4<f32>;  // four rows of A
@@ -26,8 +26,4 @@ fn ended(run: Run, sums: Sums) -> Sums {
 // What is summed of a column beside its products: nothing.
 fn column_term(b: Number) -> i32 {
     return 0;
-}
-
-fn finish(sum: f32, column: i32, terms: i32, channel: i32, index: i32) {
-    store(sum, channel, index);
 }

@@ -1,4 +1,4 @@
-// Products of f16 in f16: runs of a few of them are summed in f16, and the runs in f32. Same names as lib/floats.wgsl. Expects store().
+// Products of f16 in f16: runs of a few of them are summed in f16, and the runs in f32. Same names as lib/floats.wgsl.
 
 alias Number = f16;      // an element of B
 alias Four = vec4<f16>;  // four rows of A
@@ -24,8 +24,4 @@ fn ended(run: Run, sums: Sums) -> Sums {
 
 fn column_term(b: Number) -> i32 {
     return 0;
-}
-
-fn finish(sum: f32, column: i32, terms: i32, channel: i32, index: i32) {
-    store(sum, channel, index);
 }

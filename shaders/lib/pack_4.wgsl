@@ -9,10 +9,11 @@ fn weight(channel: i32, place: i32) -> Elem {
 
 fn put(index: i32, channel: i32, place: i32) {
     let step = p[4].y;
-    output[index] = vec4<Elem>(
+    let four = vec4<Elem>(
         weight(channel, place),
         weight(channel + 1, place + step),
         weight(channel + 2, place + 2 * step),
         weight(channel + 3, place + 3 * step),
     );
+    put_output_4(u32(index), four);
 }

@@ -1,9 +1,9 @@
 // each() of a resampling with axes behind it: one output, or four neighbours behind the axis, which share their taps. Expects resampled(),
-// Stored, what one or four of them are in memory. p[0]: counts of what each() computes at once.
+// put(). p[0]: counts of what each() computes at once.
 
 fn each(index: i32) {
     let inner = p[0].w;
     let row = quotient(index, inner);
     let outer = quotient(row, p[0].z);
-    output[index] = Stored(resampled(outer * p[0].y * inner + index - row * inner, row - outer * p[0].z, inner));
+    put(index, resampled(outer * p[0].y * inner + index - row * inner, row - outer * p[0].z, inner));
 }

@@ -11,5 +11,5 @@ fn each(index: i32) {
         resampled(start, at + 2, 1),
         resampled(start, at + 3, 1),
     );
-    output[index] = vec4<Elem>(sums);
+    put_output_4(u32(index), vec4<Elem>(sums));
 }

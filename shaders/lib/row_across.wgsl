@@ -1,5 +1,5 @@
-// Rows of any strides, an element of each a load: one row, or four that lie side by side. Expects one.wgsl, or four.wgsl and
-// input: array<vec4<..>>; KEPT, REDUCED, place_of().
+// Rows of any strides, an element of each a load: one row, or four that lie side by side. Expects one.wgsl and
+// value_1.wgsl, or four.wgsl and value_4.wgsl; KEPT, REDUCED, place_of().
 // p[0]: rows or fours of them, elements of each row; then size and stride of each kept axis, and of each axis of a row, in what a load brings.
 
 struct Row {
@@ -19,7 +19,7 @@ fn place(row: Row, turn: i32) -> i32 {
 }
 
 fn loaded(row: Row, turn: i32) -> Value {
-    return Value(input[place(row, turn)]);
+    return input_value(place(row, turn));
 }
 
 fn numbers(row: Row, turn: i32) -> Number {

@@ -12,7 +12,7 @@
 use std::fmt::{self, Write as _};
 
 use super::cost::{Operations, cheapest_first};
-use super::plan::{Step, fold};
+use super::plan::Step;
 use super::product::{Blocks, Loads, Product};
 use super::split_k::{self, Slices};
 use crate::error::Result;
@@ -252,7 +252,7 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, tile: &CoopTile) -
     kernel.cooperative = true;
     kernel.workgroup_bytes = tile.workgroup_bytes();
     let workgroups = product.blocks(block_m, block_n) * u64::from(split_k);
-    split_k::steps(product, limits, Step { kernel, grid: fold(workgroups, limits.workgroups)? }, split_k)
+    split_k::steps(product, limits, Step::new(kernel, workgroups, limits)?, split_k)
 }
 
 /// The loop, written out because matrices have no places in arrays that all compilers keep in registers: `sum_{i}_{j}`.

@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 
 use super::cost::{Operations, cheapest_first};
 use super::patch::{Overlap, PatchTile, RowFours};
-use super::plan::{Packing, Step, fold};
+use super::plan::{Packing, Step};
 use super::{Context, Parts};
 use crate::error::Result;
 use crate::geometry::Geometry;
@@ -294,9 +294,9 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         .fragment(include_str!("../../shaders/lib/phase.wgsl"))
         .fragment(include_str!("../../shaders/conv_depthwise.wgsl"))
         .fragment(main_function(geometry, *tile, &slice, is_written_out(context, *tile, &slice)));
-    let grid = fold(invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
+    let step = Step::new(kernel, invocations(geometry, *tile).div_ceil(u64::from(WORKGROUP)), context.limits)?;
     let packing = if tile.channels == 4 { Packing::Fours } else { Packing::Rows };
-    Ok(Parts { steps: vec![Step { kernel, grid }], packing, workspace: Vec::new() })
+    Ok(Parts { steps: vec![step], packing, workspace: Vec::new() })
 }
 
 /// The most iterations of an invocation's loops: to find the first taps of a phase, the steps, and the slices of each.

@@ -1,7 +1,7 @@
 //! Convolution by its definition: the fallback that takes everything, and on the device the oracle of the rest.
 
 use super::cost::Operations;
-use super::plan::{Packing, Step, fold};
+use super::plan::{Packing, Step};
 use super::{Context, Parts};
 use crate::error::Result;
 use crate::geometry::Geometry;
@@ -42,6 +42,6 @@ pub(super) fn plan(context: &Context) -> Result<Parts> {
         .with_epilogue(context.epilogue(), Slot::Output, Stores::One)
         .iterations(iterations(context.geometry))
         .fragment(include_str!("../../shaders/conv_direct.wgsl"));
-    let grid = fold(context.geometry.output_elements().div_ceil(u64::from(WORKGROUP)), context.limits.workgroups)?;
-    Ok(Parts { steps: vec![Step { kernel, grid }], packing: Packing::Rows, workspace: Vec::new() })
+    let step = Step::new(kernel, context.geometry.output_elements().div_ceil(u64::from(WORKGROUP)), context.limits)?;
+    Ok(Parts { steps: vec![step], packing: Packing::Rows, workspace: Vec::new() })
 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::cost::{Operations, cheapest_first};
 use super::half::{self, Runs};
-use super::plan::{Step, fold};
+use super::plan::Step;
 use super::product::{Blocks, Loads, Product};
 use super::split_k::{self, Slices};
 use crate::error::Result;
@@ -364,7 +364,7 @@ pub(super) fn looped(
             .fragment(include_str!("../../shaders/gemm_tile.wgsl")),
     };
     kernel.workgroup_bytes = tile.workgroup_bytes();
-    Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })
+    Step::new(kernel, tile.workgroups(product), limits)
 }
 
 #[cfg(test)]

@@ -241,6 +241,15 @@ impl Plan {
 }
 
 impl Step {
+    /// A kernel over so many workgroups.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where no grid has so many.
+    pub(crate) fn new(kernel: Kernel, workgroups: u64, limits: &DeviceLimits) -> Result<Self> {
+        let kernel = Kernel { wide_words: limits.wide_words, ..kernel };
+        Ok(Self { kernel, grid: fold(workgroups, limits.workgroups)? })
+    }
+
     /// Checks what the kernel and its grid ask of a device.
     pub(crate) fn check(&self, limits: &DeviceLimits) -> Result<()> {
         let Kernel { label, invocations, workgroup_bytes, iterations, bindings, .. } = &self.kernel;
@@ -297,7 +306,7 @@ pub(crate) fn strip_taps(geometry: &Geometry, segment: u32) -> u32 {
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where even three dimensions are too few.
-pub(crate) fn fold(total: u64, limit: u32) -> Result<[u32; 3]> {
+pub(super) fn fold(total: u64, limit: u32) -> Result<[u32; 3]> {
     let limit = u64::from(limit);
     let z = total.div_ceil(limit * limit);
     let y = total.div_ceil(z.max(1)).div_ceil(limit);

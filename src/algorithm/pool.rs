@@ -1,12 +1,12 @@
 //! Pooling: one invocation for each output, or, where windows are large, one workgroup.
 
 use super::cost::Operations;
-use super::plan::{Packing, Step, fold};
+use super::plan::{Packing, Step};
 use super::{Context, Parts};
 use crate::desc::{IndexOrder, PoolDesc, PoolKind};
 use crate::error::{Error, Result};
 use crate::kernel::{FOUR, Kernel, ONE, Slot};
-use crate::limits::DeviceClass;
+use crate::limits::{DeviceClass, DeviceLimits};
 use crate::problem::Layer;
 
 /// Invocations of a workgroup.
@@ -108,8 +108,8 @@ pub(super) fn kernel(context: &Context, name: &str, types: Types, workgroup: u32
 }
 
 /// A pooling is one dispatch.
-pub(super) fn parts(kernel: Kernel, grid: [u32; 3]) -> Parts {
-    Parts { steps: vec![Step { kernel, grid }], packing: Packing::None, workspace: Vec::new() }
+pub(super) fn parts(kernel: Kernel, workgroups: u64, limits: &DeviceLimits) -> Result<Parts> {
+    Ok(Parts { steps: vec![Step::new(kernel, workgroups, limits)?], packing: Packing::None, workspace: Vec::new() })
 }
 
 pub(super) fn plan(context: &Context) -> Result<Parts> {
@@ -118,7 +118,7 @@ pub(super) fn plan(context: &Context) -> Result<Parts> {
     let [window_z, window_y, window_x] = geometry.kernel.map(u64::from);
     kernel.iterations = window_z * (window_y * (window_x + 2) + 2) + 8;
     let workgroups = geometry.output_elements().div_ceil(u64::from(WORKGROUP));
-    Ok(parts(kernel, fold(workgroups, context.limits.workgroups)?))
+    parts(kernel, workgroups, context.limits)
 }
 
 pub(super) fn plan_tree(context: &Context) -> Result<Parts> {
@@ -126,5 +126,5 @@ pub(super) fn plan_tree(context: &Context) -> Result<Parts> {
     let mut kernel = kernel(context, "pool_tree", Types::ONE, WORKGROUP)?.fragment(include_str!("../../shaders/pool_tree.wgsl"));
     kernel.iterations = geometry.taps().div_ceil(u64::from(WORKGROUP * UNROLLED)) * 2 + 16;
     kernel.workgroup_bytes = 8 * WORKGROUP;
-    Ok(parts(kernel, fold(geometry.output_elements(), context.limits.workgroups)?))
+    parts(kernel, geometry.output_elements(), context.limits)
 }

@@ -6,12 +6,11 @@
 
 use super::cost::{Operations, cheapest_first};
 use super::patch::{Overlap, PatchTile, RowFours};
-use super::plan::fold;
 use super::{Context, Parts, pool};
 use crate::desc::{PoolDesc, PoolKind};
 use crate::error::Result;
 use crate::geometry::Geometry;
-use crate::kernel::vectors;
+use crate::kernel::{VALUE_1, VALUE_4, vectors};
 use crate::layout::Layout;
 use crate::limits::DeviceClass;
 use crate::problem::Layer;
@@ -217,7 +216,7 @@ fn put(at: i32, found: f32) {
 }";
     const LAST: &str = "\
 fn put(at: i32, found: vec4<f32>) {
-    output[u32(at) / 4] = vec4<Elem>(found);
+    put_output_4(u32(at) / 4, vec4<Elem>(found));
 }";
     const FIRST: &str = "\
 fn put(at: i32, found: vec4<f32>) {
@@ -274,7 +273,8 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
         .fragment(include_str!("../../shaders/lib/patch.wgsl"))
         .fragment(include_str!("../../shaders/pool_patch.wgsl"));
     let mut kernel = if fours.is_none() {
-        kernel.fragment(include_str!("../../shaders/lib/pool_row.wgsl"))
+        let value = if tile.channels == 4 { VALUE_4 } else { VALUE_1 };
+        kernel.fragment(value).fragment(include_str!("../../shaders/lib/pool_row.wgsl"))
     } else {
         let kernel = kernel.constant("BEFORE", fours.before).constant("FOURS", fours.count);
         kernel.fragment(include_str!("../../shaders/lib/pool_row_fours.wgsl"))
@@ -286,6 +286,5 @@ pub(super) fn plan(context: &Context, tile: &PatchTile) -> Result<Parts> {
     let per_window = u64::from(y.kernel) + tile_x + 2;
     let counted = tile_x * u64::from(x.kernel) + u64::from(z.kernel);
     kernel.iterations = y.span(tile.y) * per_row + tile_y * per_window + counted + 64;
-    let grid = fold(patch.workgroups(geometry), context.limits.workgroups)?;
-    Ok(pool::parts(kernel, grid))
+    pool::parts(kernel, patch.workgroups(geometry), context.limits)
 }

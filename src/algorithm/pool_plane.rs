@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::cost::{Operations, cheapest_first};
-use super::plan::fold;
 use super::{Context, Parts, pool};
 use crate::desc::{PoolDesc, PoolKind};
 use crate::error::Result;
@@ -127,18 +126,22 @@ fn cost(geometry: &Geometry, limits: &DeviceLimits, tile: PlaneTile) -> Operatio
 pub(super) fn plan(context: &Context, tile: &PlaneTile) -> Result<Parts> {
     let geometry = context.geometry;
     let four = vectors(context.dtype());
-    let (output, put) = if is_last(geometry) { (four, "vec4<Elem>(found)") } else { ("array<Elem>", "Elem(found.x)") };
+    let (output, put) = if is_last(geometry) {
+        (four, "put_output_4(u32(number), vec4<Elem>(found))")
+    } else {
+        ("array<Elem>", "output[number] = Elem(found.x)")
+    };
     let types = pool::Types { input: four, output, fours: true };
     let overlap = context.limits.overlaps_loads();
     let mut kernel = pool::kernel(context, &format!("pool_plane {tile}"), types, tile.workgroup())?
         .constant("LANES", tile.lanes)
         .flag("OVERLAP", overlap)
-        .fragment(format!("fn put(number: i32, found: vec4<f32>) {{\n    output[number] = {put};\n}}"))
+        .fragment(format!("fn put(number: i32, found: vec4<f32>) {{\n    {put};\n}}"))
         .fragment(include_str!("../../shaders/pool_plane.wgsl"));
     let turns = fours(geometry).div_ceil(u64::from(tile.lanes));
     kernel.iterations = turns / if overlap { 4 } else { 1 } + 16;
     kernel.workgroup_bytes = 16 * tile.workgroup();
-    Ok(pool::parts(kernel, fold(tile.workgroups(geometry), context.limits.workgroups)?))
+    pool::parts(kernel, tile.workgroups(geometry), context.limits)
 }
 
 #[cfg(test)]

@@ -172,6 +172,10 @@ impl Product {
             _ => include_str!("../../shaders/lib/halves.wgsl"),
         };
         let kernel = kernel.binding("weights", vectors(self.dtype), Slot::Weights).fragment(numbers);
+        let kernel = match blocks.stores {
+            Stores::One => kernel.fragment(include_str!("../../shaders/lib/finish.wgsl")),
+            Stores::Columns | Stores::Channels => kernel,
+        };
         let kernel = self.operands.add_to(kernel.with_geometry(&self.geometry, self.mode));
         match blocks.split_k {
             1 => kernel.with_epilogue(&self.epilogue, self.output, blocks.stores),

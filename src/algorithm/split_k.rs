@@ -8,7 +8,7 @@
 use std::fmt;
 
 use super::cost::Operations;
-use super::plan::{Step, fold};
+use super::plan::Step;
 use super::product::Product;
 use crate::error::Result;
 use crate::kernel::{Kernel, Slot, Stores};
@@ -132,7 +132,7 @@ pub(super) fn steps(product: &Product, limits: &DeviceLimits, step: Step, split_
         .iterations(u64::from(split_k))
         .fragment(include_str!("../../shaders/split_k.wgsl"));
     let workgroups = product.geometry.output_elements().div_ceil(u64::from(WORKGROUP));
-    Ok(vec![step, Step { kernel, grid: fold(workgroups, limits.workgroups)? }])
+    Ok(vec![step, Step::new(kernel, workgroups, limits)?])
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 
 use super::cost::{Operations, cheapest_first};
 use super::half::{self, Runs};
-use super::plan::{Step, fold};
+use super::plan::Step;
 use super::product::{Blocks, Loads, Operands, Product, few_weights};
 use super::split_k::{self, Slices};
 use super::strip::{self, Strip};
@@ -316,7 +316,7 @@ pub(super) fn looped(
         .iterations(iterations)
         .fragment(main_function(tile, chunks, reads, stores, Found::on(limits)));
     kernel.subgroups = true;
-    Ok(Step { kernel, grid: fold(tile.workgroups(product), limits.workgroups)? })
+    Step::new(kernel, tile.workgroups(product), limits)
 }
 
 /// The loop, written out because broadcasts need constant lanes: sums of four channels at position `j` are `sum_{channel/4}_{j}`.
@@ -370,7 +370,7 @@ fn main_function(tile: &SubgroupTile, chunks: u32, reads: &Reads, stores: Stores
         }
     }
     for chunk in 0..chunks {
-        line(format!("            let four_{chunk} = widened(weights[panel_at + {chunk} * LANES]);"));
+        line(format!("            let four_{chunk} = widened(weights_4(u32(panel_at + {chunk} * LANES)));"));
     }
     line(format!("            panel_at += {chunks} * LANES;"));
     // The rows that are no padding.

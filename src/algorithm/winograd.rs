@@ -11,7 +11,7 @@
 
 use super::cost::{Operations, cheapest_first};
 use super::patch::Overlap;
-use super::plan::{Packing, Step, fold};
+use super::plan::{Packing, Step};
 use super::product::{Operands, Product};
 use super::winograd_weights::scale;
 use super::{Context, Parts, ProductTile, SubgroupTile, WinogradTile, cooperative, gemm, half, subgroup};
@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::kernel::{Kernel, Slot, Stores};
 use crate::layout::Layout;
-use crate::limits::{DeviceClass, Precision};
+use crate::limits::{DeviceClass, DeviceLimits, Precision};
 use crate::problem::Layer;
 use crate::tensor_desc::{DType, MAX_ELEMENTS};
 
@@ -30,8 +30,18 @@ pub(super) const TAPS: u32 = 3;
 /// Invocations of a workgroup of the transforms.
 const WORKGROUP: u32 = 64;
 
-/// What part of its price a product takes whose columns are loaded by fours: measured on lavapipe of both versions.
-const BY_COLUMNS: f64 = 0.89;
+/// What part of its price a product takes. Measured on lavapipe beside strips: 0.89 where its columns are loaded by fours as vectors, on both
+/// versions; as words of 64 bits on 25.0.7, where those make more of a difference than with loops over lanes. That is of four columns to a
+/// lane: two, for few tiles, gain nothing.
+fn product_part(product: &Product, limits: &DeviceLimits, tile: &SubgroupTile) -> f64 {
+    let words = limits.wide_words && !limits.loops_over_lanes && tile.thread_n == 4;
+    match (words, subgroup::loads_columns(product, limits, tile)) {
+        (true, true) => 0.65,
+        (true, false) => 0.8,
+        (false, true) => 0.89,
+        (false, false) => 1.0,
+    }
+}
 
 /// What part of a store's price a transform's is; see [`transform_cost`].
 const BARE_STORE: f64 = 0.23;
@@ -229,11 +239,10 @@ pub(super) fn tiles(context: &Context) -> Result<Vec<(Operations, WinogradTile)>
         let cooperative = cooperative::tiles(&tiling.product(context, context.dtype()), context.limits).unwrap_or_default();
         let cooperative =
             cooperative.into_iter().filter(|_| outputs == 2).take(2).map(|(cost, tile)| (cost, ProductTile::Cooperative(tile)));
-        let by_columns = |tile: &SubgroupTile| subgroup::loads_columns(&product, context.limits, tile);
         let subgroup = subgroup::tiles(&product, context.limits)
             .into_iter()
             .take(2)
-            .map(|(cost, tile)| (cost * if by_columns(&tile) { BY_COLUMNS } else { 1.0 }, ProductTile::Subgroup(tile)));
+            .map(|(cost, tile)| (cost * product_part(&product, context.limits, &tile), ProductTile::Subgroup(tile)));
         let gemm =
             gemm::tiles(&product, context.limits).into_iter().take(2).map(|(cost, tile)| (cost, ProductTile::Workgroup(tile)));
         for (cost, product) in cooperative.chain(subgroup).chain(gemm) {
@@ -286,11 +295,10 @@ pub(super) fn plan(context: &Context, tile: &WinogradTile) -> Result<Parts> {
         .with_geometry(context.geometry, context.mode)
         .with_epilogue(context.epilogue(), Slot::Output, Stores::One)
         .fragment(include_str!("../../shaders/winograd_output.wgsl"));
-    let [input_grid, output_grid] =
-        tiling.places(context.geometry).map(|places| fold(places.div_ceil(u64::from(WORKGROUP)), limits.workgroups));
-    let mut steps = vec![Step { kernel: input, grid: input_grid? }];
+    let [inputs, outputs] = tiling.places(context.geometry).map(|places| places.div_ceil(u64::from(WORKGROUP)));
+    let mut steps = vec![Step::new(input, inputs, limits)?];
     steps.extend(product_steps);
-    steps.push(Step { kernel: output, grid: output_grid? });
+    steps.push(Step::new(output, outputs, limits)?);
     let workspace = tiling.workspace(context.geometry, tile.product.split_k());
     Ok(Parts {
         steps,

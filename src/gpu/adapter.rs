@@ -219,6 +219,9 @@ async fn request(adapter: &wgpu::Adapter, wanted: &Wanted) -> Result<Gpu> {
     if class(&info) != DeviceClass::Discrete {
         features |= wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
     }
+    if loads_elements(&info) {
+        features |= wgpu::Features::SHADER_INT64;
+    }
     let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
     if cooperative(adapter, wanted).is_some() {
         features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
@@ -278,6 +281,11 @@ fn loops_over_lanes(driver: &str) -> bool {
     version.is_some_and(|version| version < [23, 3])
 }
 
+/// Whether a driver loads and stores each element of a vector by itself, as Mesa's llvmpipe does.
+fn loads_elements(info: &wgpu::AdapterInfo) -> bool {
+    info.driver == "llvmpipe"
+}
+
 /// What plans may use on a device with these features and limits.
 fn limits(
     info: &wgpu::AdapterInfo,
@@ -303,6 +311,7 @@ fn limits(
         workspace_bytes: wanted.workspace_bytes,
         precision: wanted.precision,
         loops_over_lanes: loops_over_lanes(&info.driver_info),
+        wide_words: loads_elements(info) && features.contains(wgpu::Features::SHADER_INT64),
         loop_iterations: if own == DeviceClass::Software { SOFTWARE_ITERATIONS } else { u64::MAX },
         parallelism: match class {
             DeviceClass::Software => std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
@@ -325,6 +334,7 @@ fn limits(
         f16: false,
         subgroup: None,
         cooperative_matrix: None,
+        wide_words: false,
         ..limits
     }
 }

@@ -19,7 +19,7 @@ pub(crate) enum Stores {
 }
 
 impl Kernel {
-    /// Adds `store(sum, channel, index)`, which finishes a sum and writes it, and the bindings that it needs; for fours also
+    /// Adds `store(sum, channel, index)`, which finishes a sum and writes it, and the bindings that it needs; for fours
     /// `store_4(sums, channel, index)`, where these are the first one's.
     pub(crate) fn with_epilogue(self, epilogue: &Epilogue, output: Slot, stores: Stores) -> Self {
         match stores {
@@ -30,7 +30,7 @@ impl Kernel {
 
     fn with_epilogue_of_one(self, epilogue: &Epilogue, output: Slot) -> Self {
         let (kernel, lines) = self.finishing(epilogue, ["array<Elem>", "array<f32>"], "f32(residual[index])");
-        let (loads, _) = of_channel(epilogue, "channel");
+        let (loads, _) = of_channel(epilogue, |array| format!("{array}[channel]"));
         kernel.written("output", "array<Elem>", output).fragment(format!(
             "fn store(sum: f32, channel: i32, index: i32) {{\n{loads}    var value = sum;\n{lines}    {OUTPUT_BUFFER}\n}}\n"
         ))
@@ -39,30 +39,29 @@ impl Kernel {
     fn with_epilogue_of_4(self, epilogue: &Epilogue, output: Slot, channels: bool) -> Self {
         let ty = vectors(self.dtype);
         // What belongs to channels is loaded once where it is one number: a driver may not see that four loads are one.
-        let (listed, at, at_four) = match channels {
-            true => ("array<vec4<f32>>", "channel / 4][channel % 4", "channel / 4"),
-            false => ("array<f32>", "channel", "channel"),
-        };
+        let listed = if channels { "array<vec4<f32>>" } else { "array<f32>" };
         let (kernel, lines) = self.finishing(epilogue, [ty, listed], "kept");
-        let (one, four) = match epilogue.residual {
-            Residual::None => ("0.0", "vec4<f32>()"),
-            _ => ("f32(residual[u32(index) / 4][u32(index) % 4])", "vec4<f32>(residual[u32(index) / 4])"),
+        let kept = match epilogue.residual {
+            Residual::None => "vec4<f32>()",
+            _ => "vec4<f32>(residual_4(u32(index) / 4))",
         };
-        let (loads, names) = of_channel(epilogue, at);
-        let (loads_of_4, _) = of_channel(epilogue, at_four);
+        let load = if channels {
+            |array: &str| format!("{array}_4(u32(channel) / 4)")
+        } else {
+            |array: &str| format!("{array}[channel]")
+        };
+        let (loads, names) = of_channel(epilogue, load);
         let parameters: String = names.iter().map(|name| format!(", {name}: f32")).collect();
         let arguments = |lane: &str| names.iter().map(|name| format!(", {name}{lane}")).collect::<String>();
         let lanes = [".x", ".y", ".z", ".w"].map(|lane| {
             let arguments = arguments(if channels { lane } else { "" });
             format!("finished(sums{lane}, kept{lane}{arguments})")
         });
-        let (lanes, arguments) = (lanes.join(", "), arguments(""));
+        let lanes = lanes.join(", ");
         kernel.written("output", ty, output).fragment(format!(
             "fn finished(sum: f32, kept: f32{parameters}) -> f32 {{\n    var value = sum;\n{lines}    return value;\n}}\n\n\
-             fn store(sum: f32, channel: i32, index: i32) {{\n{loads}    \
-             output[u32(index) / 4][u32(index) % 4] = Elem(finished(sum, {one}{arguments}));\n}}\n\n\
-             fn store_4(sums: vec4<f32>, channel: i32, index: i32) {{\n{loads_of_4}    let kept = {four};\n    \
-             output[u32(index) / 4] = vec4<Elem>(vec4<f32>({lanes}));\n}}\n"
+             fn store_4(sums: vec4<f32>, channel: i32, index: i32) {{\n{loads}    let kept = {kept};\n    \
+             put_output_4(u32(index) / 4, vec4<Elem>(vec4<f32>({lanes})));\n}}\n"
         ))
     }
 
@@ -96,14 +95,14 @@ impl Kernel {
     }
 }
 
-/// The statements that load what an epilogue has for each channel, from a place of its arrays, and the names of it.
-fn of_channel(epilogue: &Epilogue, at: &str) -> (String, Vec<&'static str>) {
+/// The statements that load what an epilogue has for each channel, each from an array, and the names of it.
+fn of_channel(epilogue: &Epilogue, load: impl Fn(&str) -> String) -> (String, Vec<&'static str>) {
     let mut names = Vec::new();
     let mut loads = String::new();
     for (array, name, needed) in [("bias", "bias_c", epilogue.bias), ("slope", "slope_c", epilogue.activation.has_slope())] {
         if needed {
             names.push(name);
-            let _ = writeln!(loads, "    let {name} = {array}[{at}];"); // writing to a String cannot fail
+            let _ = writeln!(loads, "    let {name} = {};", load(array)); // writing to a String cannot fail
         }
     }
     if names.is_empty() {

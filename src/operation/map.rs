@@ -225,7 +225,9 @@ impl Map<'_> {
             let single = |place: &str| format!("{arithmetic}({input}[{place}])");
             let (elements, value, argument) = match loads {
                 Loads::Same | Loads::One => (array(operand.dtype), single(&at), name.to_string()),
-                Loads::Four => (vectors(operand.dtype), format!("vec4<{arithmetic}>({input}[{at}])"), format!("{name}.PART")),
+                Loads::Four => {
+                    (vectors(operand.dtype), format!("vec4<{arithmetic}>({input}_4(u32({at})))"), format!("{name}.PART"))
+                }
                 Loads::Apart => {
                     let (row, column) = ((number + 2) / 4, (number + 2) % 4);
                     let step = format!("(p[{}][{column}] / 4)", rank * self.rows() + row);
@@ -256,27 +258,28 @@ impl Map<'_> {
             parameters.push(format!("s{number}: f32"));
         }
         let result = format!("Elem(compute({}))", arguments.join(", "));
-        let (elements, set) = match fours {
-            false => (array(self.output.dtype), result),
+        let set = |place: &str| match fours {
+            false => format!("output[{place}] = {result}"),
             true => {
                 let four = ["x", "y", "z", "w"].map(|part| result.replace("PART", part));
-                (vectors(self.output.dtype), format!("vec4<Elem>({})", four.join(", ")))
+                format!("put_output_4(u32({place}), vec4<Elem>({}))", four.join(", "))
             }
         };
+        let elements = if fours { vectors(self.output.dtype) } else { array(self.output.dtype) };
         let each = if by_rows {
             let declared: String = fields.iter().map(|(name, ty, _)| format!("    {name}: {ty},\n")).collect();
             let given: Vec<&str> = fields.iter().map(|(.., value)| value.as_str()).collect();
             format!(
                 "struct Row {{\n{declared}}}\n\n\
                  fn row_of(number: i32) -> Row {{\n{}    return Row({});\n}}\n\n\
-                 fn each(row: Row, column: i32) {{\n{values}    output[row.at_output + {}] = {set};\n}}",
+                 fn each(row: Row, column: i32) {{\n{values}    {};\n}}",
                 self.coordinates("number", rank - 1),
                 given.join(", "),
-                self.along(0, rank),
+                set(&format!("row.at_output + {}", self.along(0, rank))),
             )
         } else {
-            let (coordinates, place) = (self.coordinates("index", rank), self.place(0, rank));
-            format!("fn each(index: i32) {{\n{coordinates}{values}    output[{place}] = {set};\n}}")
+            let (coordinates, set) = (self.coordinates("index", rank), set(&self.place(0, rank)));
+            format!("fn each(index: i32) {{\n{coordinates}{values}    {set};\n}}")
         };
         kernel = kernel.written("output", elements, Slot::Output).fragment(format!(
             "fn compute({}) -> {result_type} {{\n    return {};\n}}\n\n{each}",

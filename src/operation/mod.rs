@@ -33,7 +33,7 @@ pub(crate) use reduce::{Reduction, ReductionKind};
 pub(crate) use resample::Resample;
 pub(crate) use row::{are_few_rows, parts_of_rows};
 
-use crate::algorithm::{Operations, Step, View, fold};
+use crate::algorithm::{Operations, Step, View};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::limits::{DeviceClass, DeviceLimits};
@@ -126,7 +126,7 @@ impl Operation {
 
     /// A kernel over so many workgroups.
     fn new(kernel: Kernel, workgroups: u64, parameters: Vec<[i32; 4]>, limits: &DeviceLimits) -> Result<Self> {
-        let step = Step { kernel: kernel.with_parameters(parameters.len()), grid: fold(workgroups, limits.workgroups)? };
+        let step = Step::new(kernel.with_parameters(parameters.len()), workgroups, limits)?;
         step.check(limits)?;
         Ok(Self { step, parameters, tables: Vec::new(), views: Vec::new(), ns: 0, copied: None })
     }

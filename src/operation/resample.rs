@@ -2,7 +2,7 @@
 
 use super::{Operation, WORKGROUP, array, word};
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Slot, vectors};
+use crate::kernel::{Kernel, Slot, VALUE_1, VALUE_4, vectors};
 use crate::limits::DeviceLimits;
 use crate::tensor_desc::DType;
 
@@ -23,6 +23,20 @@ pub(crate) struct Resample<'a> {
 
 /// Up to so many taps are known to the kernel, which needs no loop then.
 const KNOWN_TAPS: usize = 4;
+
+/// What is computed at once, and how it is stored.
+const PUT_ONE: &str = "\
+alias Value = f32;
+
+fn put(index: i32, sum: Value) {
+    output[index] = Elem(sum);
+}";
+const PUT_FOUR: &str = "\
+alias Value = vec4<f32>;
+
+fn put(index: i32, sum: Value) {
+    put_output_4(u32(index), vec4<Elem>(sum));
+}";
 
 /// Which four outputs are computed at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,17 +81,11 @@ impl Resample<'_> {
         ];
         let (one, four) = (array(self.dtype), vectors(self.dtype));
         let (loaded, stored, types, each) = match fours {
-            Fours::None => {
-                (one, one, "alias Item = f32;\nalias Stored = Elem;", include_str!("../../shaders/lib/resample_across.wgsl"))
-            }
-            Fours::Across => (
-                four,
-                four,
-                "alias Item = vec4<f32>;\nalias Stored = vec4<Elem>;",
-                include_str!("../../shaders/lib/resample_across.wgsl"),
-            ),
-            Fours::Along => (one, four, "alias Item = f32;", include_str!("../../shaders/lib/resample_along.wgsl")),
+            Fours::None => (one, one, PUT_ONE, include_str!("../../shaders/lib/resample_across.wgsl")),
+            Fours::Across => (four, four, PUT_FOUR, include_str!("../../shaders/lib/resample_across.wgsl")),
+            Fours::Along => (one, four, "alias Value = f32;", include_str!("../../shaders/lib/resample_along.wgsl")),
         };
+        let value = if fours == Fours::Across { VALUE_4 } else { VALUE_1 };
         let known = if taps <= KNOWN_TAPS { taps } else { 0 };
         let mut kernel = Kernel::new(format!("resample {} t{known} {fours:?}", self.dtype), self.dtype, WORKGROUP)
             .constant("TAPS", known as i64)
@@ -86,6 +94,7 @@ impl Resample<'_> {
             .binding("weights", array(DType::F32), Slot::Table(1))
             .written("output", stored, Slot::Output)
             .fragment(types)
+            .fragment(value)
             .fragment(include_str!("../../shaders/resample.wgsl"))
             .fragment(each);
         kernel.iterations = 4 * taps as u64;

@@ -5,7 +5,7 @@
 
 use super::{Axes, WORKGROUP, array, dense, word};
 use crate::error::Result;
-use crate::kernel::{FOUR, Kernel, ONE, Slot, vectors};
+use crate::kernel::{FOUR, Kernel, ONE, Slot, VALUE_1, VALUE_4, vectors};
 use crate::limits::{DeviceClass, DeviceLimits};
 use crate::tensor_desc::DType;
 
@@ -177,7 +177,7 @@ impl Rows {
             Loads::Across => (vectors(self.dtype), "across", include_str!("../../shaders/lib/row_across.wgsl")),
         };
         let label = format!("{label} k{kept} r{reduced} {name} l{lanes}");
-        let mut kernel = Kernel::new(label, self.dtype, invocations)
+        let kernel = Kernel::new(label, self.dtype, invocations)
             .constant("LANES", lanes)
             .constant("BLOCK", BLOCK as i64)
             .constant("KEPT", kept as i64)
@@ -187,9 +187,14 @@ impl Rows {
             .flag("ROW_LANES", self.is_along())
             .binding("input", ty, Slot::Operand(0))
             .fragment(if self.loads == Loads::One { ONE } else { FOUR })
-            .fragment(include_str!("../../shaders/lib/axes.wgsl"))
-            .fragment(text)
-            .fragment(include_str!("../../shaders/lib/row.wgsl"));
+            .fragment(include_str!("../../shaders/lib/axes.wgsl"));
+        let mut kernel = match self.loads {
+            Loads::One => kernel.fragment(VALUE_1),
+            Loads::Across => kernel.fragment(VALUE_4),
+            Loads::Along | Loads::AlongWithEnds => kernel,
+        }
+        .fragment(text)
+        .fragment(include_str!("../../shaders/lib/row.wgsl"));
         let partial = if self.loads == Loads::One { 8 } else { 32 };
         kernel.workgroup_bytes = partial * invocations;
         kernel.iterations = self.iterations(lanes, passes);
@@ -220,23 +225,20 @@ impl Rows {
     /// Adds where results are: `put()` of a reduction to so typed elements.
     pub fn with_results(&self, kernel: Kernel, dtype: DType, found: &str) -> Kernel {
         let (ty, result) = match self.loads {
-            Loads::One => (array(dtype), format!("{dtype}({found})")),
-            Loads::Along | Loads::AlongWithEnds => (array(dtype), format!("{dtype}({found}.x)")),
-            Loads::Across => (vectors(dtype), format!("vec4<{dtype}>({found})")),
+            Loads::One => (array(dtype), format!("output[index] = {dtype}({found})")),
+            Loads::Along | Loads::AlongWithEnds => (array(dtype), format!("output[index] = {dtype}({found}.x)")),
+            Loads::Across => (vectors(dtype), format!("put_output_4(u32(index), vec4<{dtype}>({found}))")),
         };
-        let put = format!("fn put(index: i32, value: Value, at: Number) {{\n    output[index] = {result};\n}}");
+        let put = format!("fn put(index: i32, value: Value, at: Number) {{\n    {result};\n}}");
         kernel.written("output", ty, Slot::Output).fragment(put)
     }
 
     /// Adds where elements are put that lie as those of the input.
     pub fn with_elements(&self, kernel: Kernel) -> Kernel {
-        let put = |stored: &str| {
-            let store = format!("output[place(row, turn)] = {stored}(y);");
-            format!("fn put(row: Row, turn: i32, y: Value) {{\n    {store}\n}}")
-        };
+        let put = |store: &str| format!("fn put(row: Row, turn: i32, y: Value) {{\n    {store};\n}}");
         let (ty, text) = match self.loads {
-            Loads::One => (array(self.dtype), put("Elem")),
-            Loads::Along | Loads::Across => (vectors(self.dtype), put("vec4<Elem>")),
+            Loads::One => (array(self.dtype), put("output[place(row, turn)] = Elem(y)")),
+            Loads::Along | Loads::Across => (vectors(self.dtype), put("put_output_4(u32(place(row, turn)), vec4<Elem>(y))")),
             Loads::AlongWithEnds => (array(self.dtype), include_str!("../../shaders/lib/put_ends.wgsl").into()),
         };
         kernel.written("output", ty, Slot::Output).fragment(text)

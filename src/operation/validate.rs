@@ -13,7 +13,11 @@ use crate::image::{ImageDesc, ImageFormat};
 fn validate(operation: &Operation) {
     let text = operation.step.kernel.wgsl();
     let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}\n{text}", error.emit_to_string(&text)));
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16);
+    let mut capabilities = Capabilities::SHADER_FLOAT16;
+    if operation.step.kernel.wide_words {
+        capabilities |= Capabilities::SHADER_INT64 | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    }
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     let info = validator.validate(&module).unwrap_or_else(|error| panic!("{}\n{text}", error.emit_to_string(&text)));
     languages::translate(&module, &info, false).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let bound = module.global_variables.iter().filter(|(_, variable)| variable.binding.is_some()).count();
@@ -143,6 +147,11 @@ fn every_operation_is_valid_wgsl_in_every_element_type() {
             operations.push(Deform { dtype, geometry: &geometry, offset_groups: 2, mask }.operation(&limits).unwrap());
         }
     }
-    operations.iter().for_each(validate);
+    for mut operation in operations.iter().cloned() {
+        for wide_words in [false, true] {
+            operation.step.kernel.wide_words = wide_words;
+            validate(&operation);
+        }
+    }
     assert!(operations.len() > 250, "{}", operations.len());
 }
