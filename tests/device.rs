@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use wgconv::{Algorithm, DType, DeviceClass, DeviceLimits, Engine, EngineDesc, Layer, Precision, Problem, Specialise, verify};
+use wgconv::{
+    Algorithm, DType, DeviceClass, DeviceLimits, Engine, EngineDesc, Layer, Precision, Problem, Specialise, Weights, verify,
+};
 
 /// Without an adapter every test fails with the hint of the error.
 fn open(desc: &EngineDesc) -> Engine {
@@ -377,6 +379,27 @@ fn maxima_of_planes_know_nan_and_infinity() -> wgconv::Result<()> {
             let y = engine().pool_with(pool, &problem.input, &algorithm)?.run(&x)?.to_vec::<f32>()?;
             assert!(y[0].is_nan() && y[3].is_nan() && y[1..3] == [least, -0.5], "{line}, {algorithm}: {y:?}");
         }
+    }
+    Ok(())
+}
+
+/// Every f16 that there is comes through a layer that changes none, loaded and stored by fours: subnormal numbers, infinities, NaN.
+#[test]
+fn every_f16_is_loaded_and_stored_as_it_is() -> wgconv::Result<()> {
+    if !engine().limits().f16 {
+        eprintln!("{} has no f16: none is checked", engine().adapter_name());
+        return Ok(());
+    }
+    let problem: Problem = "conv 1x4x128x128 o4 k1x1 g4 f16".parse()?;
+    let Layer::Conv(conv) = &problem.layer else { unreachable!("a convolution") };
+    let all: Vec<f32> = (0..=u16::MAX).map(|bits| half::f16::from_bits(bits).to_f32()).collect();
+    let x = engine().upload(&all, &problem.input)?;
+    let weights = Weights { kernel: &[1.0; 4], ..Default::default() };
+    for algorithm in ["depthwise(4x4)", "direct"] {
+        let layer = engine().conv_with(conv, &problem.input, weights, &algorithm.parse()?)?;
+        let y = layer.run(&x)?.to_vec::<f32>()?;
+        let differ: Vec<_> = (0..all.len()).filter(|&i| all[i] != y[i] && !(all[i].is_nan() && y[i].is_nan())).collect();
+        assert!(differ.is_empty(), "{algorithm}: {} differ, the first is {:#x}", differ.len(), differ[0]);
     }
     Ok(())
 }
