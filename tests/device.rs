@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use wgconv::{
-    Algorithm, DType, DeviceClass, DeviceLimits, Engine, EngineDesc, Layer, Precision, Problem, Specialise, Weights, verify,
+    Algorithm, ConvDesc, DType, DeviceClass, DeviceLimits, Engine, EngineDesc, Epilogue, Layer, Precision, Problem, Specialise,
+    Weights, verify,
 };
 
 /// Without an adapter every test fails with the hint of the error.
@@ -400,6 +401,12 @@ fn every_f16_is_loaded_and_stored_as_it_is() -> wgconv::Result<()> {
         let y = layer.run(&x)?.to_vec::<f32>()?;
         let differ: Vec<_> = (0..all.len()).filter(|&i| all[i] != y[i] && !(all[i].is_nan() && y[i].is_nan())).collect();
         assert!(differ.is_empty(), "{algorithm}: {} differ, the first is {:#x}", differ.len(), differ[0]);
+        // A sum half-way between two of them goes to the even one.
+        let biased = ConvDesc { epilogue: Epilogue { bias: true, ..conv.epilogue }, ..conv.clone() };
+        let weights = Weights { bias: Some(&[3.0 / 2048.0; 4]), ..weights };
+        let layer = engine().conv_with(&biased, &problem.input, weights, &algorithm.parse()?)?;
+        let y = layer.run(&engine().upload(&vec![1.0; all.len()], &problem.input)?)?.to_vec::<f32>()?;
+        assert!(y.iter().all(|&y| y == 1.0 + 2.0 / 1024.0), "{algorithm}: {}", y[0]);
     }
     Ok(())
 }
