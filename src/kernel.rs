@@ -1,6 +1,7 @@
 //! [`Kernel`]: a compute kernel as data, and its WGSL text.
 //!
-//! A text is `enable` lines, one prelude of `alias` and `const`, the bindings, the epilogue, and the fragments of `shaders/`.
+//! A text is `enable` lines, one prelude of `alias` and `const`, the bindings, the functions of arrays of
+//! fours, the epilogue, and the fragments of `shaders/`.
 //! There is no template language: variation is a constant, another fragment, or the few lines written here.
 //! Bindings are declared from the same list that the engine binds, so the two cannot disagree.
 
@@ -66,7 +67,7 @@ impl Slot {
 pub struct Binding {
     /// The name in the shader.
     pub name: &'static str,
-    /// The WGSL type.
+    /// The WGSL type; an array of fours is declared as one of words where the kernel has [`wide_words`](Kernel::wide_words).
     pub ty: &'static str,
     /// What is bound.
     pub slot: Slot,

@@ -75,7 +75,8 @@ fn devices() -> Vec<DeviceLimits> {
         cooperative_matrix: None,
         ..software
     };
-    vec![DeviceLimits::default(), software, older, nvidia]
+    let mesa_22 = DeviceLimits { f16: true, wide_words: true, subgroup: Some(8), ..older };
+    vec![DeviceLimits::default(), software, older, mesa_22, nvidia]
 }
 
 const LINES: &[&str] = &[

@@ -1,4 +1,4 @@
-// Four weights of a packed order, of channels behind each other, all of which are bound. Expects pack.wgsl's p, Elem.
+// Four weights of a packed order, of channels behind each other, all of which are bound. Expects pack.wgsl's p, put_output_4(), Elem.
 
 fn weight(channel: i32, place: i32) -> Elem {
     if (channel >= p[0].w) {

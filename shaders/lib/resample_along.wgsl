@@ -1,4 +1,4 @@
-// each() of a resampling along the last axis: four neighbours on it. Expects resampled() of one number, Elem.
+// each() of a resampling along the last axis: four neighbours on it. Expects resampled() of one number, put_output_4(), Elem.
 // p[0].z: the output's size in fours.
 
 fn each(index: i32) {

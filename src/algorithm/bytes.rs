@@ -268,8 +268,10 @@ mod tests {
     #[test]
     fn every_loop_over_bytes_is_valid_wgsl() {
         let software = DeviceLimits { class: DeviceClass::Software, subgroup: Some(8), ..Default::default() };
+        let llvmpipe = DeviceLimits { wide_words: true, ..software };
+        let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
         let mut count = 0;
-        for limits in [DeviceLimits::default(), software, DeviceLimits { subgroup: Some(32), ..Default::default() }] {
+        for limits in [DeviceLimits::default(), software, llvmpipe, DeviceLimits { subgroup: Some(32), ..Default::default() }] {
             for line in ["conv 1x16x28x28 o64 k3x3 p1x1 f32", "conv 2x6x9 o12 k3 s2 d2 g3 p1:2 f32", "conv 3x40x1 o10 k1 f32"] {
                 let problem: Problem = line.parse().unwrap();
                 let geometry = Geometry::new(&problem).unwrap();
@@ -279,7 +281,7 @@ mod tests {
                         let text = step(&product, &limits, &tile, centred).unwrap().kernel.wgsl();
                         let module = naga::front::wgsl::parse_str(&text)
                             .unwrap_or_else(|error| panic!("{}\n{text}", error.emit_to_string(&text)));
-                        let validated = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP).validate(&module);
+                        let validated = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
                         validated.unwrap_or_else(|error| panic!("{}\n{text}", error.emit_to_string(&text)));
                         count += 1;
                     }
