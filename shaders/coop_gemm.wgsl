@@ -3,7 +3,7 @@
 // Both operands go through workgroup memory with k as the last axis, in which the lanes of most devices want them, RUN numbers at a time.
 // While a step is multiplied the next one's are on their way in registers; what is done with a loaded number would wait for it, and is
 // done when it is put into a tile.
-// Expects the functions of the operands (conv_gemm_operands.wgsl), panel_rows(), store(), WORKGROUP, COLUMNS, LANES, ROWS, the rows that a load
+// Expects the functions of the operands (conv_gemm_operands.wgsl), panel_rows(), weights_4(), WORKGROUP, COLUMNS, LANES, ROWS, the rows that a load
 // of B brings, put_b(), which puts them into tile_b, MATRICES_N, the matrices of a subgroup along n, finish_sums(), which stores WIDTH columns at
 // once, ACROSS, the lanes that do so side by side, and weights: array<vec4<f16>>, [group, output channel][row].
 

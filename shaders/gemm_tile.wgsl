@@ -2,7 +2,7 @@
 // an invocation computes THREAD_M x THREAD_N of them in registers. It knows no convolution: its operands come from locate(),
 // set_column(), slice_tiles(), begin_k_tile(), fetch_b(), met_b() and masked(), load_b(), which is all three, panel_start() and
 // column_output(), outputs of a column are output_channel_step() apart. Nor does it know its numbers: those are Number, Four, Run and Sums,
-// with widened(), begun(), multiply(), ended(), column_term() and finish() (lib/floats.wgsl, lib/halves.wgsl, lib/bytes.wgsl). RUN products
+// with widened(), begun(), multiply(), ended() and column_term() (lib/floats.wgsl, lib/halves.wgsl, lib/bytes.wgsl), and finish_together(). RUN products
 // of a step are summed as a Run, which may be narrower.
 // With BUFFERS = 2 the next step's operands are on their way in registers while this one's are multiplied, and go into a second pair of
 // tiles: a barrier a step, and loads that nobody waits for. What is done with a loaded number, even to choose it or a zero, would wait: it

@@ -1,5 +1,5 @@
 // Rows whose elements are neighbours, four a load; those of neighbouring rows at either end are left out. Where no row has such an end,
-// ALL_INSIDE, rows may have outer axes too. Expects four.wgsl, input_4(), KEPT, REDUCED, place_of().
+// ALL_INSIDE, rows may have outer axes too. Expects four.wgsl, value_4.wgsl, KEPT, REDUCED, place_of().
 // p[0]: rows, fours of each or elements where they have ends; then size and stride of each kept axis, and of each axis of a row: in
 // fours, or elements.
 
@@ -26,7 +26,7 @@ fn place(row: Row, turn: i32) -> i32 {
 }
 
 fn loaded(row: Row, turn: i32) -> vec4<f32> {
-    return vec4<f32>(input_4(u32(place(row, turn))));
+    return input_value(place(row, turn));
 }
 
 fn numbers(row: Row, turn: i32) -> vec4<i32> {

@@ -177,7 +177,7 @@ impl Rows {
             Loads::Across => (vectors(self.dtype), "across", include_str!("../../shaders/lib/row_across.wgsl")),
         };
         let label = format!("{label} k{kept} r{reduced} {name} l{lanes}");
-        let kernel = Kernel::new(label, self.dtype, invocations)
+        let mut kernel = Kernel::new(label, self.dtype, invocations)
             .constant("LANES", lanes)
             .constant("BLOCK", BLOCK as i64)
             .constant("KEPT", kept as i64)
@@ -187,14 +187,10 @@ impl Rows {
             .flag("ROW_LANES", self.is_along())
             .binding("input", ty, Slot::Operand(0))
             .fragment(if self.loads == Loads::One { ONE } else { FOUR })
-            .fragment(include_str!("../../shaders/lib/axes.wgsl"));
-        let mut kernel = match self.loads {
-            Loads::One => kernel.fragment(VALUE_1),
-            Loads::Across => kernel.fragment(VALUE_4),
-            Loads::Along | Loads::AlongWithEnds => kernel,
-        }
-        .fragment(text)
-        .fragment(include_str!("../../shaders/lib/row.wgsl"));
+            .fragment(if self.loads == Loads::One { VALUE_1 } else { VALUE_4 })
+            .fragment(include_str!("../../shaders/lib/axes.wgsl"))
+            .fragment(text)
+            .fragment(include_str!("../../shaders/lib/row.wgsl"));
         let partial = if self.loads == Loads::One { 8 } else { 32 };
         kernel.workgroup_bytes = partial * invocations;
         kernel.iterations = self.iterations(lanes, passes);
