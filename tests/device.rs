@@ -402,7 +402,7 @@ fn every_f16_is_loaded_and_stored_as_it_is() -> wgconv::Result<()> {
         let differ: Vec<_> = (0..all.len()).filter(|&i| all[i] != y[i] && !(all[i].is_nan() && y[i].is_nan())).collect();
         assert!(differ.is_empty(), "{algorithm}: {} differ, the first is {:#x}", differ.len(), differ[0]);
         // A sum half-way between two of them goes to the even one.
-        let biased = ConvDesc { epilogue: Epilogue { bias: true, ..conv.epilogue }, ..conv.clone() };
+        let biased = ConvDesc { epilogue: Epilogue { bias: true, ..conv.epilogue }, ..*conv };
         let weights = Weights { bias: Some(&[3.0 / 2048.0; 4]), ..weights };
         let layer = engine().conv_with(&biased, &problem.input, weights, &algorithm.parse()?)?;
         let y = layer.run(&engine().upload(&vec![1.0; all.len()], &problem.input)?)?.to_vec::<f32>()?;
